@@ -1,0 +1,102 @@
+"""Commands: what a client asks for, as the log carries it.
+
+Each command is a NamedTuple whose fields are plain values, so that codec.py can write it as a CBOR array
+as it stands. `not_after` (log time in nanoseconds) is the last moment at which the command may still be
+executed; later it is rejected with `submission_expired`. None means that it never expires.
+
+A command that reaches the engine has fields of the right types and shapes (codec.py sees to that for
+bytes, json_format.py for JSON), or it is a `Malformed`. Everything that needs the state to judge (does the
+symbol exist, is the price on its tick) is the engine's to reject.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from raftbook.engine.types import Number, OrderType, Side, TimeInForce, TradingStatus
+
+
+class NewOrder(NamedTuple):
+    symbol: str
+    account: str
+    client_order_id: str
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce
+    price: Number | None
+    quantity: Number
+    post_only: bool = False
+    not_after: int | None = None
+
+
+class CancelOrder(NamedTuple):
+    """Names the order by exactly one of `order_id` and `client_order_id`."""
+
+    account: str
+    order_id: int | None
+    client_order_id: str | None
+    not_after: int | None = None
+
+
+class CancelAll(NamedTuple):
+    account: str
+    symbol: str | None = None
+    side: Side | None = None
+    not_after: int | None = None
+
+
+class ReplaceOrder(NamedTuple):
+    """Names the order as CancelOrder does; a field that is None stays as it is."""
+
+    account: str
+    order_id: int | None
+    client_order_id: str | None
+    price: Number | None
+    quantity: Number | None
+    not_after: int | None = None
+
+
+class AddInstrument(NamedTuple):
+    symbol: str
+    price_decimals: int
+    quantity_decimals: int
+    tick_size: Number
+    lot_size: Number
+    not_after: int | None = None
+
+
+class SetStatus(NamedTuple):
+    symbol: str
+    status: TradingStatus
+    not_after: int | None = None
+
+
+class Tick(NamedTuple):
+    """Time passes; also the barrier behind a linearizable read."""
+
+    not_after: int | None = None
+
+
+class Malformed(NamedTuple):
+    """Bytes that are no command; it takes its place in the log and is answered with a rejection."""
+
+    detail: str
+    not_after: int | None = None
+
+
+Command = NewOrder | CancelOrder | CancelAll | ReplaceOrder | AddInstrument | SetStatus | Tick | Malformed
+
+
+class Run(NamedTuple):
+    """Commands of one origin with consecutive sequence numbers, the first of them `first_sequence`."""
+
+    origin: str
+    first_sequence: int
+    commands: tuple[Command, ...]
+
+
+class Entry(NamedTuple):
+    """One entry of the ordered log: the leader's time (nanoseconds since the epoch) and what it packed."""
+
+    timestamp: int
+    runs: tuple[Run, ...]

@@ -1,0 +1,150 @@
+"""Events: what happened, in the order in which it happened; the engine's only output.
+
+Every event is a NamedTuple of plain values that opens with its `kind`, so that codec.py can write it as a
+CBOR array as it stands and the digest chain can cover it. Prices and quantities are integers in the
+instrument's units; json_format.py turns them into decimal strings.
+
+`sequence` counts a symbol's events without gaps; it is None on an event that belongs to no known symbol,
+and on the answer to a repeated submission, which changes nothing. `log_index` is the place in the ordered
+log, `timestamp` the log time of the entry in nanoseconds.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from raftbook.engine.commands import Command
+from raftbook.engine.instrument import Instrument
+from raftbook.engine.types import EventKind, OrderStatus, OrderType, Reason, Side, TimeInForce, TradingStatus
+
+
+class OrderState(NamedTuple):
+    """One order as it stands: quantity = filled + leaves + cancelled.
+
+    `notional` is the sum of price times quantity over its trades, so (`notional`, `filled_quantity`) is the
+    average price as an exact pair. `price` is None for a market order.
+    """
+
+    order_id: int
+    client_order_id: str
+    account: str
+    symbol: str
+    side: Side
+    order_type: OrderType
+    time_in_force: TimeInForce
+    post_only: bool
+    price: int | None
+    quantity: int
+    filled_quantity: int
+    leaves_quantity: int
+    notional: int
+    status: OrderStatus
+
+
+class OrderEvent(NamedTuple):
+    """`order_accepted`, `order_canceled` or `order_replaced`: `order` is its state after the event.
+
+    With `duplicate` it is the answer to a submission that came before: an `order_accepted` that tells how
+    the order stands now.
+    """
+
+    kind: EventKind
+    symbol: str
+    sequence: int | None
+    log_index: int
+    timestamp: int
+    order: OrderState
+    reason: Reason | None = None
+    duplicate: bool = False
+
+
+class Trade(NamedTuple):
+    """Two orders traded; the price is the maker's, who was resting."""
+
+    kind: EventKind
+    symbol: str
+    sequence: int
+    log_index: int
+    timestamp: int
+    trade_id: int
+    price: int
+    quantity: int
+    maker_order_id: int
+    maker_client_order_id: str
+    maker_account: str
+    taker_order_id: int
+    taker_client_order_id: str
+    taker_account: str
+    taker_side: Side
+
+
+class Rejection(NamedTuple):
+    """A command was refused and nothing changed: every kind that ends in `_rejected`.
+
+    `command` is what was asked for. `order` is the untouched original of a refused replace, where it is
+    known. `detail` says in words what to do, where the reason alone does not.
+    """
+
+    kind: EventKind
+    symbol: str | None
+    sequence: int | None
+    log_index: int
+    timestamp: int
+    command: Command
+    reason: Reason
+    detail: str | None = None
+    order: OrderState | None = None
+
+
+class MassCanceled(NamedTuple):
+    """Closes a cancel_all, after the cancels themselves: how many orders went (FIX: TotalAffectedOrders).
+
+    Carries no sequence, since it may speak of several symbols.
+    """
+
+    kind: EventKind
+    log_index: int
+    timestamp: int
+    account: str
+    symbol: str | None
+    side: Side | None
+    canceled_count: int
+
+
+class InstrumentEvent(NamedTuple):
+    """`instrument_added` or `status_changed`."""
+
+    kind: EventKind
+    symbol: str
+    sequence: int
+    log_index: int
+    timestamp: int
+    instrument: Instrument
+    status: TradingStatus
+
+
+class Ticked(NamedTuple):
+    """Time passed."""
+
+    kind: EventKind
+    log_index: int
+    timestamp: int
+
+
+Event = OrderEvent | Trade | Rejection | MassCanceled | InstrumentEvent | Ticked
+
+
+class Execution(NamedTuple):
+    """All that one submission led to. `accepted` is False where the command itself was refused.
+
+    `order` is the state of the order that the submission names (placed, replaced, cancelled, or the one that
+    a repeated submission repeats) when the command had ended, None where there is none.
+    """
+
+    origin: str
+    sequence: int
+    log_index: int
+    timestamp: int
+    accepted: bool
+    order: OrderState | None
+    events: tuple[Event, ...]
