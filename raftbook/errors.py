@@ -10,6 +10,8 @@
     ├── ProtocolError           a peer sent what the protocol does not allow; its connection is closed
     ├── BusyError               a bounded queue is full; nothing was taken, try again later
     ├── InvalidCommandError     JSON that is no command; the message names the field and what is expected
+    ├── NotReadyError           the node has not applied the log far enough in the time given
+    ├── NoQuorumError           no majority answers, so nothing can be ordered now
     ├── NotHeldError            the node no longer holds (or never held) what was asked for
     ├── UnreachableError        a client found no node that answers
     └── OutcomeUnknownError     a request was sent and its answer lost; resubmit with the same client order ids
@@ -85,3 +87,15 @@ class UnreachableError(RaftbookError):
 
 class OutcomeUnknownError(RaftbookError):
     code = "outcome_unknown"
+
+
+class NotReadyError(RaftbookError):
+    """The node has not applied the log far enough in the time given."""
+
+    code = "not_caught_up"
+
+
+class NoQuorumError(RaftbookError):
+    """No majority of the cluster answers, so nothing can be ordered now."""
+
+    code = "no_quorum"
