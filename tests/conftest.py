@@ -1,0 +1,38 @@
+"""What every test may use: where the real order flow is, how Hypothesis runs, and the option `--rewrite`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+# A shared or busy machine makes single examples slow without making them wrong. In CI this keeps Hypothesis' own
+# profile, which draws the same examples on every run.
+settings.register_profile("raftbook", parent=settings.default, deadline=None)
+settings.load_profile("raftbook")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    # Declared here because pytest reads options before it reads the folders below.
+    parser.addoption(
+        "--rewrite",
+        action="store_true",
+        help="write the expected output of tests/engine/scripts/*.txt anew; read the diff before you commit it",
+    )
+
+
+@pytest.fixture(scope="session")
+def order_flow_data() -> Path:
+    """The folder with the real order flow; a test that needs it skips where it is absent, and fails in CI."""
+    named = os.environ.get("RAFTBOOK_TEST_DATA")
+    folder = Path(named) if named else PROJECT_ROOT.parent / "shared" / "data"
+    if (folder / "AMZN_flow_5.csv.gz").is_file():
+        return folder
+    message = f"no order flow in {folder}: put it there, or name its folder in RAFTBOOK_TEST_DATA"
+    if named or os.environ.get("CI"):
+        pytest.fail(message)
+    pytest.skip(message)
