@@ -14,13 +14,20 @@
     ├── NoQuorumError           no majority answers, so nothing can be ordered now
     ├── NotHeldError            the node no longer holds (or never held) what was asked for
     ├── UnreachableError        a client found no node that answers
-    └── OutcomeUnknownError     a request was sent and its answer lost; resubmit with the same client order ids
+    ├── OutcomeUnknownError     a request was sent and its answer lost; resubmit with the same client order ids
+    └── ProblemError            an answer of the HTTP interface that is no success (RFC 9457)
 
 A business rejection is none of these: it is an event with a reason (engine/events.py). A programmer's mistake
 is an assertion, and halts the node.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 
 class RaftbookError(Exception):
@@ -86,7 +93,17 @@ class UnreachableError(RaftbookError):
 
 
 class OutcomeUnknownError(RaftbookError):
+    """Some submissions may have been taken, or not; to submit them again under the same client order ids is safe.
+
+    `positions` are their places in what the caller handed in, `client_order_ids` the ids to submit again.
+    """
+
     code = "outcome_unknown"
+
+    def __init__(self, message: str, positions: Sequence[int] = (), client_order_ids: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.positions = tuple(positions)
+        self.client_order_ids = tuple(client_order_ids)
 
 
 class NotReadyError(RaftbookError):
@@ -99,3 +116,30 @@ class NoQuorumError(RaftbookError):
     """No majority of the cluster answers, so nothing can be ordered now."""
 
     code = "no_quorum"
+
+
+class ProblemError(RaftbookError):
+    """An answer of the HTTP interface that is no success: the gateway raises it, the client raises it again.
+
+    `status` is the HTTP status, `code` the stable name to test for, `title` the same in words, `detail` what
+    happened and what to do. `members` are the further members of the problem document, such as `field`, `near`
+    or `report`; `retry_after_s` is the server's hint when to come again, where it gave one.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        title: str | None = None,
+        members: Mapping[str, object] = _NOTHING,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.title = title if title is not None else code.replace("_", " ").capitalize()
+        self.detail = detail
+        self.members = members
+        self.retry_after_s = retry_after_s
