@@ -23,11 +23,11 @@ is an assertion, and halts the node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Final
 
-_NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 class RaftbookError(Exception):
@@ -133,7 +133,7 @@ class ProblemError(RaftbookError):
         detail: str,
         *,
         title: str | None = None,
-        members: Mapping[str, object] = _NOTHING,
+        members: Mapping[str, object] | None = None,
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(detail)
@@ -141,5 +141,5 @@ class ProblemError(RaftbookError):
         self.code = code
         self.title = title if title is not None else code.replace("_", " ").capitalize()
         self.detail = detail
-        self.members = members
+        self.members = {} if members is None else dict(members)
         self.retry_after_s = retry_after_s
