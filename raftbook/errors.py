@@ -23,7 +23,6 @@ is an assertion, and halts the node.
 
 from __future__ import annotations
 
-
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
