@@ -1,0 +1,462 @@
+"""A configuration is read whole and right, or refused with one sentence that says where and what to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raftbook.engine.commands import AddInstrument
+from raftbook.engine.types import Number
+from raftbook.errors import ConfigError
+from raftbook.node.config import (
+    Address,
+    ClusterConfig,
+    Config,
+    Durability,
+    InstrumentConfig,
+    LimitsConfig,
+    NodeConfig,
+    RaftConfig,
+    dumps,
+    load_config,
+    parse_address,
+    parse_config,
+)
+
+MINIMAL = """
+[cluster]
+name = "tiny"
+[[nodes]]
+id = "n1"
+peer_address = "127.0.0.1:7101"
+api_address = "127.0.0.1:8101"
+"""
+
+SHIPPED = {"single": 1, "local-3": 3, "local-5": 5}
+
+
+def parse(text: str, **variables: str) -> Config:
+    return parse_config(text, file="tiny.toml", environ=variables)
+
+
+def error_of(text: str, **variables: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, **variables)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(("name", "node_count"), SHIPPED.items())
+def test_shipped_configurations_load_by_their_bare_name(name: str, node_count: int):
+    config = load_config(name, {})
+    assert config.cluster == ClusterConfig(name=name, data_dir="data", durability=Durability.FSYNC)
+    assert [(node.id, node.peer.port, node.api.port) for node in config.nodes] == [
+        (f"n{number}", 7100 + number, 8100 + number) for number in range(1, node_count + 1)
+    ]
+    assert [instrument.to_command() for instrument in config.instruments] == [
+        AddInstrument("ACME", 2, 0, Number(1, 2), Number(1, 0))
+    ]
+
+
+def test_what_the_file_leaves_out_has_its_documented_default():
+    config = parse(MINIMAL)
+    assert config.cluster.durability is Durability.FSYNC
+    assert config.limits == LimitsConfig()
+    assert config.raft == RaftConfig(
+        heartbeat_s=0.05, election_timeout_min_s=0.4, election_timeout_max_s=0.8, fallback_timeout_s=1.5
+    )
+    assert config.instruments == ()
+
+
+def test_the_defaults_pass_their_own_checks():
+    assert parse(dumps(parse(MINIMAL))) == parse(MINIMAL)
+
+
+def test_a_path_wins_over_a_shipped_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config("local-3", {}).cluster.name == "local-3"
+    (tmp_path / "local-3").mkdir()  # A folder of that name is no configuration.
+    assert load_config("local-3", {}).cluster.name == "local-3"
+    (tmp_path / "local-3").rmdir()
+    (tmp_path / "local-3").write_text(MINIMAL)
+    assert load_config("local-3", {}).cluster.name == "tiny"
+    assert load_config(tmp_path / "local-3", {}).cluster.name == "tiny"
+
+
+def test_a_name_that_is_neither_file_nor_shipped_lists_the_shipped_ones():
+    with pytest.raises(ConfigError, match=r"no configuration 'local-4'.*\(local-3, local-5, single\)"):
+        load_config("local-4", {})
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"absent\.toml: cannot be read \(no such file"):
+        load_config(tmp_path / "absent.toml", {})
+    with pytest.raises(ConfigError, match=r"cannot be read \(is a directory\)"):
+        load_config(tmp_path, {})
+    (tmp_path / "latin.toml").write_bytes(b'[cluster]\nname = "caf\xe9"')
+    with pytest.raises(ConfigError, match="not UTF-8 at byte 21"):
+        load_config(tmp_path / "latin.toml", {})
+    (tmp_path / "huge.toml").write_bytes(b"#" * (1 << 21))
+    with pytest.raises(ConfigError, match="larger than 1048576 bytes"):
+        load_config(tmp_path / "huge.toml", {})
+
+
+def test_node_by_id():
+    config = load_config("local-3", {})
+    assert config.node("n2").api == Address("127.0.0.1", 8102)
+    with pytest.raises(ConfigError, match="cluster local-3 has no node 'n4'; its nodes are n1, n2, n3"):
+        config.node("n4")
+
+
+def test_a_node_keeps_its_files_in_a_folder_of_its_own():
+    config = load_config("local-3", {})
+    assert config.node_folder("n2") == Path("data/n2")
+    assert config.node_folder("n2", "/elsewhere") == Path("/elsewhere/n2")
+    with pytest.raises(ConfigError):
+        config.node_folder("../n2")
+
+
+# One row for each thing that can be wrong: what to replace in MINIMAL, by what, and the whole message.
+FAULTS = [
+    pytest.param(
+        '[cluster]\nname = "tiny"',
+        "",
+        'tiny.toml: [cluster] name: it is missing; write for instance name = "local-3"',
+        id="missing key",
+    ),
+    pytest.param(
+        'id = "n1"', "", 'tiny.toml: [[nodes]] no. 1: id: it is missing; write for instance id = "n1"', id="missing id"
+    ),
+    pytest.param(
+        "[cluster]",
+        "[limits]\nmax_bodi_bytes = 4096\n[cluster]",
+        "tiny.toml: [limits] max_bodi_bytes: there is no such key; do you mean max_body_bytes?",
+        id="misspelt key",
+    ),
+    pytest.param(
+        "[cluster]",
+        "[raft]\nzzz = 1\n[cluster]",
+        "tiny.toml: [raft] zzz: there is no such key; known are heartbeat_s, election_timeout_min_s, "
+        "election_timeout_max_s, fallback_timeout_s",
+        id="key like no other",
+    ),
+    pytest.param(
+        "[[nodes]]", "[[node]]", "tiny.toml: there is no table 'node'; do you mean nodes?", id="misspelt table"
+    ),
+    pytest.param(
+        "[[nodes]]",
+        "[nodes]",
+        "tiny.toml: nodes is a list of tables; write [[nodes]] above each one's keys",
+        id="table instead of list",
+    ),
+    pytest.param(
+        "[cluster]",
+        "[[cluster]]",
+        "tiny.toml: cluster is a table that occurs once; write [cluster] above its keys",
+        id="list instead of table",
+    ),
+    pytest.param(
+        "[cluster]",
+        "[cluster",
+        "tiny.toml: not valid TOML: Expected ']' at the end of a table declaration (at line 2, column 9); "
+        "correct it there",
+        id="broken TOML",
+    ),
+    pytest.param(
+        '"tiny"',
+        '"a b"',
+        "tiny.toml: [cluster] name: expected 1 to 64 of A-Z a-z 0-9 . _ -, the first a letter or digit, not 'a b'; "
+        'write for instance name = "local-3"',
+        id="name with a space",
+    ),
+    pytest.param(
+        '"tiny"',
+        '"tiny"\ndurability = "fsnyc"',
+        'tiny.toml: [cluster] durability: expected "fsync" or "os", not \'fsnyc\'; '
+        'write for instance durability = "fsync"',
+        id="unknown durability",
+    ),
+    pytest.param(
+        '"tiny"',
+        '"tiny"\ndata_dir = ""',
+        "tiny.toml: [cluster] data_dir: expected str of length >= 1, not ''; write for instance data_dir = \"data\"",
+        id="empty data_dir",
+    ),
+    pytest.param(
+        '"n1"',
+        '"../n1"',
+        "tiny.toml: [[nodes]] no. 1: id: expected 1 to 32 of a-z 0-9 -, the first a letter or digit, not '../n1'; "
+        'write for instance id = "n1"',
+        id="id that climbs out of data_dir",
+    ),
+    pytest.param(
+        "[cluster]",
+        "[limits]\nmax_body_bytes = 9223372036854775808\n[cluster]",
+        "tiny.toml: [limits] max_body_bytes: expected int <= 268435456, not 9223372036854775808; "
+        "write for instance max_body_bytes = 4194304",
+        id="huge number",
+    ),
+    pytest.param(
+        "[cluster]",
+        "[limits]\nmax_body_bytes = true\n[cluster]",
+        "tiny.toml: [limits] max_body_bytes: expected int, not True; write for instance max_body_bytes = 4194304",
+        id="wrong type",
+    ),
+    pytest.param(
+        "[cluster]",
+        "[raft]\nheartbeat_s = nan\n[cluster]",
+        "tiny.toml: [raft] heartbeat_s: expected float >= 0.005, not nan; write for instance heartbeat_s = 0.05",
+        id="not a number",
+    ),
+    pytest.param(
+        "[cluster]",
+        "[limits]\naccount_max_items = 9\nmax_commands_per_request = 10\n[cluster]",
+        "tiny.toml: [limits] max_commands_per_request: 10 is more than account_max_items, 9; "
+        "lower it, or raise account_max_items",
+        id="a request that no account could ever send",
+    ),
+    pytest.param(
+        "[cluster]",
+        "[raft]\nheartbeat_s = 0.2\n[cluster]",
+        "tiny.toml: [raft] election_timeout_min_s: 0.4 is not more than 3 times heartbeat_s; raise it above 0.6",
+        id="elections as fast as heartbeats",
+    ),
+    pytest.param(
+        "[cluster]",
+        "[raft]\nelection_timeout_max_s = 0.4\n[cluster]",
+        "tiny.toml: [raft] election_timeout_max_s: 0.4 is not more than election_timeout_min_s; raise it above 0.4",
+        id="nothing to draw election timeouts from",
+    ),
+    pytest.param(
+        "[cluster]",
+        "[raft]\nfallback_timeout_s = 0.5\n[cluster]",
+        "tiny.toml: [raft] fallback_timeout_s: 0.5 is not more than election_timeout_max_s; raise it above 0.8",
+        id="a leader that gives up first",
+    ),
+    pytest.param(
+        MINIMAL,
+        '[cluster]\nname = "tiny"',
+        "tiny.toml: it names no node; add a [[nodes]] table with id, peer_address and api_address",
+        id="no nodes",
+    ),
+    pytest.param(
+        "127.0.0.1:8101",
+        "127.0.0.1",
+        "tiny.toml: [[nodes]] no. 1: api_address: '127.0.0.1' is no HOST:PORT with a port of 1 to 65535; "
+        'write for instance "127.0.0.1:7101"',
+        id="no port",
+    ),
+    pytest.param(
+        "127.0.0.1:8101",
+        "localhost:7101",
+        "tiny.toml: [[nodes]] no. 1: api_address: localhost:7101 is also the peer_address of node n1; "
+        "give each its own port",
+        id="one address under two names",
+    ),
+]
+
+
+@pytest.mark.parametrize(("written", "instead", "message"), FAULTS)
+def test_a_fault_is_one_sentence_with_place_and_cure(written: str, instead: str, message: str):
+    assert written in MINIMAL
+    assert error_of(MINIMAL.replace(written, instead, 1)) == message
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.7", "[::]", "example.com", "[2001:db8::1]", "128.0.0.1"])
+def test_addresses_beyond_this_machine_are_refused_until_there_are_keys(host: str):
+    message = error_of(MINIMAL.replace("127.0.0.1:8101", f"{host}:8101"))
+    assert "is no loopback address; listening beyond this machine needs TLS and keys, which this version" in message
+    assert message.endswith('so write "127.0.0.1:8101"')
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.3.2.1", "[::1]"])
+def test_every_loopback_address_is_welcome(host: str):
+    assert parse(MINIMAL.replace("127.0.0.1:8101", f"{host}:8101")).node("n1").api == Address(host.strip("[]"), 8101)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ":", "host", "host:", ":7101", "host:0", "host:65536", "host:7101x", "host: 7101", "host:-1", "::1:7101",
+     "[::1]", "[::1]7101", "[host]:7101", "host:1000000", "[]:7101", "host:\u0667\u0661"],
+)  # fmt: skip
+def test_what_is_no_address(text: str):
+    with pytest.raises(ConfigError, match="is no HOST:PORT with a port of 1 to 65535"):
+        parse_address(text)
+
+
+def two_nodes(**second: str) -> str:
+    values = {"id": "n2", "peer_address": "127.0.0.1:7102", "api_address": "127.0.0.1:8102"} | second
+    return MINIMAL + "[[nodes]]\n" + "".join(f'{key} = "{value}"\n' for key, value in values.items())
+
+
+def test_ids_and_addresses_occur_once():
+    assert len(parse(two_nodes()).nodes) == 2
+    assert error_of(two_nodes(id="n1")) == "tiny.toml: [[nodes]] no. 2: id: 'n1' is there twice; give each its own id"
+    assert "[[nodes]] no. 2: api_address: 127.0.0.1:8101 is also the api_address of node n1" in error_of(
+        two_nodes(api_address="127.0.0.1:8101")
+    )
+
+
+def test_more_nodes_than_a_cluster_can_use_are_refused():
+    nodes = "".join(
+        f'[[nodes]]\nid = "n{n}"\npeer_address = "127.0.0.1:{n + 100}"\napi_address = "127.0.0.1:{n + 200}"\n'
+        for n in range(10)
+    )
+    assert "it names 10 nodes; at most 9" in error_of('[cluster]\nname = "many"\n' + nodes)
+
+
+def with_instruments(*specifications: tuple[str, int, int, str, str]) -> str:
+    return MINIMAL + "".join(
+        f'[[instruments]]\nsymbol = "{symbol}"\nprice_decimals = {price_decimals}\n'
+        f'quantity_decimals = {quantity_decimals}\ntick_size = "{tick_size}"\nlot_size = "{lot_size}"\n'
+        for symbol, price_decimals, quantity_decimals, tick_size, lot_size in specifications
+    )
+
+
+def test_instruments_become_the_commands_that_add_them():
+    config = parse(with_instruments(("ETH-USD", 2, 18, "0.05", "0.000000000000000001"), ("B", 0, 0, "5", "100")))
+    assert [instrument.to_command() for instrument in config.instruments] == [
+        AddInstrument("ETH-USD", 2, 18, Number(5, 2), Number(1, 18)),
+        AddInstrument("B", 0, 0, Number(5, 0), Number(100, 0)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("specification", "message"),
+    [
+        (("A B", 2, 0, "0.01", "1"), "symbol: 'A B' is no symbol; use 1 to 24 of A-Z a-z 0-9 . _ -"),
+        (("", 2, 0, "0.01", "1"), "symbol: '' is no symbol"),
+        (("A" * 25, 2, 0, "0.01", "1"), "is no symbol"),
+        (("A", 19, 0, "0.01", "1"), "price_decimals: expected int <= 18, not 19"),
+        (("A", 2, -1, "0.01", "1"), "quantity_decimals: expected int >= 0, not -1"),
+        (("A", 2, 0, "0.001", "1"), 'at most 2 decimals within 64 bits; the smallest is tick_size = "0.01"'),
+        (("A", 2, 0, "0.01", "0.5"), 'at most 0 decimals within 64 bits; the smallest is lot_size = "1"'),
+        (("A", 2, 0, "0", "1"), "tick_size: '0' is no positive number"),
+        (("A", 2, 0, "-0.01", "1"), "tick_size: '-0.01' is no positive number"),
+        (("A", 2, 0, "1e-2", "1"), "tick_size: '1e-2' is no positive number"),
+        (("A", 18, 0, "10", "1"), "tick_size: '10' is no positive number of at most 18 decimals within 64 bits"),
+        (("A", 2, 0, "9" * 5000, "1"), "is no positive number"),
+    ],
+)
+def test_an_instrument_that_the_engine_would_refuse_is_refused_here(specification, message: str):
+    assert message in error_of(with_instruments(specification))
+
+
+def test_symbols_occur_once():
+    twice = ("A", 2, 0, "0.01", "1")
+    assert "[[instruments]] no. 2: symbol: 'A' is there twice" in error_of(with_instruments(twice, twice))
+
+
+def test_variables_win_over_the_file():
+    text = MINIMAL + "[limits]\nmax_body_bytes = 4096\n"
+    variables = {
+        "RAFTBOOK_CLUSTER_NAME": "other",
+        "RAFTBOOK_CLUSTER_DURABILITY": "os",
+        "RAFTBOOK_LIMITS_MAX_BODY_BYTES": "8192",
+        "RAFTBOOK_RAFT_HEARTBEAT_S": "0.1",
+    }
+    config = parse(text, **variables)
+    assert (config.cluster.name, config.cluster.durability) == ("other", Durability.OS)
+    assert (config.limits.max_body_bytes, config.raft.heartbeat_s) == (8192, 0.1)
+    assert parse(text).limits.max_body_bytes == 4096
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("RAFTBOOK_RAFT_HEARTBEAT", "1", "there is no such variable; do you mean RAFTBOOK_RAFT_HEARTBEAT_S?"),
+        ("RAFTBOOK_RAFT_HEARTBEAT_S", "soon", "expected float, not 'soon'; set it for instance to 0.05"),
+        ("RAFTBOOK_RAFT_HEARTBEAT_S", "nan", "expected float >= 0.005, not 'nan'; set it for instance to 0.05"),
+        ("RAFTBOOK_RAFT_FALLBACK_TIMEOUT_S", "0.5", "0.5 is not more than election_timeout_max_s; raise it above 0.8"),
+        ("RAFTBOOK_CLUSTER_DURABILITY", "none", 'expected "fsync" or "os", not \'none\'; set it for instance to fsync'),
+        ("RAFTBOOK_NODES_ID", "n2", "nodes and instruments are set in the file only; unset it"),
+    ],
+)
+def test_a_fault_in_a_variable_names_the_variable(variable: str, value: str, message: str):
+    assert error_of(MINIMAL, **{variable: value}) == f"variable {variable}: {message}"
+
+
+def test_variables_of_the_clients_and_of_the_tests_are_left_alone():
+    others = {"RAFTBOOK_URL": "x", "RAFTBOOK_API_KEY": "x", "RAFTBOOK_TEST_DATA": "x", "RAFTBOOK_LOG_LEVEL": "x"}
+    assert parse(MINIMAL, **others) == parse(MINIMAL)
+
+
+decimals_of_a_price = st.integers(0, 18)
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> Config:
+    ports = draw(
+        st.lists(st.integers(1, 65535), min_size=2, max_size=18, unique=True).filter(lambda p: len(p) % 2 == 0)
+    )
+    hosts = st.sampled_from(["localhost", "127.0.0.1", "[::1]"])
+    ids = draw(
+        st.lists(
+            st.from_regex(r"[a-z0-9][a-z0-9-]{0,31}", fullmatch=True),
+            min_size=len(ports) // 2,
+            max_size=len(ports) // 2,
+            unique=True,
+        )
+    )
+    nodes = tuple(
+        NodeConfig(
+            id=node_id, peer_address=f"{draw(hosts)}:{ports[2 * n]}", api_address=f"{draw(hosts)}:{ports[2 * n + 1]}"
+        )
+        for n, node_id in enumerate(ids)
+    )
+    symbols = draw(st.lists(st.from_regex(r"[A-Za-z0-9._\-]{1,24}", fullmatch=True), max_size=3, unique=True))
+    price_decimals = draw(decimals_of_a_price)
+    tick_size = f"0.{1:0>{price_decimals}}" if price_decimals else "1"
+    instruments = tuple(
+        InstrumentConfig(
+            symbol=symbol, price_decimals=price_decimals, quantity_decimals=0, tick_size=tick_size, lot_size="7"
+        )
+        for symbol in symbols
+    )
+    heartbeat_s = draw(st.floats(0.01, 1))
+    return Config(
+        cluster=ClusterConfig(
+            name=draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)),
+            # Any text that a path may be; lone surrogates cannot be written as UTF-8.
+            data_dir=draw(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)),
+            durability=draw(st.sampled_from(Durability)),
+        ),
+        nodes=nodes,
+        instruments=instruments,
+        limits=LimitsConfig(
+            max_entry_bytes=draw(st.integers(4096, 16 << 20)), snapshot_entries=draw(st.integers(1, 99))
+        ),
+        raft=RaftConfig(
+            heartbeat_s=heartbeat_s,
+            election_timeout_min_s=4 * heartbeat_s,
+            election_timeout_max_s=5 * heartbeat_s,
+            fallback_timeout_s=6 * heartbeat_s,
+        ),
+    )
+
+
+@given(configs())
+def test_what_dumps_writes_is_read_back_equal(config: Config):
+    assert parse(dumps(config)) == config
+
+
+@given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
+def test_no_text_raises_anything_but_a_config_error(text: str):
+    with pytest.raises(ConfigError):
+        parse(text)
+
+
+@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "9" * 10_000, "a" + ".b" * 50_000 + " = 1"])
+def test_text_that_exhausts_the_parser_is_a_config_error(text: str):
+    assert error_of(text).startswith("tiny.toml: ")
+
+
+@pytest.mark.parametrize("struct", [LimitsConfig, RaftConfig])
+def test_every_default_is_within_its_own_bounds(struct):
+    values = msgspec.structs.asdict(struct())
+    assert msgspec.convert(values, struct) == struct()
