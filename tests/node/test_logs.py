@@ -1,0 +1,110 @@
+"""Every line that leaves a node is one JSON object with time, level and node, whoever wrote it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import structlog
+
+from raftbook.errors import ConfigError
+from raftbook.node.logs import configure_logs
+
+
+@pytest.fixture(autouse=True)
+def _restored_logging():
+    root = logging.getLogger()
+    handlers, level, access_level = root.handlers, root.level, logging.getLogger("uvicorn.access").level
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    logging.getLogger("uvicorn.access").setLevel(access_level)
+    structlog.reset_defaults()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def lines(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_has_time_level_node_and_its_values():
+    stream = io.StringIO()
+    configure_logs("n1", {}, stream)
+    structlog.get_logger("raftbook.node").info("leader elected", leader="n2", term=7)
+    (line,) = lines(stream)
+    timestamp = datetime.fromisoformat(str(line.pop("timestamp")))
+    assert timestamp.tzinfo == UTC
+    assert abs(datetime.now(UTC) - timestamp) < timedelta(minutes=1)
+    assert line == {
+        "event": "leader elected",
+        "leader": "n2",
+        "term": 7,
+        "level": "info",
+        "logger": "raftbook.node",
+        "node": "n1",
+    }
+
+
+@pytest.mark.parametrize("logger", ["uvicorn.error", "pysyncobj.syncobj", "asyncio"])
+def test_lines_of_the_standard_library_take_the_same_way(logger: str):
+    stream = io.StringIO()
+    configure_logs("n1", {}, stream)
+    logging.getLogger(logger).warning("lost %d of %s", 2, "three")
+    (line,) = lines(stream)
+    assert (line["event"], line["level"], line["logger"], line["node"]) == ("lost 2 of three", "warning", logger, "n1")
+
+
+def test_an_exception_stays_on_one_line():
+    stream = io.StringIO()
+    configure_logs("n1", {}, stream)
+    try:
+        int("bad\nnews")
+    except ValueError:
+        structlog.get_logger().exception("apply failed")
+        logging.getLogger("uvicorn.error").exception("also here")
+    for line, event in zip(lines(stream), ["apply failed", "also here"], strict=True):
+        assert line["event"] == event
+        assert "ValueError" in json.dumps(line["exception"])
+
+
+@pytest.mark.parametrize(("level", "shown"), [("debug", 4), (None, 3), ("warning", 2), ("ERROR", 1)])
+def test_the_level_is_that_of_the_variable(level: str | None, shown: int):
+    stream = io.StringIO()
+    configure_logs("n1", {} if level is None else {"RAFTBOOK_LOG_LEVEL": level}, stream)
+    for logger in (structlog.get_logger("raftbook"), logging.getLogger("pysyncobj")):
+        logger.debug("1")
+        logger.info("2")
+        logger.warning("3")
+        logger.error("4")
+    assert len(lines(stream)) == 2 * shown
+
+
+def test_an_unknown_level_is_refused():
+    with pytest.raises(ConfigError, match=r"RAFTBOOK_LOG_LEVEL: 'loud' is no level; set it to one of debug, info"):
+        configure_logs("n1", {"RAFTBOOK_LOG_LEVEL": "loud"}, io.StringIO())
+
+
+def test_a_terminal_gets_columns_instead_of_json():
+    stream = Terminal()
+    configure_logs("n1", {}, stream)
+    structlog.get_logger().info("leader elected", term=7)
+    assert "leader elected" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")
+
+
+def test_the_last_call_counts():
+    first, second = io.StringIO(), io.StringIO()
+    logger = structlog.get_logger("raftbook.node")
+    configure_logs("n1", {}, first)
+    logger.info("one")
+    configure_logs("n2", {}, second)
+    logger.info("two")
+    assert [line["event"] for line in lines(first)] == ["one"]
+    assert [(line["event"], line["node"]) for line in lines(second)] == [("two", "n2")]
