@@ -1,0 +1,49 @@
+"""The ordered log as the rest of the node sees it: propose entries, get committed ones in order, ask how it stands.
+
+Nothing outside `replication` knows which consensus library works behind it.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, Protocol
+
+Role = Literal["leader", "follower", "candidate", "learner"]
+
+
+class LogStatus(NamedTuple):
+    """How one member stands. `ready_to_propose`: it leads, and has applied all that came before its term."""
+
+    role: Role
+    leader: str | None
+    term: int
+    base_index: int
+    last_index: int
+    durable_index: int
+    commit_index: int
+    applied_index: int
+    ready_to_propose: bool
+    has_quorum: bool
+
+
+class StateReplica(Protocol):
+    """The state that the log feeds. Its methods never raise for anything that a log may hold."""
+
+    def apply(self, index: int, entry: bytes) -> None:
+        """Execute one committed entry. Indexes rise, not always by one."""
+        ...
+
+    def advance(self, index: int) -> None:
+        """Entry `index` holds nothing for the state."""
+        ...
+
+    def restore(self, index: int, body: bytes) -> None:
+        """Become the state in a snapshot that was taken at `index`."""
+        ...
+
+
+class OrderedLog(Protocol):
+    def propose(self, entry: bytes) -> int:
+        """Append an entry to the leader's log; returns its index, at which it may or may not be committed."""
+        ...
+
+    def status(self) -> LogStatus: ...

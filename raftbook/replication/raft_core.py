@@ -1,0 +1,414 @@
+"""PySyncObj's Raft core, and the only file that imports PySyncObj or names its private parts.
+
+What is PySyncObj's: roles, terms, votes, elections, the follower's append and truncation, the commit rule (a
+majority's match, and only entries of the current term). What is not, because version 0.3.17 gets it wrong
+(each with the reason in ARCHITECTURE.md): its transport, journal, sending of entries, handling of acknowledgements,
+snapshots, compaction, command forwarding, callbacks, pickling and threads. Those parts are cut off here, by
+overriding the private methods that lead to them; the class `RaftCore` offers what is left under plain names.
+
+The private names hold for one version only: `check_version` refuses any other, and the constructor checks that
+every name is there.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Final, Protocol
+
+import pysyncobj.syncobj
+from pysyncobj import SyncObj, SyncObjConf
+from pysyncobj.journal import Journal
+from pysyncobj.node import Node
+from pysyncobj.transport import Transport
+
+from raftbook.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+SUPPORTED_VERSION: Final = "0.3.17"
+
+REGULAR_COMMAND: Final = b"\x00"
+"""First byte of a proposed command in the core's log; every other first byte (a leader's no-op) is the core's own."""
+
+_NEVER_S: Final = 1e12
+
+FOLLOWER: Final = 0
+CANDIDATE: Final = 1
+LEADER: Final = 2
+
+_PRIVATE_ATTRIBUTES: Final = (
+    "raftState", "raftCurrentTerm", "votedForNodeId", "votesCount", "raftLeader", "raftElectionDeadline", "raftLog",
+    "raftCommitIndex", "raftLastApplied", "raftNextIndex", "raftMatchIndex", "lastResponseTime", "leaderCommitIndex",
+    "newAppendEntriesTime", "noopIDx", "connectedNodes", "otherNodes", "commandsQueue", "needLoadDumpFile",
+)  # fmt: skip
+
+_PRIVATE_METHODS: Final = (
+    "applyLogEntries", "tryLogCompaction", "sendAppendEntries", "sendNextNodeIdx", "generateRaftTimeout",
+    "setCurrentTerm", "setState", "onMessageReceived", "doApplyCommand", "loadDumpFile",
+)  # fmt: skip
+
+
+class CoreJournal(Protocol):
+    """What the core asks of its log: a sequence of (command, index, term), never empty, oldest first."""
+
+    def add(self, command: bytes, index: int, term: int) -> None: ...
+    def delete_from_offset(self, offset: int) -> None: ...
+    def record_vote(self, term: int, voted_for: str | None) -> None: ...
+    def __getitem__(self, item: int | slice) -> object: ...
+    def __len__(self) -> int: ...
+    @property
+    def base_index(self) -> int: ...
+    @property
+    def term(self) -> int: ...
+    @property
+    def voted_for(self) -> str | None: ...
+
+
+class CoreCallbacks(Protocol):
+    """What the core needs done by others."""
+
+    def send_vote_request(self, peer: str, message: Mapping[str, object]) -> None: ...
+    def send_vote_reply(self, peer: str, message: Mapping[str, object]) -> None: ...
+    def replicate(self) -> None: ...
+    def apply_committed(self) -> bool:
+        """Apply some committed entries; True if any was applied, so that followers hear the commit index at once."""
+        ...
+
+
+def check_version() -> None:
+    """Refuse to run on a PySyncObj whose private names nobody has looked at.
+
+    Raises:
+        ConfigError: another version than the supported one is installed.
+    """
+    installed = version("pysyncobj")
+    if installed != SUPPORTED_VERSION:
+        message = (
+            f"PySyncObj {installed} is installed, but raftbook runs on {SUPPORTED_VERSION} alone: "
+            f"pip install pysyncobj=={SUPPORTED_VERSION}"
+        )
+        raise ConfigError(message)
+
+
+def use_clock(clock: Callable[[], float]) -> None:
+    """Give PySyncObj another monotonic clock (seconds), for the whole process."""
+    pysyncobj.syncobj.monotonicTime = clock
+
+
+class _PeerNode(Node):  # type: ignore[misc]
+    """A member whose hash is its number: the core keeps peers in sets, whose order must not depend on the hash seed."""
+
+    def __init__(self, node_id: str, number: int) -> None:
+        super().__init__(node_id, number=number)
+
+    def __hash__(self) -> int:
+        return int(self.number)
+
+
+class _JournalAdapter(Journal):  # type: ignore[misc]
+    """PySyncObj's names for the journal's methods."""
+
+    def __init__(self, journal: CoreJournal) -> None:
+        self._journal = journal
+
+    def add(self, command: bytes, idx: int, term: int) -> None:
+        self._journal.add(command, idx, term)
+
+    def deleteEntriesFrom(self, entryFrom: int) -> None:  # noqa: N802, N803 (PySyncObj's name)
+        self._journal.delete_from_offset(entryFrom)
+
+    def deleteEntriesTo(self, entryTo: int) -> None:  # noqa: N802, N803 (PySyncObj's name)
+        message = f"compaction is the journal's own affair, not the core's (to {entryTo})"
+        raise AssertionError(message)
+
+    def clear(self) -> None:
+        raise AssertionError("the core does not install snapshots")
+
+    def __getitem__(self, item: int | slice) -> object:
+        return self._journal[item]
+
+    def __len__(self) -> int:
+        return len(self._journal)
+
+    def _destroy(self) -> None:
+        pass
+
+    def setRaftCommitIndex(self, raftCommitIndex: int) -> None:  # noqa: N802, N803 (PySyncObj's name)
+        """Raft's commit index need not survive: a leader tells it anew, and a stored one can exceed the log."""
+
+    def getRaftCommitIndex(self) -> int:  # noqa: N802 (PySyncObj's name)
+        return self._journal.base_index
+
+    def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:  # noqa: N802, N803 (PySyncObj's name)
+        self._journal.record_vote(term, votedForNodeId)
+
+    def getCurrentTerm(self) -> int:  # noqa: N802 (PySyncObj's name)
+        return self._journal.term
+
+    def getVotedForNodeId(self) -> str | None:  # noqa: N802 (PySyncObj's name)
+        return self._journal.voted_for
+
+
+def _create_journal(journal_file: object = None) -> Journal:
+    """Stand in for `pysyncobj.journal.createJournal`: the configured "file" is the journal itself."""
+    assert isinstance(journal_file, _JournalAdapter)
+    return journal_file
+
+
+class _NullPoller:
+    """The core's sockets and pipes are not used, so there is nothing to poll."""
+
+    def poll(self, timeout: float) -> None:
+        assert timeout == 0.0
+
+
+def _create_poller(poller_type: str) -> _NullPoller:
+    assert poller_type == "auto"
+    return _NullPoller()
+
+
+pysyncobj.syncobj.createJournal = _create_journal
+pysyncobj.syncobj.createPoller = _create_poller
+pysyncobj.syncobj.PIPE_NOTIFIER_ENABLED = False
+
+
+class _VoteTransport(Transport):  # type: ignore[misc]
+    """Carries votes out of the core. All else that the core would send is raftbook's own affair."""
+
+    def __init__(self, syncobj: _Core, self_node: Node, other_nodes: object) -> None:
+        super().__init__(syncobj, self_node, other_nodes)
+        self._callbacks = syncobj.callbacks
+
+    ready = True
+
+    def tryGetReady(self) -> None:  # noqa: N802 (PySyncObj's name)
+        pass
+
+    def destroy(self) -> None:
+        pass
+
+    def send(self, node: Node, message: Mapping[str, object]) -> bool:
+        kind = message["type"]
+        if kind == "request_vote":
+            self._callbacks.send_vote_request(node.id, message)
+        elif kind == "response_vote":
+            self._callbacks.send_vote_reply(node.id, message)
+        else:
+            raise AssertionError(f"the core tried to send {kind}, which is cut off")
+        return True
+
+
+class _Core(SyncObj):  # type: ignore[misc]
+    """PySyncObj with the parts cut off that raftbook replaces. Name mangling is why these names look as they do."""
+
+    def __init__(
+        self, node: _PeerNode, others: Sequence[_PeerNode], conf: SyncObjConf, callbacks: CoreCallbacks
+    ) -> None:
+        self.callbacks = callbacks
+        super().__init__(node, others, conf, nodeClass=_PeerNode, transportClass=_VoteTransport)
+
+    def _SyncObj__generateRaftTimeout(self) -> float:  # noqa: N802 (PySyncObj's name)
+        """The core never campaigns of its own accord: see `RaftCore.campaign`."""
+        return _NEVER_S
+
+    def _SyncObj__applyLogEntries(self) -> bool:  # noqa: N802 (PySyncObj's name)
+        return self.callbacks.apply_committed()
+
+    def _SyncObj__sendAppendEntries(self) -> None:  # noqa: N802 (PySyncObj's name)
+        self.callbacks.replicate()
+
+    def _SyncObj__sendNextNodeIdx(self, *args: object, **kwargs: object) -> None:  # noqa: N802 (PySyncObj's name)
+        """Acknowledgements are the guard's: the core's claim more than was verified, and before it is on disk."""
+
+    def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802 (PySyncObj's name)
+        """Snapshots are raftbook's own."""
+
+    def _SyncObj__loadDumpFile(self, clearJournal: bool) -> None:  # noqa: N802, N803 (PySyncObj's name)
+        raise AssertionError("the core does not install snapshots")
+
+    def _SyncObj__doApplyCommand(self, command: bytes) -> None:  # noqa: N802 (PySyncObj's name)
+        raise AssertionError("commands are applied by apply_committed alone; PySyncObj's way would unpickle them")
+
+
+class RaftCore:
+    """One member's Raft state under plain names. Indexes start at 1; index 0 is the empty log."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        members: Sequence[str],
+        journal: CoreJournal,
+        callbacks: CoreCallbacks,
+        clock: Callable[[], float],
+        heartbeat_s: float,
+        election_timeout_min_s: float,
+        election_timeout_max_s: float,
+        fallback_timeout_s: float,
+    ) -> None:
+        check_version()
+        self._clock = clock
+        self._heartbeat_s = heartbeat_s
+        conf = SyncObjConf(
+            autoTick=False,
+            appendEntriesUseBatch=False,
+            appendEntriesPeriod=heartbeat_s,
+            raftMinTimeout=election_timeout_min_s,
+            raftMaxTimeout=election_timeout_max_s,
+            leaderFallbackTimeout=fallback_timeout_s,
+            connectionTimeout=max(3.5, election_timeout_max_s),
+            journalFile=_JournalAdapter(journal),
+            dynamicMembershipChange=False,
+            commandsWaitLeader=False,
+            logCompactionMinEntries=2**62,
+            logCompactionMinTime=_NEVER_S,
+        )
+        nodes = {member: _PeerNode(member, number) for number, member in enumerate(sorted(members), start=1)}
+        self._self_node = nodes.pop(node_id)
+        self._nodes = nodes
+        self._core = _Core(self._self_node, list(nodes.values()), conf, callbacks)
+        self._check_names()
+        self._core._SyncObj__needLoadDumpFile = False
+        self._core._SyncObj__raftLastApplied = journal.base_index
+        self._journal = journal
+
+    def _check_names(self) -> None:
+        missing = [name for name in _PRIVATE_ATTRIBUTES if f"_SyncObj__{name}" not in vars(self._core)]
+        missing += [name for name in _PRIVATE_METHODS if not hasattr(SyncObj, f"_SyncObj__{name}")]
+        if missing:
+            message = f"PySyncObj lacks the parts {', '.join(missing)}: reinstall pysyncobj=={SUPPORTED_VERSION}"
+            raise ConfigError(message)
+
+    # What the core knows.
+
+    @property
+    def peers(self) -> tuple[str, ...]:
+        return tuple(self._nodes)
+
+    @property
+    def role(self) -> int:
+        return int(self._core._SyncObj__raftState)
+
+    @property
+    def term(self) -> int:
+        return int(self._core._SyncObj__raftCurrentTerm)
+
+    @property
+    def voted_for(self) -> str | None:
+        voted_for: str | None = self._core._SyncObj__votedForNodeId
+        return voted_for
+
+    @property
+    def leader(self) -> str | None:
+        node = self._core._SyncObj__raftLeader
+        return None if node is None else str(node.id)
+
+    @property
+    def commit_index(self) -> int:
+        return int(self._core._SyncObj__raftCommitIndex)
+
+    @property
+    def applied_index(self) -> int:
+        return int(self._core._SyncObj__raftLastApplied)
+
+    @applied_index.setter
+    def applied_index(self, index: int) -> None:
+        self._core._SyncObj__raftLastApplied = index
+
+    @property
+    def noop_index(self) -> int | None:
+        """Index of the no-op with which this leader opened its term; None before it first led."""
+        index: int | None = self._core._SyncObj__noopIDx
+        return index
+
+    def match_index(self, peer: str) -> int:
+        return int(self._core._SyncObj__raftMatchIndex.get(self._nodes[peer], 0))
+
+    def set_match_index(self, peer: str, index: int) -> None:
+        self._core._SyncObj__raftMatchIndex[self._nodes[peer]] = index
+
+    def heard_from(self, peer: str) -> None:
+        """Note that a follower answered: a leader that a majority stopped answering steps down."""
+        self._core._SyncObj__lastResponseTime[self._nodes[peer]] = self._clock()
+
+    # What is done to the core.
+
+    def tick(self) -> None:
+        """Let the core do what is due: campaign, commit, apply, send, step down."""
+        self._core.doTick(0.0)
+
+    def propose(self, command: bytes) -> int:
+        """Append a command to the leader's log and send it; returns its index. The caller knows that this node leads."""
+        assert self.role == LEADER
+        self._core._applyCommand(REGULAR_COMMAND + command, None)
+        self._core._checkCommandsToApply()
+        last = self._journal[-1]
+        assert isinstance(last, tuple)
+        return int(last[1])
+
+    def connected(self, peer: str) -> None:
+        self._core._SyncObj__onNodeConnected(self._nodes[peer])
+
+    def disconnected(self, peer: str) -> None:
+        self._core._SyncObj__onNodeDisconnected(self._nodes[peer])
+
+    def heartbeat_sent(self) -> None:
+        self._core._SyncObj__newAppendEntriesTime = self._clock() + self._heartbeat_s
+
+    def campaign(self) -> None:
+        """Stand for election now: the core raises its term, votes for itself and asks for votes."""
+        self._core._SyncObj__raftElectionDeadline = float("-inf")
+        self.tick()
+
+    def vote_requested(self, peer: str, term: int, last_index: int, last_term: int) -> None:
+        message = {"type": "request_vote", "term": term, "last_log_index": last_index, "last_log_term": last_term}
+        self._core._SyncObj__onMessageReceived(self._nodes[peer], message)
+
+    def vote_received(self, peer: str, term: int) -> None:
+        self._core._SyncObj__onMessageReceived(self._nodes[peer], {"type": "response_vote", "term": term})
+
+    def append(
+        self,
+        peer: str,
+        term: int,
+        previous: tuple[int, int],
+        commit_index: int,
+        entries: Sequence[tuple[bytes, int, int]],
+    ) -> None:
+        """Follow `peer`, drop what stands after `previous` (index, term), append `entries` (command, index, term)."""
+        message = {
+            "type": "append_entries",
+            "term": term,
+            "commit_index": commit_index,
+            "prevLogIdx": previous[0],
+            "prevLogTerm": previous[1],
+            "entries": entries,
+        }
+        self._core._SyncObj__onMessageReceived(self._nodes[peer], message)
+
+    def adopt_term(self, term: int) -> None:
+        """A peer is in a later term: join it as a follower that has not voted."""
+        assert term > self.term
+        self._core._SyncObj__setCurrentTerm(term, None)
+        self._core._SyncObj__setState(FOLLOWER)
+        self._core._SyncObj__raftLeader = None
+
+    def follow(self, peer: str, term: int) -> None:
+        """A snapshot arrives from the leader of `term`: what an append without entries would say."""
+        if term > self.term:
+            self.adopt_term(term)
+        self._core._SyncObj__setState(FOLLOWER)
+        self._core._SyncObj__raftLeader = self._nodes[peer]
+
+    def vote_for_leader(self) -> None:
+        """A member that may vote from now on has no vote left in the term that it joined."""
+        self._core._SyncObj__setCurrentTerm(self.term, self.leader)
+
+    def raise_commit_index(self, index: int) -> None:
+        self._core._SyncObj__raftCommitIndex = max(self.commit_index, index)
+
+    def installed(self, index: int) -> None:
+        """The state and the journal were replaced by a snapshot at `index`."""
+        self._core._SyncObj__raftCommitIndex = index
+        self._core._SyncObj__raftLastApplied = index

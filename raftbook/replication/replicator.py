@@ -1,0 +1,180 @@
+"""What the leader sends to each follower, and what the answers mean.
+
+Takes the place of PySyncObj's sender, which copies the whole log for a follower that is far behind, goes back over
+what was acknowledged, and never limits what is under way. The states are those of etcd's raft (tracker/progress.go):
+
+- *probing*: it is unknown where the follower's log agrees; one append at a time is under way.
+- *replicating*: appends are pipelined, up to `window_bytes` without an acknowledgement.
+- *snapshotting*: the follower needs entries that are no longer held; a snapshot is on its way.
+
+Invariant of each follower: 0 <= match_index < next_index <= last_index + 1.
+
+An acknowledgement counts towards a commit only as far as the leader's own log is on disk. So leader and followers
+write at the same time, and yet what is committed is on the disks of a majority, the leader's among them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from raftbook.replication.messages import AppendEntries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from raftbook.replication.journal import Journal
+    from raftbook.replication.messages import AppendReply
+
+
+
+@dataclass(slots=True)
+class Progress:
+    """What the leader knows of one follower."""
+
+    next_index: int
+    match_index: int = 0
+    is_voter: bool = False
+    """Only the acknowledgements of voters count towards a commit."""
+    is_probing: bool = True
+    probe_sent_at: float = float("-inf")
+    needs_snapshot: bool = False
+    unacknowledged: deque[tuple[int, int]] = field(default_factory=deque)
+    """(last index, bytes) of each append that is under way, oldest first."""
+    in_flight_bytes: int = 0
+
+    def sent(self, last_index: int, size_bytes: int) -> None:
+        self.unacknowledged.append((last_index, size_bytes))
+        self.in_flight_bytes += size_bytes
+        self.next_index = last_index + 1
+
+    def acknowledged(self, match_index: int) -> None:
+        while self.unacknowledged and self.unacknowledged[0][0] <= match_index:
+            self.in_flight_bytes -= self.unacknowledged.popleft()[1]
+        self.match_index = max(self.match_index, match_index)
+        if self.match_index >= self.next_index - 1:
+            self.next_index = self.match_index + 1
+            self.is_probing = False
+            self.needs_snapshot = False
+
+    def probe_from(self, next_index: int) -> None:
+        self.next_index = max(next_index, self.match_index + 1)
+        self.is_probing = True
+        self.probe_sent_at = float("-inf")
+        self.unacknowledged.clear()
+        self.in_flight_bytes = 0
+
+
+class Replicator:
+    """The leader's view of its followers, for one term. O(1) a message, apart from the entries it carries."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        send: Callable[[str, AppendEntries], bool],
+        *,
+        heartbeat_s: float,
+        append_limit_bytes: int,
+        window_bytes: int,
+    ) -> None:
+        self._journal = journal
+        self._send = send
+        self._heartbeat_s = heartbeat_s
+        self._append_limit_bytes = append_limit_bytes
+        self._window_bytes = window_bytes
+        self._progress: dict[str, Progress] = {}
+        self._term = 0
+
+    def lead(self, term: int, peers: tuple[str, ...], next_index: int) -> None:
+        """Begin a term of leadership: nothing is known of anyone."""
+        self._term = term
+        self._progress = {peer: Progress(next_index) for peer in peers}
+
+    @property
+    def term(self) -> int:
+        """The term for which `lead` was called last."""
+        return self._term
+
+    def progress(self, peer: str) -> Progress:
+        return self._progress[peer]
+
+    def connected(self, peer: str) -> None:
+        """A new connection: what was under way on the old one is lost, and the follower may have another disk."""
+        progress = self._progress.get(peer)
+        if progress is not None:
+            self._progress[peer] = Progress(self._journal.last_index + 1)
+
+    def needing_snapshot(self) -> list[str]:
+        return [peer for peer, progress in self._progress.items() if progress.needs_snapshot]
+
+    def replicate(self, peer: str, commit_index: int, now: float) -> None:
+        """Send what the follower lacks, as far as the window allows; at the least, that this node leads."""
+        progress = self._progress[peer]
+        if progress.next_index <= self._journal.base_index:
+            progress.needs_snapshot = True
+        if progress.needs_snapshot:
+            self._send_heartbeat(peer, 0, commit_index)
+        elif progress.is_probing:
+            if now - progress.probe_sent_at >= self._heartbeat_s * 0.9:
+                progress.probe_sent_at = now
+                self._send_from(peer, progress.next_index, commit_index)
+        else:
+            self._stream(peer, progress, commit_index)
+
+    def _stream(self, peer: str, progress: Progress, commit_index: int) -> None:
+        sent_any = False
+        while progress.next_index <= self._journal.last_index and progress.in_flight_bytes < self._window_bytes:
+            sent = self._send_from(peer, progress.next_index, commit_index)
+            if sent is None:
+                return
+            progress.sent(*sent)
+            sent_any = True
+        if not sent_any:
+            has_room = progress.in_flight_bytes < self._window_bytes
+            previous = progress.next_index - 1 if has_room else progress.match_index
+            self._send_heartbeat(peer, previous, commit_index)
+
+    def _send_heartbeat(self, peer: str, previous_index: int, commit_index: int) -> None:
+        """An append without entries. Where the log no longer holds the previous entry, index 0 fits every log."""
+        term = self._journal.term_at(previous_index)
+        previous = (0, 0) if term is None else (previous_index, term)
+        self._send(peer, AppendEntries(self._term, *previous, commit_index, ()))
+
+    def _send_from(self, peer: str, index: int, commit_index: int) -> tuple[int, int] | None:
+        """Send one append with entries from `index` on; (last index, bytes) of it, None if it could not be sent."""
+        entries = self._journal.batch_from(index, self._append_limit_bytes)
+        previous_term = self._journal.term_at(index - 1)
+        assert previous_term is not None
+        body = tuple((entry.term, entry.command) for entry in entries)
+        if not self._send(peer, AppendEntries(self._term, index - 1, previous_term, commit_index, body)):
+            return None
+        return index - 1 + len(entries), sum(len(command) for _term, command in body)
+
+    def answered(self, peer: str, reply: AppendReply) -> bool:
+        """Take a follower's answer in; True if there is something to send to it now.
+
+        A refusal carries the index that did not fit in `match_index`. One that does not speak of the append
+        that is under way is late: its cause has been dealt with.
+        """
+        progress = self._progress[peer]
+        progress.is_voter = reply.is_voter
+        if reply.success:
+            if reply.match_index > self._journal.last_index:
+                return False
+            was_limited = progress.is_probing or progress.in_flight_bytes >= self._window_bytes
+            progress.acknowledged(reply.match_index)
+            return was_limited and progress.next_index <= self._journal.last_index
+        refused_index = reply.match_index
+        if progress.needs_snapshot or refused_index <= progress.match_index:
+            return False
+        if progress.is_probing and refused_index != progress.next_index - 1:
+            return False
+        progress.probe_from(min(reply.next_index, refused_index))
+        return True
+
+    def countable_match(self, peer: str) -> int:
+        """The follower's match as far as it may count towards a commit: no further than the leader's own disk."""
+        if not self._progress[peer].is_voter:
+            return 0
+        return min(self._progress[peer].match_index, self._journal.durable_index)

@@ -1,0 +1,68 @@
+"""What waits in the intake becomes entries of the log: the leader's part, as a pure decision.
+
+The leader packs whatever waits as soon as fewer than `max_in_flight` entries are under way. There is no timer and
+no artificial delay: alone, an order is an entry of its own; under load, entries grow while the disk is busy.
+
+Every leader begins with the watermarks of the state that it has applied (nothing proposed by an earlier leader
+can be committed after that without being seen here), and proposes the dots of each origin in sequence, each dot
+once in its term. Whatever two leaders propose twice, the state machine executes once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from raftbook.codec import RawRun
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from raftbook.intake import Intake
+
+
+class SequencerLimits(NamedTuple):
+    """`max_entry_bytes` must stay below the append limit of the log; a single larger command goes alone."""
+
+    max_in_flight: int = 8
+    max_entry_bytes: int = 256 * 1024
+    max_entry_commands: int = 4096
+
+
+class Sequencer:
+    """One term's worth of packing."""
+
+    def __init__(self, limits: SequencerLimits) -> None:
+        self._limits = limits
+        self._term: int | None = None
+        self._proposed: dict[str, int] = {}
+        self._next_origin = ""
+
+    def begin(self, term: int, watermarks: Mapping[str, int]) -> None:
+        """Lead `term`, having applied everything up to `watermarks`. Repeated calls for one term change nothing."""
+        if term != self._term:
+            self._term = term
+            self._proposed = dict(watermarks)
+
+    def pack(self, intake: Intake, in_flight: int) -> list[RawRun]:
+        """The runs of the next entry, empty if nothing waits or enough is under way.
+
+        Origins take turns at being first, so that a busy one cannot keep the others out of a full entry.
+        """
+        if in_flight >= self._limits.max_in_flight:
+            return []
+        origins = intake.origins()
+        start = next((place for place, origin in enumerate(origins) if origin > self._next_origin), 0)
+        runs: list[RawRun] = []
+        commands_left, bytes_left = self._limits.max_entry_commands, self._limits.max_entry_bytes
+        for origin in origins[start:] + origins[:start]:
+            if commands_left <= 0 or bytes_left <= 0:
+                break
+            first_sequence = self._proposed.get(origin, 0) + 1
+            commands = intake.run(origin, first_sequence, commands_left, bytes_left)
+            if commands:
+                runs.append(RawRun(origin, first_sequence, commands))
+                self._proposed[origin] = first_sequence + len(commands) - 1
+                commands_left -= len(commands)
+                bytes_left -= sum(len(raw) for raw in commands)
+        self._next_origin = runs[0].origin if runs else ""
+        return runs
