@@ -16,7 +16,7 @@ MAX_INTEGER: Final = 2**63 - 1
 MAX_DECIMALS: Final = 18
 """Most decimals that an instrument, or a number in a command, may have (18 is one wei of an ether)."""
 
-POWERS_OF_TEN: Final = tuple(10**exponent for exponent in range(MAX_DECIMALS + 1))
+POWERS_OF_TEN: Final[tuple[int, ...]] = tuple(10**exponent for exponent in range(MAX_DECIMALS + 1))
 
 IDENTIFIER_PATTERN: Final = re.compile(r"[A-Za-z0-9._:\-]{1,36}", re.ASCII)
 """Shape of `client_order_id` and `account`; match it with `fullmatch`."""
@@ -128,7 +128,7 @@ class Number(NamedTuple):
     decimals: int
 
     def to_units(self, decimals: int) -> int | None:
-        """This number in units of 10**-`decimals`, or None if it has more decimals than that. O(1)."""
+        """The number in units of 10**-`decimals`, or None if it has more decimals than that. O(1)."""
         if self.decimals == decimals:
             return self.mantissa
         if self.decimals < decimals:

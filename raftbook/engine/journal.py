@@ -1,0 +1,136 @@
+"""The journal of the command at work: stamps its events and collects them in the order in which they happen.
+
+Every event gets the log index, the log time and, where it belongs to an instrument, the next number of that
+instrument's sequence. A method per kind of event; nothing else in the engine constructs one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from raftbook.engine.events import (
+    Event,
+    InstrumentEvent,
+    MassCanceled,
+    OrderEvent,
+    OrderState,
+    Rejection,
+    Ticked,
+    Trade,
+)
+from raftbook.engine.types import EventKind, Reason
+
+if TYPE_CHECKING:
+    from raftbook.engine.commands import CancelAll, Command
+    from raftbook.engine.order_book import Order, OrderBook
+
+_TRADE: Final = EventKind.TRADE
+_ACCEPTED: Final = EventKind.ORDER_ACCEPTED
+_CANCELED: Final = EventKind.ORDER_CANCELED
+_REPLACED: Final = EventKind.ORDER_REPLACED
+
+
+class Journal:
+    """`log_index` and `time` (nanoseconds) are those of the entry at work; `last_trade_id` counts all trades."""
+
+    __slots__ = ("events", "last_trade_id", "log_index", "time")
+
+    def __init__(self) -> None:
+        self.log_index = 0
+        self.time = 0
+        self.last_trade_id = 0
+        self.events: list[Event] = []
+
+    def take(self) -> tuple[Event, ...]:
+        """The events since the last call."""
+        events = tuple(self.events)
+        self.events.clear()
+        return events
+
+    def accepted(self, book: OrderBook, order: Order) -> OrderState:
+        return self._order_event(_ACCEPTED, book, order, None)
+
+    def replaced(self, book: OrderBook, order: Order) -> OrderState:
+        return self._order_event(_REPLACED, book, order, None)
+
+    def canceled(self, book: OrderBook, order: Order, reason: Reason) -> OrderState:
+        return self._order_event(_CANCELED, book, order, reason)
+
+    def _order_event(self, kind: EventKind, book: OrderBook, order: Order, reason: Reason | None) -> OrderState:
+        book.sequence += 1
+        state = order.state()
+        self.events.append(
+            OrderEvent(kind, book.symbol, book.sequence, self.log_index, self.time, state, reason),
+        )
+        return state
+
+    def repeated(self, order: Order) -> OrderState:
+        """The answer to a repeated submission. It changes nothing, so it takes no sequence number either."""
+        state = order.state()
+        self.events.append(
+            OrderEvent(_ACCEPTED, order.symbol, None, self.log_index, self.time, state, duplicate=True),
+        )
+        return state
+
+    def traded(self, book: OrderBook, maker: Order, taker: Order, price: int, quantity: int) -> None:
+        book.sequence += 1
+        self.last_trade_id += 1
+        self.events.append(
+            Trade(
+                _TRADE,
+                book.symbol,
+                book.sequence,
+                self.log_index,
+                self.time,
+                self.last_trade_id,
+                price,
+                quantity,
+                maker.order_id,
+                maker.client_order_id,
+                maker.account,
+                taker.order_id,
+                taker.client_order_id,
+                taker.account,
+                taker.side,
+            )
+        )
+
+    def rejected(
+        self,
+        kind: EventKind,
+        command: Command,
+        reason: Reason,
+        detail: str | None,
+        book: OrderBook | None,
+        order: OrderState | None = None,
+    ) -> None:
+        """`book` is that of the symbol concerned, None where it is not known; `order` the order concerned, as it is."""
+        if book is None:
+            symbol, sequence = None, None
+        else:
+            book.sequence += 1
+            symbol, sequence = book.symbol, book.sequence
+        self.events.append(
+            Rejection(kind, symbol, sequence, self.log_index, self.time, command, reason, detail, order),
+        )
+
+    def mass_canceled(self, command: CancelAll, canceled_count: int) -> None:
+        account, symbol, side = command.account, command.symbol, command.side
+        self.events.append(
+            MassCanceled(EventKind.MASS_CANCELED, self.log_index, self.time, account, symbol, side, canceled_count),
+        )
+
+    def instrument_added(self, book: OrderBook) -> None:
+        self._instrument_event(EventKind.INSTRUMENT_ADDED, book)
+
+    def status_changed(self, book: OrderBook) -> None:
+        self._instrument_event(EventKind.STATUS_CHANGED, book)
+
+    def _instrument_event(self, kind: EventKind, book: OrderBook) -> None:
+        book.sequence += 1
+        self.events.append(
+            InstrumentEvent(kind, book.symbol, book.sequence, self.log_index, self.time, book.instrument, book.status),
+        )
+
+    def ticked(self) -> None:
+        self.events.append(Ticked(EventKind.TICKED, self.log_index, self.time))

@@ -1,0 +1,267 @@
+"""Snapshots: the whole state of an exchange as plain values, and back.
+
+A snapshot is nested lists of integers, strings, booleans and None: whatever codec carries them, nothing is
+lost. It is canonical: equal states give equal snapshots. Its shape (VERSION 1):
+
+    [version, log_index, time, last_order_id, last_trade_id, closed_orders_kept,
+     [[origin, watermark], …],                            sorted by origin
+     [[symbol, price_decimals, quantity_decimals, tick_size, lot_size, status, sequence,
+       forgotten_net_quantity, bids, asks], …],           as the instruments were added
+     [[account, closed orders], …]]                       sorted by account; orders as they closed
+
+`bids` and `asks` list the resting orders in priority, which is why a restored book has every queue as it was.
+Restoring validates every field, and then the state as a whole against the invariants.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from raftbook.engine.instrument import Instrument
+from raftbook.engine.order_book import Order, OrderBook
+from raftbook.engine.types import (
+    IDENTIFIER_PATTERN,
+    MAX_DECIMALS,
+    MAX_INTEGER,
+    SYMBOL_PATTERN,
+    OrderStatus,
+    OrderType,
+    Side,
+    TimeInForce,
+    TradingStatus,
+)
+
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Iterable
+    from enum import IntEnum
+
+    from raftbook.engine.exchange import Exchange
+
+PlainValue = int | str | bool | None | list["PlainValue"]
+
+VERSION: Final = 1
+
+_E = TypeVar("_E", bound="IntEnum")
+
+
+def take_snapshot(exchange: Exchange) -> list[PlainValue]:
+    """O(state)."""
+    registry, journal = exchange.registry, exchange.journal
+    assert not journal.events, "a snapshot is taken between two entries"
+    return [
+        VERSION,
+        journal.log_index,
+        journal.time,
+        registry.last_order_id,
+        journal.last_trade_id,
+        registry.closed_orders_kept,
+        [[origin, sequence] for origin, sequence in sorted(exchange.watermarks.items())],
+        [_book_to_list(book, registry.forgotten_net_quantity.get(book.symbol, 0)) for book in exchange.books.values()],
+        [
+            [name, _orders_to_list(account.closing_order)]
+            for name, account in sorted(registry.accounts.items())
+            if account.closing_order
+        ],
+    ]
+
+
+def _book_to_list(book: OrderBook, forgotten_net_quantity: int) -> list[PlainValue]:
+    return [
+        *book.instrument,
+        int(book.status),
+        book.sequence,
+        forgotten_net_quantity,
+        _orders_to_list(book.bids.orders()),
+        _orders_to_list(book.asks.orders()),
+    ]
+
+
+def _orders_to_list(orders: Iterable[Order]) -> list[PlainValue]:
+    return [
+        [
+            order.order_id,
+            order.client_order_id,
+            order.account,
+            order.symbol,
+            int(order.side),
+            int(order.order_type),
+            int(order.time_in_force),
+            order.post_only,
+            order.price,
+            order.quantity,
+            order.filled_quantity,
+            order.leaves_quantity,
+            order.notional,
+            int(order.status),
+            order.entered_price,
+            order.entered_quantity,
+        ]
+        for order in orders
+    ]
+
+
+def restore_into(exchange: Exchange, data: object) -> None:
+    """Fill a new exchange with the snapshot's state. ValueError for whatever is not a snapshot. O(n log n)."""
+    fields = _list(data, "snapshot")
+    if not fields or fields[0] != VERSION:
+        raise ValueError(f"snapshot: version {fields[0] if fields else None!r} is not {VERSION}")
+    _length(fields, 9, "snapshot")
+    registry, journal = exchange.registry, exchange.journal
+    journal.log_index = _integer(fields[1], "log_index")
+    journal.time = _integer(fields[2], "time")
+    registry.last_order_id = _integer(fields[3], "last_order_id")
+    journal.last_trade_id = _integer(fields[4], "last_trade_id")
+    registry.closed_orders_kept = _integer(fields[5], "closed_orders_kept", low=1)
+    _restore_watermarks(exchange, fields[6])
+
+    resting: list[Order] = []
+    for item in _list(fields[7], "books"):
+        resting += _restore_book(exchange, item)
+    closed: list[Order] = []
+    for item in _list(fields[8], "accounts"):
+        account_name, orders = _length(_list(item, "account"), 2, "account")
+        closed += _restore_orders(orders, "closed orders", _text(account_name, IDENTIFIER_PATTERN, "account"))
+    _register(exchange, resting, closed)
+    try:
+        exchange.check()
+    except AssertionError as error:
+        raise ValueError(f"snapshot: {error}") from error
+
+
+def _restore_watermarks(exchange: Exchange, data: object) -> None:
+    for item in _list(data, "watermarks"):
+        name, sequence = _length(_list(item, "watermark"), 2, "watermark")
+        origin = _string(name, "origin")
+        if origin in exchange.watermarks:
+            raise ValueError(f"snapshot: origin {origin!r} occurs twice")
+        exchange.watermarks[origin] = _integer(sequence, "watermark", low=1)
+
+
+def _restore_book(exchange: Exchange, data: object) -> list[Order]:
+    """Returns the orders that rest in the book."""
+    fields = _length(_list(data, "book"), 10, "book")
+    instrument = Instrument(
+        _text(fields[0], SYMBOL_PATTERN, "symbol"),
+        _integer(fields[1], "price_decimals", high=MAX_DECIMALS),
+        _integer(fields[2], "quantity_decimals", high=MAX_DECIMALS),
+        _integer(fields[3], "tick_size", low=1),
+        _integer(fields[4], "lot_size", low=1),
+    )
+    if instrument.symbol in exchange.books:
+        raise ValueError(f"snapshot: instrument {instrument.symbol} occurs twice")
+    book = OrderBook(instrument)
+    book.status = _member(TradingStatus, fields[5], "status")
+    book.sequence = _integer(fields[6], "sequence", low=1)
+    net = _integer(fields[7], "forgotten_net_quantity")
+    if net:
+        exchange.registry.forgotten_net_quantity[instrument.symbol] = net
+    exchange.instruments[instrument.symbol] = instrument
+    exchange.books[instrument.symbol] = book
+    resting: list[Order] = []
+    for side, orders in ((book.bids, fields[8]), (book.asks, fields[9])):
+        for order in _restore_orders(orders, "resting orders", None):
+            if order.price is None or order.status is not OrderStatus.OPEN:
+                raise ValueError(f"snapshot: order {order.order_id} cannot rest")
+            side.add(order)
+            resting.append(order)
+    return resting
+
+
+def _restore_orders(data: object, name: str, account: str | None) -> list[Order]:
+    orders = [_restore_order(item) for item in _list(data, name)]
+    for order in orders:
+        if account is not None and order.account != account:
+            raise ValueError(f"snapshot: order {order.order_id} is listed by an account that is not its own")
+    return orders
+
+
+def _restore_order(data: object) -> Order:
+    fields = _length(_list(data, "order"), 16, "order")
+    order = Order(
+        _integer(fields[0], "order_id", low=1),
+        _text(fields[1], IDENTIFIER_PATTERN, "client_order_id"),
+        _text(fields[2], IDENTIFIER_PATTERN, "account"),
+        _text(fields[3], SYMBOL_PATTERN, "symbol"),
+        _member(Side, fields[4], "side"),
+        _member(OrderType, fields[5], "order_type"),
+        _member(TimeInForce, fields[6], "time_in_force"),
+        _flag(fields[7], "post_only"),
+        _price(fields[8], "price"),
+        _integer(fields[9], "quantity", low=1),
+    )
+    order.filled_quantity = _integer(fields[10], "filled_quantity")
+    order.leaves_quantity = _integer(fields[11], "leaves_quantity")
+    order.notional = _integer(fields[12], "notional")
+    order.status = _member(OrderStatus, fields[13], "status")
+    order.entered_price = _price(fields[14], "entered_price")
+    order.entered_quantity = _integer(fields[15], "entered_quantity", low=1)
+    return order
+
+
+def _register(exchange: Exchange, resting: list[Order], closed: list[Order]) -> None:
+    """Take in all orders: by order id, except that an account's closed ones stay as they closed."""
+    registry = exchange.registry
+    for order in sorted(resting + closed, key=lambda order: order.order_id):
+        if order.order_id in registry.orders:
+            raise ValueError(f"snapshot: order {order.order_id} occurs twice")
+        account = registry.account(order.account)
+        # One object for a name that thousands of orders share.
+        order.account = account.name
+        registry.orders[order.order_id] = order
+        if order.status is OrderStatus.OPEN:
+            account.open_orders[order.client_order_id] = order
+    for order in closed:
+        registry.remember_closed(registry.accounts[order.account], order)
+    for order in registry.orders.values():
+        if order.symbol not in exchange.instruments:
+            raise ValueError(f"snapshot: order {order.order_id} belongs to an unknown instrument")
+        order.symbol = exchange.instruments[order.symbol].symbol
+
+
+def _list(value: object, name: str) -> list[object] | tuple[object, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"snapshot: {name} must be a list, not {type(value).__name__}")  # noqa: TRY004 - wrong data, not a wrong call
+    return value
+
+
+def _length(value: list[object] | tuple[object, ...], length: int, name: str) -> list[object] | tuple[object, ...]:
+    if len(value) != length:
+        raise ValueError(f"snapshot: {name} must have {length} fields, not {len(value)}")
+    return value
+
+
+def _integer(value: object, name: str, *, low: int = 0, high: int = MAX_INTEGER) -> int:
+    if type(value) is not int or not low <= value <= high:
+        raise ValueError(f"snapshot: {name} must be an integer from {low} to {high}, not {value!r}")
+    return value
+
+
+def _price(value: object, name: str) -> int | None:
+    return None if value is None else _integer(value, name, low=1)
+
+
+def _flag(value: object, name: str) -> bool:
+    if value is not True and value is not False:
+        raise ValueError(f"snapshot: {name} must be true or false, not {value!r}")
+    return value
+
+
+def _string(value: object, name: str) -> str:
+    if type(value) is not str:
+        raise ValueError(f"snapshot: {name} must be a string, not {value!r}")
+    return value
+
+
+def _text(value: object, pattern: re.Pattern[str], name: str) -> str:
+    text = _string(value, name)
+    if pattern.fullmatch(text) is None:
+        raise ValueError(f"snapshot: {name} is not well formed: {text!r}")
+    return text
+
+
+def _member(enum: type[_E], value: object, name: str) -> _E:
+    try:
+        return enum(_integer(value, name))
+    except ValueError:
+        raise ValueError(f"snapshot: {name} has no value {value!r}") from None
