@@ -1,0 +1,43 @@
+# `make demo` shows it, `make test` proves it. Each makes the virtual environment it needs by itself.
+
+BIN := .venv/bin
+
+.PHONY: demo test lint types format lock clean
+
+demo: .venv/ready
+	$(BIN)/raftbook demo
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/ready
+	$(BIN)/mypy
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Needs uv (https://docs.astral.sh/uv). Keeps the locked versions that still fit; `make lock UPGRADE=--upgrade` renews them.
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-config --quiet \
+	--custom-compile-command "make lock" $(UPGRADE)
+lock:
+	$(LOCK) --output-file requirements.lock
+	$(LOCK) --output-file requirements-dev.lock --group dev --constraint requirements.lock
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+
+# Made anew from nothing whenever what it holds has changed.
+.venv/ready: requirements-dev.lock pyproject.toml
+	@for python in python3.13 python3.12 python3.11 python3; do \
+		$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		exec $$python -m venv --clear .venv; \
+	done; \
+	echo 'raftbook needs Python 3.11 or newer with its venv module (on Debian: apt-get install python3-venv).' >&2; exit 1
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
