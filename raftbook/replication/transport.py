@@ -1,0 +1,292 @@
+"""The peer network of a node: one TCP connection to every other node, for as long as the process runs.
+
+The node with the smaller id dials, again and again for ever; the other accepts (handshake.py). A fault of a
+peer or of the network ends a connection and never more than that: it is logged, and made anew.
+
+| bound | at the bound |
+|---|---|
+| handshake, idle time | the connection is closed |
+| size of a message | the connection is closed (ProtocolError) |
+| bytes that wait to be sent to a peer | `send` returns False, the connection is closed |
+| strangers: accepted connections in their handshake | the oldest is closed, of the same source if that has too many |
+| connections of one peer | the newest stays |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from structlog import get_logger
+
+from raftbook.errors import AddressInUseError, ConfigError
+from raftbook.replication.handshake import dials, refusal_reason
+from raftbook.replication.messages import PROTOCOL_VERSION, Hello, encode
+from raftbook.replication.peer_connection import PeerConnection, TransportLimits
+
+if TYPE_CHECKING:
+    import random
+    import ssl
+    from collections.abc import Callable, Mapping, Sequence
+
+    from raftbook.replication.messages import Message
+
+Address = tuple[str, int]
+"""Host and port; config.Address is one."""
+
+__all__ = ["Address", "TcpPeerTransport", "TlsContexts", "TransportLimits"]
+
+log = get_logger()
+
+_STRANGER_LOG_INTERVAL_S: Final = 1.0
+
+
+class TlsContexts(NamedTuple):
+    """Mutual TLS: both contexts hold the node's own certificate and ask for the other's.
+
+    A certificate names its node by an alternative DNS name that equals the node id.
+    """
+
+    accepting: ssl.SSLContext
+    dialling: ssl.SSLContext
+
+
+class TcpPeerTransport:
+    """The PeerTransport (messages.py) between processes.
+
+    `fresh` says whether this node's log is empty, asked at every handshake. The callbacks run on the loop that
+    `start` ran on, for each peer in strict order: connected, messages, disconnected. A ProtocolError that
+    `on_message` raises ends that connection; any other exception goes to the loop's exception handler, where
+    the node halts. `randomness` gives epochs and the jitter of redialling.
+    """
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        cluster: str,
+        start: int,
+        listen_address: Address,
+        peers: Mapping[str, Address],
+        fresh: Callable[[], bool],
+        on_connected: Callable[[str, Hello], None],
+        on_disconnected: Callable[[str], None],
+        on_message: Callable[[str, Message], None],
+        limits: TransportLimits | None = None,
+        tls: TlsContexts | None = None,
+        randomness: random.Random | None = None,
+    ) -> None:
+        assert node_id not in peers, "peers are the other nodes"
+        self._node_id = node_id
+        self._cluster = cluster
+        self._start_number = start
+        self._listen_address = listen_address
+        self._peers = dict(peers)
+        self._fresh = fresh
+        self._on_connected = on_connected
+        self._on_disconnected = on_disconnected
+        self._on_message = on_message
+        self._limits = limits or TransportLimits()
+        self._tls = tls
+        self._randomness = randomness or secrets.SystemRandom()
+        self._log = log.bind(node_id=node_id)
+        self._stopping = False
+        self._server: asyncio.Server | None = None
+        self._diallers: list[asyncio.Task[None]] = []
+        self._open: dict[PeerConnection, None] = {}
+        self._strangers: dict[PeerConnection, None] = {}
+        self._established: dict[str, PeerConnection] = {}
+        self._last_fault: dict[str, str] = {}
+        self._stranger_faults_unlogged = 0
+        self._stranger_fault_logged_at_s = float("-inf")
+
+    # What the node asks for.
+
+    async def start(self) -> None:
+        """Listen and dial. Raises AddressInUseError, or ConfigError where the address is not this machine's."""
+        self._loop = asyncio.get_running_loop()
+        host, port = self._listen_address
+        try:
+            self._server = await self._loop.create_server(
+                lambda: self._new_connection(dialled=None),
+                host,
+                port,
+                ssl=self._tls.accepting if self._tls else None,
+                ssl_handshake_timeout=self._limits.handshake_timeout_s if self._tls else None,
+            )
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise AddressInUseError(
+                    f"cannot listen for peers on {host}:{port}: another process does. Stop it (is node {self._node_id} "
+                    f"running already?), or change peer_address of node {self._node_id} in the configuration"
+                ) from error
+            raise ConfigError(
+                f"cannot listen for peers on {host}:{port}: {error}. Set peer_address of node {self._node_id} to an "
+                "address of this machine"
+            ) from error
+        self._diallers = [
+            asyncio.create_task(self._keep_connected(peer, address), name=f"dial {peer}")
+            for peer, address in sorted(self._peers.items())
+            if dials(self._node_id, peer)
+        ]
+
+    @property
+    def listen_port(self) -> int:
+        """The port that is listened on: what the operating system chose, where the configured one is 0."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    @property
+    def connected(self) -> tuple[str, ...]:
+        """The peers that can be sent to, sorted."""
+        return tuple(sorted(peer for peer, connection in self._established.items() if connection.established))
+
+    def send(self, peer: str, message: Message) -> bool:
+        """Whether `message` was taken; False if `peer` is not connected or reads too slowly. Never blocks. O(size)."""
+        return bool(self.send_many((peer,), message))
+
+    def send_many(self, peers: Sequence[str], message: Message) -> tuple[str, ...]:
+        """`send` to each of `peers`, encoding once. Returns those for which it was taken."""
+        assert all(peer in self._peers for peer in peers), "messages go to configured peers"
+        connections = [self._established[peer] for peer in peers if peer in self._established]
+        if not connections:
+            return ()
+        payload = encode(message)
+        return tuple(connection.peer for connection in connections if connection.send(payload))
+
+    async def stop(self) -> None:
+        """Write what was sent, as far as the peers take it in `drain_timeout_s`, and end all connections."""
+        self._stopping = True
+        for dialler in self._diallers:
+            dialler.cancel()
+        await asyncio.gather(*self._diallers, return_exceptions=True)
+        if self._server is not None:
+            self._server.close()
+        open_connections = tuple(self._open)
+        for connection in open_connections:
+            connection.drain_and_close("this node stops")
+        for connection in open_connections:
+            await connection.ended.wait()
+        if self._server is not None:
+            await self._server.wait_closed()
+
+    # Dialling.
+
+    async def _keep_connected(self, peer: str, address: Address) -> None:
+        limits = self._limits
+        delay_s = limits.redial_min_delay_s
+        while True:
+            connection = await self._dial(peer, address)
+            if connection is not None:
+                await connection.ended.wait()
+                if connection.lifetime_s >= limits.redial_max_delay_s:
+                    delay_s = limits.redial_min_delay_s
+            await asyncio.sleep(delay_s * self._randomness.uniform(0.5, 1.0))
+            delay_s = min(2 * delay_s, limits.redial_max_delay_s)
+
+    async def _dial(self, peer: str, address: Address) -> PeerConnection | None:
+        try:
+            async with asyncio.timeout(self._limits.handshake_timeout_s):
+                _, connection = await self._loop.create_connection(
+                    lambda: self._new_connection(dialled=peer),
+                    *address,
+                    ssl=self._tls.dialling if self._tls else None,
+                    server_hostname=peer if self._tls else None,
+                )
+        except OSError as error:  # TimeoutError and ssl.SSLError are among them.
+            reason = str(error) or f"no connection within {self._limits.handshake_timeout_s} s"
+            self._peer_failed(peer, f"it cannot be reached at {address[0]}:{address[1]}: {reason}")
+            return None
+        return connection
+
+    def _new_connection(self, dialled: str | None) -> PeerConnection:
+        return PeerConnection(self, self._limits, epoch=self._randomness.randrange(1, 2**63), dialled=dialled)
+
+    # What connections tell (ConnectionOwner).
+
+    def connection_opened(self, connection: PeerConnection) -> None:
+        self._open[connection] = None
+        if self._stopping:
+            connection.close("this node stops")
+            return
+        if connection.dialled is not None:
+            return
+        self._strangers[connection] = None
+        of_source = [stranger for stranger in self._strangers if stranger.source == connection.source]
+        if len(of_source) > self._limits.max_strangers_per_source:
+            oldest = of_source[0]
+        elif len(self._strangers) > self._limits.max_strangers:
+            oldest = next(iter(self._strangers))
+        else:
+            return
+        # A real peer is through its handshake within milliseconds; the one that waits longest is the idle one.
+        del self._strangers[oldest]
+        oldest.close("too many connections are in their handshake")
+
+    def own_hello(self, epoch: int) -> Hello:
+        return Hello(PROTOCOL_VERSION, self._cluster, self._node_id, self._start_number, self._fresh(), epoch)
+
+    def refusal_reason(self, connection: PeerConnection, hello: Hello) -> str | None:
+        return refusal_reason(
+            hello,
+            node_id=self._node_id,
+            cluster=self._cluster,
+            peers=self._peers,
+            dialled=connection.dialled,
+            certified_names=connection.certified_names() if self._tls else None,
+        )
+
+    def connection_established(self, connection: PeerConnection, hello: Hello) -> None:
+        peer = hello.node_id
+        self._strangers.pop(connection, None)
+        earlier = self._established.pop(peer, None)
+        if earlier is not None:
+            earlier.close("a newer connection replaces it")
+            self._on_disconnected(peer)
+        self._established[peer] = connection
+        self._last_fault.pop(peer, None)
+        self._log.info(
+            "peer_connected", peer=peer, start=hello.start, fresh=hello.fresh, dialled=bool(connection.dialled)
+        )
+        self._on_connected(peer, hello)
+
+    def message_received(self, connection: PeerConnection, message: Message) -> None:
+        self._on_message(connection.peer, message)
+
+    def connection_ended(self, connection: PeerConnection) -> None:
+        self._open.pop(connection, None)
+        self._strangers.pop(connection, None)
+        if connection.hello is not None and self._established.get(connection.peer) is connection:
+            del self._established[connection.peer]
+            self._log.warning("peer_disconnected", peer=connection.peer, reason=connection.close_reason)
+            self._on_disconnected(connection.peer)
+        elif connection.dialled is not None:
+            self._peer_failed(connection.dialled, connection.close_reason)
+        elif connection.established_at_s is None:
+            self._stranger_failed(connection)
+
+    # Logging that a peer or a stranger cannot flood.
+
+    def _peer_failed(self, peer: str, reason: str) -> None:
+        """Log why a peer cannot be connected to, once for each reason in turn."""
+        if self._last_fault.get(peer) != reason:
+            self._last_fault[peer] = reason
+            self._log.warning("peer_not_connected", peer=peer, reason=reason)
+
+    def _stranger_failed(self, connection: PeerConnection) -> None:
+        """Log why an accepted connection did not become a peer's, at most once a second."""
+        now_s = self._loop.time()
+        if now_s - self._stranger_fault_logged_at_s < _STRANGER_LOG_INTERVAL_S:
+            self._stranger_faults_unlogged += 1
+            return
+        self._log.warning(
+            "handshake_failed",
+            source=connection.source,
+            claimed_node_id=connection.hello.node_id if connection.hello else None,
+            reason=connection.close_reason,
+            unlogged=self._stranger_faults_unlogged,
+        )
+        self._stranger_faults_unlogged = 0
+        self._stranger_fault_logged_at_s = now_s
