@@ -1,0 +1,52 @@
+"""The JSON of commands, events, orders, reports and books, as everyone outside sees it, and back.
+
+    commands   JSON -> commands, with errors that name the field, the problem and what is expected; commands -> JSON
+    views      events, orders, reports, trades, instruments and books -> JSON
+
+Numbers are exact in both directions: prices and quantities leave as decimal strings with the instrument's number of
+decimals; they come in as strings or JSON numbers. Times are integers, nanoseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from raftbook.json_format.commands import (
+    DEFAULT_ACCOUNT,
+    MAX_COMMAND_JSON_BYTES,
+    OPERATIONS,
+    command_from_fields,
+    command_from_json,
+    command_to_json,
+    commands_from_json_array,
+    decimal_text,
+    fields_from_json,
+    parse_instrument_spec,
+)
+from raftbook.json_format.views import (
+    book_to_json,
+    dumps,
+    event_to_json,
+    instrument_to_json,
+    order_to_json,
+    report_to_json,
+    trade_to_json,
+)
+
+__all__ = [
+    "DEFAULT_ACCOUNT",
+    "MAX_COMMAND_JSON_BYTES",
+    "OPERATIONS",
+    "book_to_json",
+    "command_from_fields",
+    "command_from_json",
+    "command_to_json",
+    "commands_from_json_array",
+    "decimal_text",
+    "dumps",
+    "event_to_json",
+    "fields_from_json",
+    "instrument_to_json",
+    "order_to_json",
+    "parse_instrument_spec",
+    "report_to_json",
+    "trade_to_json",
+]

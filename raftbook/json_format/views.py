@@ -1,0 +1,232 @@
+"""Events, orders, reports, trades, instruments and books as JSON objects.
+
+Each function builds a plain dict in the order in which people read it, ready for `dumps`. A field that does not
+apply (the price of a market order, the sequence of an event that belongs to no symbol) is left out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+import msgspec
+
+from raftbook.engine.events import (
+    Event,
+    Execution,
+    InstrumentEvent,
+    MassCanceled,
+    OrderEvent,
+    OrderState,
+    Rejection,
+    Ticked,
+    Trade,
+)
+from raftbook.engine.types import OrderStatus
+from raftbook.json_format.commands import decimal_text, echo_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from raftbook.engine.instrument import Instrument
+    from raftbook.engine.types import TradingStatus
+
+Json = dict[str, object]
+"""A JSON object that `dumps` can write."""
+
+_encoder = msgspec.json.Encoder()
+
+
+def dumps(value: object) -> bytes:
+    """JSON in UTF-8, compact, keys in the order of the dict."""
+    return _encoder.encode(value)
+
+
+def order_to_json(order: OrderState, instruments: Mapping[str, Instrument]) -> Json:
+    """An order as it stands. (`notional`, `filled_quantity`) is its average price as an exact pair."""
+    instrument = instruments[order.symbol]
+    price_decimals = instrument.price_decimals
+    quantity_decimals = instrument.quantity_decimals
+    json: Json = {
+        "order_id": order.order_id,
+        "client_order_id": order.client_order_id,
+        "account": order.account,
+        "symbol": order.symbol,
+        "side": order.side.label,
+        "order_type": order.order_type.label,
+        "time_in_force": order.time_in_force.label,
+    }
+    if order.price is not None:
+        json["price"] = decimal_text(order.price, price_decimals)
+    json["quantity"] = decimal_text(order.quantity, quantity_decimals)
+    json["filled_quantity"] = decimal_text(order.filled_quantity, quantity_decimals)
+    json["leaves_quantity"] = decimal_text(order.leaves_quantity, quantity_decimals)
+    json["notional"] = decimal_text(order.notional, price_decimals + quantity_decimals)
+    json["status"] = order.status.label
+    if order.post_only:
+        json["post_only"] = True
+    return json
+
+
+def trade_to_json(trade: Trade, instrument: Instrument) -> Json:
+    return {
+        "event": trade.kind.label,
+        "symbol": trade.symbol,
+        "sequence": trade.sequence,
+        "log_index": trade.log_index,
+        "timestamp": trade.timestamp,
+        "trade_id": trade.trade_id,
+        "price": decimal_text(trade.price, instrument.price_decimals),
+        "quantity": decimal_text(trade.quantity, instrument.quantity_decimals),
+        "maker_order_id": trade.maker_order_id,
+        "maker_client_order_id": trade.maker_client_order_id,
+        "maker_account": trade.maker_account,
+        "taker_order_id": trade.taker_order_id,
+        "taker_client_order_id": trade.taker_client_order_id,
+        "taker_account": trade.taker_account,
+        "taker_side": trade.taker_side.label,
+    }
+
+
+def instrument_to_json(instrument: Instrument, status: TradingStatus) -> Json:
+    return {
+        "symbol": instrument.symbol,
+        "price_decimals": instrument.price_decimals,
+        "quantity_decimals": instrument.quantity_decimals,
+        "tick_size": decimal_text(instrument.tick_size, instrument.price_decimals),
+        "lot_size": decimal_text(instrument.lot_size, instrument.quantity_decimals),
+        "status": status.label,
+    }
+
+
+def book_to_json(
+    symbol: str,
+    log_index: int,
+    bids: Sequence[tuple[int, int]],
+    asks: Sequence[tuple[int, int]],
+    instrument: Instrument,
+) -> Json:
+    """The book line. `bids` and `asks` are (price, displayed quantity) in the instrument's units, best first."""
+    price_decimals = instrument.price_decimals
+    quantity_decimals = instrument.quantity_decimals
+    return {
+        "book": symbol,
+        "log_index": log_index,
+        "bids": [[decimal_text(price, price_decimals), decimal_text(size, quantity_decimals)] for price, size in bids],
+        "asks": [[decimal_text(price, price_decimals), decimal_text(size, quantity_decimals)] for price, size in asks],
+    }
+
+
+def event_to_json(event: Event, instruments: Mapping[str, Instrument]) -> Json:
+    """One event, flat: an order's or instrument's fields stand beside the event's own."""
+    if isinstance(event, Trade):
+        return trade_to_json(event, instruments[event.symbol])
+    if isinstance(event, OrderEvent):
+        return _order_event(event, order_to_json(event.order, instruments))
+    if isinstance(event, Rejection):
+        return _rejection(event, instruments)
+    if isinstance(event, InstrumentEvent):
+        return {
+            "event": event.kind.label,
+            "symbol": event.symbol,
+            "sequence": event.sequence,
+            "log_index": event.log_index,
+            "timestamp": event.timestamp,
+        } | instrument_to_json(event.instrument, event.status)
+    json: Json = {"event": event.kind.label, "log_index": event.log_index, "timestamp": event.timestamp}
+    if isinstance(event, MassCanceled):
+        json["account"] = event.account
+        if event.symbol is not None:
+            json["symbol"] = event.symbol
+        if event.side is not None:
+            json["side"] = event.side.label
+        json["canceled_count"] = event.canceled_count
+        return json
+    if isinstance(event, Ticked):
+        return json
+    assert_never(event)
+
+
+def _order_event(event: OrderEvent, order: Json) -> Json:
+    json: Json = {"event": event.kind.label, "symbol": event.symbol}
+    if event.sequence is not None:
+        json["sequence"] = event.sequence
+    json["log_index"] = event.log_index
+    json["timestamp"] = event.timestamp
+    json.update(order)
+    if event.reason is not None:
+        json["reason"] = event.reason.value
+    if event.duplicate:
+        json["duplicate"] = True
+    return json
+
+
+def _rejection(event: Rejection, instruments: Mapping[str, Instrument]) -> Json:
+    """What the command said, as it was written, and why it was refused.
+
+    A refused set_status asks for a `status` of the instrument; here `status` is the answer's, so it is given as
+    `requested_status`.
+    """
+    json: Json = {"event": event.kind.label}
+    if event.symbol is not None:
+        json["symbol"] = event.symbol
+    if event.sequence is not None:
+        json["sequence"] = event.sequence
+    json["log_index"] = event.log_index
+    json["timestamp"] = event.timestamp
+    echo = echo_of(event.command)
+    if "status" in echo:
+        echo["requested_status"] = echo.pop("status")
+    json.update(echo)
+    json["status"] = OrderStatus.REJECTED.label
+    json["reason"] = event.reason.value
+    if event.detail is not None:
+        json["detail"] = event.detail
+    if event.order is not None:
+        json["order"] = order_to_json(event.order, instruments)
+    return json
+
+
+def report_to_json(
+    origin: str, origin_sequence: int, execution: Execution | None, instruments: Mapping[str, Instrument]
+) -> Json:
+    """What a submission returns; `execution` None means pending, and the report says where to ask again."""
+    if execution is None:
+        return {
+            "status": "pending",
+            "origin": origin,
+            "origin_sequence": origin_sequence,
+            "log_index": None,
+            "order": None,
+            "events": [],
+            "next": f"/v1/submissions/{origin}/{origin_sequence}",
+        }
+    order = execution.order
+    json: Json = {
+        "status": "accepted" if execution.accepted else "rejected",
+        "origin": origin,
+        "origin_sequence": origin_sequence,
+        "log_index": execution.log_index,
+        "timestamp": execution.timestamp,
+        "order": None,
+        "events": None,
+    }
+    order_json = None if order is None else order_to_json(order, instruments)
+    json["order"] = order_json
+    events: list[Json] = []
+    for event in execution.events:
+        if isinstance(event, OrderEvent):
+            # Most reports tell one order in one event; its fields are written out once.
+            same = order_json is not None and event.order is order
+            events.append(
+                _order_event(event, order_json if same and order_json else order_to_json(event.order, instruments))
+            )
+            if event.duplicate:
+                json["duplicate"] = True
+        else:
+            events.append(event_to_json(event, instruments))
+            if isinstance(event, Rejection) and not execution.accepted:
+                json["reason"] = event.reason.value
+                if event.detail is not None:
+                    json["detail"] = event.detail
+    json["events"] = events
+    return json
