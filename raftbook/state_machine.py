@@ -20,7 +20,6 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from raftbook.codec import decode_entry, decode_snapshot, encode_events, encode_snapshot
-from raftbook.engine.commands import Entry
 from raftbook.engine.events import Event, Execution, Trade
 from raftbook.engine.exchange import Exchange
 from raftbook.engine.types import MAX_INTEGER, EventKind, Side
@@ -28,6 +27,8 @@ from raftbook.errors import SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from raftbook.engine.commands import Entry
 
 DIGESTS_KEPT: Final = 10_000
 """Applied entries whose chain digests are kept, so that nodes can compare at an index that both have passed."""
@@ -65,16 +66,14 @@ class StateMachine:
         """
         assert index > self.index, f"entry {index} after index {self.index}"
         entry = decode_entry(raw_entry)
-        executions = [] if entry is None else self.exchange.apply(index, entry)
-        events = [event for execution in executions for event in execution.events]
-        self._extend_chain(index, events)
-        self._remember_trades(events)
-        return executions
+        return self._conclude(index, [] if entry is None else self.exchange.apply(index, entry))
 
     def apply_entry(self, index: int, entry: Entry) -> list[Execution]:
         """As `apply`, for an entry that was never encoded: the offline tools read commands, not log bytes."""
         assert index > self.index, f"entry {index} after index {self.index}"
-        executions = self.exchange.apply(index, entry)
+        return self._conclude(index, self.exchange.apply(index, entry))
+
+    def _conclude(self, index: int, executions: list[Execution]) -> list[Execution]:
         events = [event for execution in executions for event in execution.events]
         self._extend_chain(index, events)
         self._remember_trades(events)
@@ -167,7 +166,7 @@ class StateMachine:
 def _read_trades(data: object) -> dict[str, deque[Trade]]:
     """The recent trades of a snapshot. Raises ValueError where it does not hold such."""
     if type(data) is not list:
-        raise ValueError("recent trades are no list")  # noqa: TRY004 - wrong content, not a wrong type in the code.
+        raise ValueError("recent trades are no list")
     recent: dict[str, deque[Trade]] = {}
     for item in data:
         if type(item) is not list or len(item) != 2 or type(item[0]) is not str or type(item[1]) is not list:
@@ -186,7 +185,7 @@ _TRADE_TYPES: Final = (int, str, int, int, int, int, int, int, int, str, str, in
 def _read_trade(symbol: str, fields: object) -> Trade:
     if type(fields) is not list or tuple(map(type, fields)) != _TRADE_TYPES:
         raise ValueError(f"a recent trade of {symbol!r} has fields of other types")
-    trade = Trade(EventKind(fields[0]), *fields[1:-1], Side(fields[-1]))
+    trade = Trade._make((EventKind(fields[0]), *fields[1:-1], Side(fields[-1])))
     if trade.kind is not EventKind.TRADE or trade.symbol != symbol:
         raise ValueError(f"a recent trade of {symbol!r} is no trade of that symbol")
     return trade

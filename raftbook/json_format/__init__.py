@@ -22,6 +22,7 @@ from raftbook.json_format.commands import (
     parse_instrument_spec,
 )
 from raftbook.json_format.views import (
+    Json,
     book_to_json,
     dumps,
     event_to_json,
@@ -35,6 +36,7 @@ __all__ = [
     "DEFAULT_ACCOUNT",
     "MAX_COMMAND_JSON_BYTES",
     "OPERATIONS",
+    "Json",
     "book_to_json",
     "command_from_fields",
     "command_from_json",

@@ -14,8 +14,10 @@ no randomness of its own; without a generator it is refused. `account` is `defau
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from difflib import get_close_matches
 from functools import lru_cache
+from math import isfinite
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -60,6 +62,8 @@ _encoder = msgspec.json.Encoder()
 
 OPERATIONS: Final = ("new", "cancel", "cancel_all", "replace", "add_instrument", "set_status", "tick")
 """The values of `op`."""
+
+_PLAIN_TYPES: Final = (str, int, float, Decimal, msgspec.Raw, type(None))
 
 _LATER_FIELDS: Final = frozenset({"display_quantity", "stop_price", "expire_time", "self_trade_prevention"})
 _LATER_VALUES: Final[Mapping[str, frozenset[str]]] = {
@@ -423,12 +427,16 @@ def command_from_fields(
 ) -> Command:
     """The command that a mapping of fields says: `command_from_json` for values that are Python's, or `Raw` JSON.
 
-    Prices and quantities as strings, integers, Decimal or Raw are exact. Raises InvalidCommandError.
+    Prices and quantities as strings, integers, Decimal or Raw are exact; a float means the shortest decimal number
+    that reads back as the same float. Raises InvalidCommandError.
     """
+    for name, value in fields.items():
+        if not isinstance(value, _PLAIN_TYPES) or (isinstance(value, float) and not isfinite(value)):
+            raise InvalidCommandError(f"{_shown(name)}: a command holds text, numbers, true, false and null only", name)
     try:
-        data = _encoder.encode({name: value for name, value in fields.items() if value is not None})
-    except (TypeError, ValueError, UnicodeError, RecursionError, msgspec.MsgspecError) as error:
-        raise InvalidCommandError(f"a field holds what JSON cannot say: {error}") from error
+        data = _encoder.encode(fields)
+    except (ValueError, OverflowError) as error:
+        raise InvalidCommandError(f"a field holds what JSON cannot say: {error}; send text or a number") from error
     return command_from_json(data, op, generate_client_order_id=generate_client_order_id)
 
 
