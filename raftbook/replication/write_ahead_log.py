@@ -20,13 +20,13 @@ add up to, and the chain of checksums must run through. Then:
 - anything broken in an earlier segment, or in a header, is damage, since both were synced before they were relied on;
 - missing segments are no damage if a COMPACT or RESET that follows covers all they held.
 
-What can not be told from a torn tail is damage to the very last batch where also the MARK behind it was lost with
-the power: nothing whole is left that vouches for it.
+Two things look like a torn tail though they are damage, since nothing whole is left that says otherwise: the last
+segment's end is cut off by someone, or the very last batch is damaged and the MARK behind it was lost with the power.
 
 **Two sides.** The loop side (`append`, `truncate_from`, `record_vote`, `record_voter`, `reset`, `take_batch`,
 `mark_durable`) only touches memory. The worker side (`write_batch`, `compact`) blocks; one call at a time, on any
-thread. They share `durable_index` alone. A StorageError on the worker side ends the process: after a failed
-sync nothing is known about the file.
+thread. They share `durable_index` and `durable_position` alone. A StorageError on the worker side ends the process:
+after a failed sync nothing is known about the file.
 """
 
 from __future__ import annotations
@@ -147,6 +147,7 @@ class WriteAheadLog:
         self._waiting: list[Record] = []
         self._under_way: Batch | None = None
         self._under_way_index = 0
+        self._reset_position = 0
         # The worker's side.
         self._image = image
         self._rewritten_bytes = 0
@@ -222,6 +223,7 @@ class WriteAheadLog:
         """
         self._add(Record(RecordKind.RESET, base_index, base_term))
         self.durable_index = self._under_way_index = base_index
+        self._reset_position = self.position
 
     def take_batch(self) -> Batch | None:
         """All that waits, or None. The batch before must have been marked durable."""
@@ -272,7 +274,8 @@ class WriteAheadLog:
         """
         index = min(index, self.durable_index)
         state = self._image.state
-        if index <= state.base_index:
+        # Until a reset is durable, `durable_index` speaks of a log that is not on disk yet; it compacts all by itself.
+        if index <= state.base_index or self.durable_position < self._reset_position:
             return
         self._begin_work()
         _write(self._disk, self._image, [Record(RecordKind.COMPACT, index, state.term_at(index))])
