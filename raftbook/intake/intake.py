@@ -73,6 +73,11 @@ class Intake:
         """The origins with pending submissions, in the order of their names."""
         return sorted(origin for origin, items in self._pending.items() if items)
 
+    def oldest(self) -> dict[str, int]:
+        """The lowest pending sequence of each origin that has one. O(origins), where sequences came in order."""
+        return {origin: min(items) if origin != self.origin else next(iter(items))
+                for origin, items in self._pending.items() if items}
+
     # What changes it.
 
     def submit(self, submissions: Sequence[tuple[str, bytes]]) -> int:

@@ -64,12 +64,17 @@ class AppendEntries(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
 
 
 class AppendReply(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=4):
-    """`match_index` is the last index known to agree with the leader's log and durable at the sender."""
+    """With `success`, the sender's log agrees with the leader's up to `match_index` and is durable that far.
+
+    Without, the append behind `match_index` did not fit, and the leader should go on from `next_index`. What a sender
+    that is no voter acknowledges does not count towards a commit (see elections.py).
+    """
 
     term: Natural
     match_index: Natural
     next_index: Natural
     success: bool
+    is_voter: bool
 
 
 class VoteRequest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):

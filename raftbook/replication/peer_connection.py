@@ -9,7 +9,7 @@ import asyncio
 import socket
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, cast, Final, Protocol
 
 from raftbook.errors import ProtocolError
 from raftbook.replication.frames import HANDSHAKE_EPOCH, HEADER_SIZE_BYTES, KEEP_ALIVE, FrameDecoder, frame_header
@@ -144,8 +144,8 @@ class PeerConnection(asyncio.Protocol):
     # What asyncio tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports have the methods of asyncio.Transport, but not the class.
+        self._transport = cast("asyncio.Transport", transport)
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.source = str(transport.get_extra_info("peername", ("unknown",))[0])
         self.state = State.HELLO_EXPECTED

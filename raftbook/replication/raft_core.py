@@ -270,7 +270,6 @@ class RaftCore:
         self._core = _Core(self._self_node, list(nodes.values()), conf, callbacks)
         self._check_names()
         self._core._SyncObj__needLoadDumpFile = False
-        self._core._SyncObj__raftLastApplied = journal.base_index
         self._journal = journal
 
     def _check_names(self) -> None:
@@ -409,6 +408,6 @@ class RaftCore:
         self._core._SyncObj__raftCommitIndex = max(self.commit_index, index)
 
     def installed(self, index: int) -> None:
-        """The state and the journal were replaced by a snapshot at `index`."""
+        """The state is that of a snapshot at `index`: at the start, or when one came from the leader."""
         self._core._SyncObj__raftCommitIndex = index
         self._core._SyncObj__raftLastApplied = index

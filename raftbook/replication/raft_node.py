@@ -115,7 +115,9 @@ class RaftNode:
         clock: Callable[[], float],
         random_source: random.Random,
         settings: RaftSettings,
+        applied_index: int,
     ) -> None:
+        """`applied_index`: the last entry that `replica` holds already, from a snapshot on this node's disk."""
         self._node_id = node_id
         self._members = members
         self._journal = journal
@@ -153,6 +155,7 @@ class RaftNode:
             election_timeout_max_s=settings.election_timeout_max_s,
             fallback_timeout_s=settings.fallback_timeout_s,
         )
+        self._core.installed(applied_index)
         self._handlers: Mapping[type, Callable[..., None]] = {
             AppendEntries: self._on_append,
             AppendReply: self._on_append_reply,
@@ -190,6 +193,11 @@ class RaftNode:
     @property
     def term(self) -> int:
         return self._core.term
+
+    @property
+    def in_flight(self) -> int:
+        """Entries of the log that are not applied here yet."""
+        return self._journal.last_index - self._core.applied_index
 
     def match_index(self, peer: str) -> int:
         """How far `peer` agrees with this leader's log, on its disk; for the status page."""

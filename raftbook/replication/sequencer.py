@@ -35,13 +35,19 @@ class Sequencer:
         self._limits = limits
         self._term: int | None = None
         self._proposed: dict[str, int] = {}
-        self._next_origin = ""
+        self._turn = ""
 
-    def begin(self, term: int, watermarks: Mapping[str, int]) -> None:
-        """Lead `term`, having applied everything up to `watermarks`. Repeated calls for one term change nothing."""
-        if term != self._term:
-            self._term = term
-            self._proposed = dict(watermarks)
+    def begin(self, term: int, watermarks: Mapping[str, int], first_origin: str) -> bool:
+        """Lead `term`, having applied everything up to `watermarks`; `first_origin` comes first in the first entry.
+
+        Returns False, and changes nothing, if the term was begun before.
+        """
+        if term == self._term:
+            return False
+        self._term = term
+        self._proposed = dict(watermarks)
+        self._turn = first_origin
+        return True
 
     def pack(self, intake: Intake, in_flight: int) -> list[RawRun]:
         """The runs of the next entry, empty if nothing waits or enough is under way.
@@ -51,7 +57,7 @@ class Sequencer:
         if in_flight >= self._limits.max_in_flight:
             return []
         origins = intake.origins()
-        start = next((place for place, origin in enumerate(origins) if origin > self._next_origin), 0)
+        start = next((place for place, origin in enumerate(origins) if origin >= self._turn), 0)
         runs: list[RawRun] = []
         commands_left, bytes_left = self._limits.max_entry_commands, self._limits.max_entry_bytes
         for origin in origins[start:] + origins[:start]:
@@ -64,5 +70,6 @@ class Sequencer:
                 self._proposed[origin] = first_sequence + len(commands) - 1
                 commands_left -= len(commands)
                 bytes_left -= sum(len(raw) for raw in commands)
-        self._next_origin = runs[0].origin if runs else ""
+        if runs:
+            self._turn = runs[0].origin + "\0"
         return runs

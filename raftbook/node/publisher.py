@@ -1,0 +1,133 @@
+"""Who waits for what: submitters for their reports, readers for an index. Also the recent executions, to be asked for.
+
+Everything happens on the node's loop, and everything is bounded: of executions the newest `reports_kept` are held, and
+there are no more waiters than requests in progress.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from raftbook.errors import NotHeldError, NotReadyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from raftbook.engine.events import Execution
+
+
+class Report(NamedTuple):
+    """What became of one submission; `execution` is None while it is pending."""
+
+    origin: str
+    sequence: int
+    execution: Execution | None
+
+
+class Publisher:
+    """Takes executions in as the log is applied, and wakes whoever waits for them. O(log waiters) an entry."""
+
+    def __init__(self, reports_kept: int) -> None:
+        self._reports_kept = reports_kept
+        self._order: deque[tuple[str, int]] = deque()
+        self._executions: dict[str, dict[int, Execution]] = {}
+        self._report_waiters: dict[str, list[tuple[int, int, int, asyncio.Future[list[Report]]]]] = {}
+        self._index_waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._tickets = 0
+
+    # What the log tells.
+
+    def executed(self, executions: list[Execution], watermarks: Mapping[str, int]) -> None:
+        """An entry has been applied; `watermarks` are the state's, the last executed sequence of each origin."""
+        for execution in executions:
+            self._executions.setdefault(execution.origin, {})[execution.sequence] = execution
+            self._order.append((execution.origin, execution.sequence))
+        if self._report_waiters:
+            for origin in dict.fromkeys(execution.origin for execution in executions):
+                self._wake_submitters(origin, watermarks[origin])
+        while len(self._order) > self._reports_kept:
+            origin, sequence = self._order.popleft()
+            held = self._executions[origin]
+            del held[sequence]
+            if not held:
+                del self._executions[origin]
+
+    def applied(self, index: int) -> None:
+        while self._index_waiters and self._index_waiters[0][0] <= index:
+            future = heapq.heappop(self._index_waiters)[2]
+            if not future.done():
+                future.set_result(None)
+
+    def restored(self, watermarks: Mapping[str, int]) -> None:
+        """The state was replaced by a snapshot: some executions happened without being seen here."""
+        for origin in list(self._report_waiters):
+            self._wake_submitters(origin, watermarks.get(origin, 0))
+
+    def _wake_submitters(self, origin: str, watermark: int) -> None:
+        waiters = self._report_waiters.get(origin)
+        while waiters and waiters[0][0] <= watermark:
+            last_sequence, _ticket, first_sequence, future = heapq.heappop(waiters)
+            if not future.done():
+                future.set_result(self.reports(origin, first_sequence, last_sequence - first_sequence + 1))
+        if waiters is not None and not waiters:
+            del self._report_waiters[origin]
+
+    # What others ask for.
+
+    def reports(self, origin: str, first_sequence: int, count: int) -> list[Report]:
+        """What is known now of `count` submissions, whether it is anything or not."""
+        held = self._executions.get(origin, {})
+        sequences = range(first_sequence, first_sequence + count)
+        return [Report(origin, sequence, held.get(sequence)) for sequence in sequences]
+
+    async def wait_for_reports(
+        self, origin: str, first_sequence: int, count: int, *, watermark: int, wait_s: float
+    ) -> list[Report]:
+        """The reports of consecutive submissions: when all are executed, or as they are after `wait_s`.
+
+        Raises:
+            NotHeldError: one was executed so long ago, or behind a snapshot, that its report is not held here.
+        """
+        last_sequence = first_sequence + count - 1
+        reports = self.reports(origin, first_sequence, count)
+        if last_sequence > watermark and wait_s > 0:
+            future: asyncio.Future[list[Report]] = asyncio.get_running_loop().create_future()
+            self._tickets += 1
+            waiters = self._report_waiters.setdefault(origin, [])
+            heapq.heappush(waiters, (last_sequence, self._tickets, first_sequence, future))
+            done, _ = await asyncio.wait((future,), timeout=wait_s)
+            if done:
+                return self._all_held(future.result())
+            future.cancel()
+            return self.reports(origin, first_sequence, count)
+        executed = self._all_held(reports[: max(0, watermark - first_sequence + 1)])
+        return executed + reports[len(executed) :]
+
+    def _all_held(self, reports: list[Report]) -> list[Report]:
+        for origin, sequence, execution in reports:
+            if execution is None:
+                message = (
+                    f"submission {origin}/{sequence} has been executed, but this node does not hold its report; "
+                    "ask for the order by its client order id"
+                )
+                raise NotHeldError(message)
+        return reports
+
+    async def wait_for_index(self, index: int, *, applied_index: int, timeout_s: float) -> None:
+        """Returns when the log is applied up to `index`.
+
+        Raises:
+            NotReadyError: it is not after `timeout_s`.
+        """
+        if index <= applied_index:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tickets += 1
+        heapq.heappush(self._index_waiters, (index, self._tickets, future))
+        done, _ = await asyncio.wait((future,), timeout=timeout_s)
+        if not done:
+            future.cancel()
+            raise NotReadyError(f"log index {index} is not applied on this node after {timeout_s:g} s")

@@ -1,0 +1,184 @@
+"""One node as a process: opens its files, joins its peers, serves HTTP, and leaves in order on SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import gc
+import os
+import random
+import signal
+import socket
+import sys
+import traceback
+from typing import TYPE_CHECKING, Final
+
+import uvicorn
+from structlog import get_logger
+
+from raftbook.errors import AddressInUseError, ConfigError, RaftbookError
+from raftbook.gateway.http_api import make_app
+from raftbook.node.logs import configure_logs
+from raftbook.node.service import NodeService
+from raftbook.node.storage_folder import StorageFolder
+from raftbook.replication.transport import TcpPeerTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from raftbook.node.config import Config
+
+_log = get_logger()
+
+EXIT_DONE: Final = 0
+EXIT_REFUSED: Final = 1
+EXIT_HALTED: Final = 70
+"""The node found itself unable to keep its promise, and stopped at once (EX_SOFTWARE of sysexits.h)."""
+
+DRAIN_S: Final = 3
+SWITCH_INTERVAL_S: Final = 0.0005
+"""The log writer's thread must get the interpreter back quickly when its sync is done."""
+
+LISTEN_BACKLOG: Final = 1024
+
+
+def run(config: Config, node_id: str, data_dir: Path | None) -> int:
+    """Run a node until it is told to stop; returns the exit code of the process.
+
+    Raises:
+        RaftbookError: it cannot start; the message says why, and what to do.
+    """
+    configure_logs(node_id, os.environ)
+    folder = StorageFolder.open(
+        config.node_folder(node_id, data_dir), config.cluster.name, node_id, config.cluster.durability.value
+    )
+    try:
+        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+            return runner.run(_serve(config, node_id, folder))
+    finally:
+        folder.close()
+
+
+def _new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop where it is installed, asyncio's own elsewhere."""
+    try:
+        import uvloop  # noqa: PLC0415 (not on every platform)
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def halt(error: BaseException) -> None:
+    """End the process now: nothing that it would still say could be trusted. What was promised is on disk."""
+    _log.critical("node halts", error=f"{type(error).__name__}: {error}")
+    if not isinstance(error, RaftbookError):
+        traceback.print_exception(error, file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(EXIT_HALTED)
+
+
+def _halt_on_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+    error = context.get("exception")
+    if isinstance(error, Exception):
+        halt(error)
+    _log.error("event loop", **{key: str(value) for key, value in context.items()})
+
+
+async def _serve(config: Config, node_id: str, folder: StorageFolder) -> int:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_halt_on_unhandled)
+    node = config.node(node_id)
+    listener = _listen(node_id, node.api.host, node.api.port)
+    random_source = random.Random(folder.start)  # noqa: S311 (election timeouts are no secrets)
+    service = NodeService(config, node_id, folder, on_failure=halt, random_source=random_source)
+    transport = TcpPeerTransport(
+        node_id=node_id,
+        cluster=config.cluster.name,
+        start=folder.start,
+        listen_address=node.peer,
+        peers={other.id: other.peer for other in config.nodes if other.id != node_id},
+        fresh=lambda: folder.journal.last_index == 0,
+        on_connected=service.on_connected,
+        on_disconnected=service.on_disconnected,
+        on_message=service.on_message,
+    )
+    service.attach(transport)
+    await transport.start()
+    service.start()
+    server = _HttpServer(service)
+    stop = asyncio.Event()
+    for stop_signal in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(stop_signal, stop.set)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.collect()
+    gc.freeze()
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    _log.info(
+        "node started",
+        cluster=config.cluster.name,
+        peer_address=node.peer_address,
+        api_address=node.api_address,
+        applied_index=service.state.index,
+        origin=folder.origin,
+    )
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+    _log.info("node drains")
+    service.draining = True
+    server.should_exit = True
+    await serving
+    await service.stop()
+    await transport.stop()
+    stopping.cancel()
+    _log.info("node stopped", applied_index=service.state.index)
+    return EXIT_DONE
+
+
+def _listen(node_id: str, host: str, port: int) -> socket.socket:
+    """The socket for clients, bound here so that a taken port is a clear error before anything has begun."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(LISTEN_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            message = (
+                f"cannot listen for clients on {host}:{port}: another process does. Stop it (is node {node_id} running "
+                f"already?), or change api_address of node {node_id} in the configuration"
+            )
+            raise AddressInUseError(message) from error
+        message = (
+            f"cannot listen for clients on {host}:{port}: {error.strerror}. Set api_address of node {node_id} to an "
+            "address of this machine"
+        )
+        raise ConfigError(message) from error
+    listener.setblocking(False)
+    return listener
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn in the node's own loop; signals are the node's affair."""
+
+    def __init__(self, service: NodeService) -> None:
+        super().__init__(
+            uvicorn.Config(
+                make_app(service),
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                timeout_graceful_shutdown=DRAIN_S,
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

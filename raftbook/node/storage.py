@@ -1,0 +1,147 @@
+"""The only parts of a node that leave its loop: syncing the write-ahead log, and writing snapshots.
+
+One worker thread writes batches, one at a time; whatever waits meanwhile is the next batch, so the disk sets the pace
+and batches grow with load. Snapshots are written by a forked child, which has the state as it was at the fork while
+the node goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
+
+from structlog import get_logger
+
+from raftbook.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from raftbook.replication.snapshot_store import SnapshotInfo, SnapshotStore
+    from raftbook.replication.write_ahead_log import Batch, WriteAheadLog
+
+_log = get_logger()
+
+_CHILD_DONE: Final = 0
+_CHILD_FAILED: Final = 1
+_FIRST_INHERITED_DESCRIPTOR: Final = 3
+
+
+class LogWriter:
+    """Drives the write-ahead log's worker side. `on_synced` is called on the loop after each batch."""
+
+    def __init__(self, wal: WriteAheadLog, on_synced: Callable[[], None], on_failure: Callable[[BaseException], None]) -> None:
+        self._wal = wal
+        self._on_synced = on_synced
+        self._on_failure = on_failure
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-writer")
+        self._busy = False
+        self._compact_to: int | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def kick(self) -> None:
+        """Start the next batch, if there is something to write and no other is under way."""
+        if self._busy:
+            return
+        batch = self._wal.take_batch()
+        if batch is not None:
+            self._run(lambda: self._wal.write_batch(batch), batch)
+        elif self._compact_to is not None:
+            index, self._compact_to = self._compact_to, None
+            self._run(lambda: self._wal.compact(index), None)
+        else:
+            self._idle.set()
+
+    def compact(self, index: int) -> None:
+        """Remove what a durable snapshot covers, when the disk has nothing better to do."""
+        self._compact_to = index
+        self.kick()
+
+    def _run(self, work: Callable[[], None], batch: Batch | None) -> None:
+        self._busy = True
+        self._idle.clear()
+        future = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        future.add_done_callback(lambda done: self._finished(done, batch))
+
+    def _finished(self, done: asyncio.Future[None], batch: Batch | None) -> None:
+        self._busy = False
+        error = done.exception()
+        if error is not None:
+            self._on_failure(error)
+            return
+        if batch is not None:
+            self._wal.mark_durable(batch)
+            self._on_synced()
+        self.kick()
+
+    async def close(self) -> None:
+        """Write what waits, then end the thread."""
+        self.kick()
+        await self._idle.wait()
+        self._thread.shutdown()
+
+
+class SnapshotWriter:
+    """Writes snapshots in a forked child. `poll` from the loop tells when one is done."""
+
+    def __init__(self, store: SnapshotStore) -> None:
+        self._store = store
+        self._child: tuple[int, int, int] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        return self._child is not None
+
+    def start(self, index: int, term: int, encode: Callable[[], bytes]) -> None:
+        """Fork a child that writes `encode()` as the snapshot at `index`. Stalls the loop for the fork alone."""
+        assert self._child is None
+        with warnings.catch_warnings():
+            # Python warns of forking with threads. The child takes no lock that another thread could hold: it
+            # encodes, writes, and leaves without returning to the interpreter's shutdown.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            child = os.fork()
+        if child == 0:
+            self._write_and_exit(index, term, encode)
+        self._child = (child, index, term)
+
+    def _write_and_exit(self, index: int, term: int, encode: Callable[[], bytes]) -> None:
+        code = _CHILD_FAILED
+        try:
+            # A child that outlives a killed parent must not keep its sockets: the restarted node needs the ports.
+            os.closerange(_FIRST_INHERITED_DESCRIPTOR, os.sysconf("SC_OPEN_MAX"))
+            gc.disable()
+            self._store.write(index, term, encode())
+            code = _CHILD_DONE
+        finally:
+            os._exit(code)
+
+    def poll(self) -> SnapshotInfo | None:
+        """The snapshot that has just been finished, or None.
+
+        Raises:
+            StorageError: the child failed.
+        """
+        if self._child is None:
+            return None
+        child, index, term = self._child
+        finished, status = os.waitpid(child, os.WNOHANG)
+        if finished == 0:
+            return None
+        self._child = None
+        code = os.waitstatus_to_exitcode(status)
+        if code != _CHILD_DONE:
+            raise StorageError(f"the process that wrote the snapshot of entry {index} ended with code {code}")
+        return self._store.adopt(index, term)
+
+    def stop(self) -> None:
+        """End a child that is still writing; its half-written file is removed at the next start."""
+        if self._child is not None:
+            os.kill(self._child[0], signal.SIGKILL)
+            os.waitpid(self._child[0], 0)
+            self._child = None
