@@ -1,0 +1,108 @@
+"""The Starlette application: its routes, and what becomes of errors.
+
+A handler raises; here, at one place, a raise becomes an answer: an operating failure its problem, a fault of the
+program a 500 that tells nothing of the inside, and a line in the log that tells all.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from raftbook.errors import ProblemError, RaftbookError
+from raftbook.gateway.cluster import ClusterHandlers
+from raftbook.gateway.market import MarketHandlers
+from raftbook.gateway.orders import OrderHandlers
+from raftbook.gateway.responses import problem_of, problem_response
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.routing import Route
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from raftbook.gateway.service import Service
+
+_log = structlog.get_logger("raftbook.gateway")
+
+
+def make_app(service: Service) -> Starlette:
+    """The node's HTTP interface as an ASGI application; it runs in the loop of `service`."""
+    routes = [
+        *OrderHandlers(service).routes(),
+        *MarketHandlers(service).routes(),
+        *ClusterHandlers(service).routes(),
+    ]
+
+    async def no_such_endpoint(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        return _routing_problem(routes, request.method, request.url.path)
+
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(_UnexpectedErrors)],
+        exception_handlers={
+            RaftbookError: _answer_failure,
+            HTTPException: no_such_endpoint,
+            ClientDisconnect: _answer_nobody,
+        },
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _answer_failure(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RaftbookError)
+    return problem_response(problem_of(error))
+
+
+async def _answer_nobody(_: Request, __: Exception) -> Response:
+    """The client went away before its request was complete, so nothing was done and nobody reads this."""
+    return Response(status_code=400)
+
+
+def _routing_problem(routes: Sequence[Route], method: str, path: str) -> Response:
+    """404 where no route has that path, 405 where some do with other methods; either way what there is instead."""
+    allowed = sorted({name for route in routes if route.path_regex.match(path) for name in route.methods or ()})
+    if allowed:
+        detail = f"{path[:200]} takes {', '.join(allowed)}, not {method}"
+        problem = ProblemError(405, "method_not_allowed", detail, members={"allowed": allowed})
+        return problem_response(problem, {"Allow": ", ".join(allowed)})
+    paths = list(dict.fromkeys(route.path for route in routes))
+    near = difflib.get_close_matches(path[:200], paths, n=4, cutoff=0.5)
+    detail = f"there is no endpoint {path[:200]}; " + (
+        f"near: {', '.join(near)}" if near else f"endpoints: {', '.join(paths)}"
+    )
+    return problem_response(ProblemError(404, "no_such_endpoint", detail, members={"near": near}))
+
+
+class _UnexpectedErrors:
+    """ASGI middleware: what nobody foresaw is logged whole, and answered with a 500 problem that shows none of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except Exception:
+            _log.exception("unexpected_error", method=scope.get("method"), path=scope.get("path"))
+            if started:
+                raise
+            detail = "the node met a fault of its own; its log has the particulars"
+            response = problem_response(ProblemError(500, "internal_error", detail))
+            await response(scope, receive, send)

@@ -1,0 +1,79 @@
+"""Answers: JSON with the log index, and problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+from starlette.responses import Response
+
+from raftbook.errors import (
+    BusyError,
+    InvalidCommandError,
+    NoQuorumError,
+    NotHeldError,
+    NotReadyError,
+    OutcomeUnknownError,
+    ProblemError,
+    RaftbookError,
+)
+from raftbook.json_format import dumps
+
+LOG_INDEX_HEADER: Final = "Raftbook-Log-Index"
+
+_STATUS_OF_ERROR: Final[dict[type[RaftbookError], int]] = {
+    InvalidCommandError: 400,
+    NotHeldError: 404,
+    BusyError: 429,
+    NotReadyError: 503,
+    NoQuorumError: 503,
+    OutcomeUnknownError: 503,
+}
+
+
+def json_response(
+    value: object, log_index: int, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    return encoded_response(dumps(value), "application/json", log_index, status=status, headers=headers)
+
+
+def encoded_response(
+    body: bytes, media_type: str, log_index: int, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    all_headers = {LOG_INDEX_HEADER: str(log_index), **(headers or {})}
+    return Response(body, status_code=status, media_type=media_type, headers=all_headers)
+
+
+def problem_response(problem: ProblemError, headers: dict[str, str] | None = None) -> Response:
+    """The problem document. Whoever is refused a body gets its connection closed, so that the rest stays unread."""
+    document = {
+        "type": f"urn:raftbook:problem:{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        **problem.members,
+    }
+    all_headers = dict(headers or {})
+    if problem.retry_after_s is not None:
+        all_headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_s)))
+        document["retry_after_s"] = problem.retry_after_s
+    if problem.status in (413, 415):
+        all_headers["Connection"] = "close"
+    return Response(
+        dumps(document), status_code=problem.status, media_type="application/problem+json", headers=all_headers
+    )
+
+
+def problem_of(error: RaftbookError) -> ProblemError:
+    """The problem that an operating failure is to a client. What has no status here is the node's trouble: 503."""
+    if isinstance(error, ProblemError):
+        return error
+    status = _STATUS_OF_ERROR.get(type(error), 503)
+    members: dict[str, object] = {}
+    if isinstance(error, InvalidCommandError) and error.field is not None:
+        members["field"] = error.field
+    retry_after_s = 1.0 if status == 503 else None
+    if isinstance(error, BusyError):
+        retry_after_s = error.retry_after_s
+    return ProblemError(status, error.code, str(error), members=members, retry_after_s=retry_after_s)

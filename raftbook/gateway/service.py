@@ -1,0 +1,89 @@
+"""What the gateway needs of a node; raftbook/node/service.py provides it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from raftbook.engine.commands import Command
+    from raftbook.engine.events import Execution
+    from raftbook.node.config import Config
+    from raftbook.state_machine import StateMachine
+
+
+class Report(Protocol):
+    """What became of one submission; `execution` is None while it is pending."""
+
+    @property
+    def origin(self) -> str: ...
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def execution(self) -> Execution | None: ...
+
+
+class Status(Protocol):
+    """A NamedTuple about one node; `leader` is the id of the leader that the node knows of."""
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def leader(self) -> str | None: ...
+    @property
+    def commit_index(self) -> int: ...
+    @property
+    def applied_index(self) -> int: ...
+
+    def _asdict(self) -> dict[str, object]: ...
+
+
+class PeerStatus(Protocol):
+    """A NamedTuple about one configured node, as this node sees it; figures are None where it never heard of it."""
+
+    @property
+    def commit_index(self) -> int | None: ...
+    @property
+    def applied_index(self) -> int | None: ...
+    @property
+    def reachable(self) -> bool: ...
+
+    def _asdict(self) -> dict[str, object]: ...
+
+
+class Service(Protocol):
+    """A node. All of it belongs to the one asyncio loop; the gateway reads `state` and never changes it."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def state(self) -> StateMachine: ...
+    @property
+    def ready(self) -> bool:
+        """Serving and caught up, with a leader."""
+        ...
+
+    @property
+    def draining(self) -> bool:
+        """On its way out: answers what it has, takes nothing new."""
+        ...
+
+    async def submit(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Report]:
+        """Takes all of them in order, or raises BusyError and takes none; waits for their executions so long."""
+        ...
+
+    async def submission(self, origin: str, first_sequence: int, count: int, *, wait_s: float) -> Sequence[Report]:
+        """Reports of `count` submissions; NotHeldError if the node does not hold one of them."""
+        ...
+
+    async def wait_applied(self, index: int, *, timeout_s: float) -> None:
+        """Returns when the log is applied to `index`; NotReadyError after `timeout_s`."""
+        ...
+
+    async def barrier(self, *, timeout_s: float) -> None:
+        """Returns when everything ordered before the call is applied here; NoQuorumError after `timeout_s`."""
+        ...
+
+    def status(self) -> Status: ...
+    def cluster(self) -> Sequence[PeerStatus]: ...

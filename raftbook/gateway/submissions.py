@@ -1,0 +1,77 @@
+"""From commands to answers: what every handler that changes the book has in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raftbook.errors import InvalidCommandError, ProblemError
+from raftbook.gateway.responses import LOG_INDEX_HEADER, json_response, problem_response
+from raftbook.json_format import report_to_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.responses import Response
+
+    from raftbook.engine.commands import Command
+    from raftbook.gateway.service import Report, Service
+    from raftbook.json_format import Json
+
+
+async def submit(service: Service, commands: Sequence[Command], wait_s: float) -> Sequence[Report]:
+    """Hands `commands` to the node; a 503 problem where it is on its way out."""
+    if service.draining:
+        raise ProblemError(
+            503, "draining", "the node is shutting down and takes nothing new; use another node", retry_after_s=1.0
+        )
+    return await service.submit(commands, wait_s=wait_s)
+
+
+async def submit_one(service: Service, command: Command, wait_s: float) -> Response:
+    """The answer to a single command.
+
+    200 with the report where it was accepted, 409 where the engine refused it, 202 where the client did not want
+    to wait, 503 `outcome_unknown` where it waited in vain; all of them hold the report.
+    """
+    (report,) = await submit(service, [command], wait_s)
+    execution = report.execution
+    document = report_json(service, report)
+    log_index = service.state.index
+    if execution is None:
+        where = str(document["next"])
+        if wait_s == 0:
+            return json_response(document, log_index, status=202, headers={"Location": where})
+        problem = ProblemError(
+            503,
+            "outcome_unknown",
+            f"not executed after {wait_s:g} s, and not refused either; ask again at {where}, or submit it again with "
+            "the same client_order_id",
+            members={"report": document},
+            retry_after_s=1.0,
+        )
+        return problem_response(problem, {LOG_INDEX_HEADER: str(log_index), "Location": where})
+    if execution.accepted:
+        return json_response(document, log_index)
+    reason = str(document["reason"])
+    detail = str(document.get("detail", f"refused: {reason.replace('_', ' ')}"))
+    problem = ProblemError(409, reason, detail, members={"report": document})
+    return problem_response(problem, {LOG_INDEX_HEADER: str(log_index)})
+
+
+def report_json(service: Service, report: Report) -> Json:
+    return report_to_json(report.origin, report.sequence, report.execution, service.state.exchange.instruments)
+
+
+def malformed_report(error: InvalidCommandError) -> Json:
+    """The report of an element that is no command: it got no place in the log."""
+    return {
+        "status": "rejected",
+        "origin": None,
+        "origin_sequence": None,
+        "log_index": None,
+        "order": None,
+        "events": [],
+        "reason": error.code,
+        "detail": str(error),
+        "field": error.field,
+    }

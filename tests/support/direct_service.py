@@ -1,0 +1,175 @@
+"""A node without Raft: the real state machine, fed by the service's own commands, one entry per request.
+
+It stands where a NodeService does, so that the gateway and the client are tested against real matching without
+elections and disks. `stall` makes it a node that has lost its majority: it takes commands and executes none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, NamedTuple
+
+from raftbook.codec import RawRun, encode_command, encode_entry
+from raftbook.engine.events import Execution
+from raftbook.errors import BusyError, NoQuorumError, NotHeldError, NotReadyError
+from raftbook.node.config import ClusterConfig, Config, LimitsConfig, NodeConfig
+from raftbook.state_machine import StateMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from raftbook.engine.commands import Command
+
+START_TIME = 1_700_000_000_000_000_000
+STEP = 1_000_000
+
+
+class Report(NamedTuple):
+    origin: str
+    sequence: int
+    execution: Execution | None
+
+
+class NodeStatus(NamedTuple):
+    node_id: str
+    role: str
+    leader: str | None
+    term: int
+    commit_index: int
+    applied_index: int
+    last_index: int
+    digest: str
+
+
+class PeerStatus(NamedTuple):
+    id: str
+    role: str | None
+    term: int | None
+    commit_index: int | None
+    applied_index: int | None
+    digest: str | None
+    peer_address: str
+    api_address: str
+    reachable: bool
+    heard_s_ago: float | None
+
+
+def make_config(*api_addresses: str, **limits: int) -> Config:
+    """A cluster of nodes n1, n2, … with these API addresses (one, where none is given)."""
+    nodes = tuple(
+        NodeConfig(id=f"n{number}", peer_address=f"127.0.0.1:{7100 + number}", api_address=address)
+        for number, address in enumerate(api_addresses or ("127.0.0.1:8101",), 1)
+    )
+    return Config(cluster=ClusterConfig(name="test"), nodes=nodes, limits=LimitsConfig(**limits))
+
+
+class DirectService:
+    def __init__(self, config: Config | None = None, node_id: str = "n1") -> None:
+        self.config = config or make_config()
+        self.node_id = node_id
+        self.state = StateMachine()
+        self.draining = False
+        self.ready = True
+        self.busy_answers = 0
+        """How many submissions are refused as if the intake were full."""
+        self._origin = f"{node_id}-1"
+        self._executions: list[Execution | None] = []
+        self._waiting: list[bytes] = []
+        self._executes = asyncio.Event()
+        self._executes.set()
+
+    def stall(self) -> None:
+        self.ready = False
+        self._executes.clear()
+
+    def resume(self) -> None:
+        self.ready = True
+        self._execute_waiting()
+        self._executes.set()
+
+    async def submit(self, commands: Sequence[Command], *, wait_s: float) -> list[Report]:
+        if self.busy_answers > 0:
+            self.busy_answers -= 1
+            raise BusyError("the intake is full; nothing was taken, try again later", retry_after_s=0.01)
+        if len(self._waiting) + len(commands) > self.config.limits.intake_max_items:
+            raise BusyError("the intake is full; nothing was taken, try again later", retry_after_s=0.01)
+        first = len(self._executions) + 1
+        self._executions += [None] * len(commands)
+        self._waiting += [encode_command(command) for command in commands]
+        if self._executes.is_set():
+            if wait_s > 0:
+                self._execute_waiting()
+            else:
+                asyncio.get_running_loop().call_soon(self._execute_waiting)
+        return await self.submission(self._origin, first, len(commands), wait_s=wait_s)
+
+    async def submission(self, origin: str, first_sequence: int, count: int, *, wait_s: float) -> list[Report]:
+        last = first_sequence + count - 1
+        if origin != self._origin or last > len(self._executions):
+            raise NotHeldError(f"this node holds no submission {origin}/{last}; look the order up by client_order_id")
+        if wait_s > 0 and self._executions[last - 1] is None:
+            try:
+                await asyncio.wait_for(self._executes.wait(), wait_s)
+                await asyncio.sleep(0)
+            except TimeoutError:
+                pass
+        found = self._executions[first_sequence - 1 : last]
+        return [Report(origin, sequence, execution) for sequence, execution in enumerate(found, first_sequence)]
+
+    async def wait_applied(self, index: int, *, timeout_s: float) -> None:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout_s
+        while self.state.index < index:
+            if clock() >= deadline:
+                raise NotReadyError(f"applied to {self.state.index}, not yet to {index}; try again or ask another node")
+            await asyncio.sleep(0.005)
+
+    async def barrier(self, *, timeout_s: float) -> None:
+        try:
+            await asyncio.wait_for(self._executes.wait(), timeout_s)
+        except TimeoutError:
+            raise NoQuorumError("no majority of the nodes answers; a linearizable read is impossible now") from None
+        self._apply([])
+
+    def status(self) -> NodeStatus:
+        leads = self._executes.is_set()
+        index = self.state.index
+        return NodeStatus(
+            self.node_id,
+            "leader" if leads else "candidate",
+            self.node_id if leads else None,
+            1,
+            index,
+            index,
+            index,
+            self.state.chain_digest.hex(),
+        )
+
+    def cluster(self) -> list[PeerStatus]:
+        mine = self.status()
+        return [
+            PeerStatus(
+                node.id,
+                mine.role if node.id == self.node_id else "follower",
+                mine.term,
+                mine.commit_index,
+                mine.applied_index,
+                mine.digest,
+                node.peer_address,
+                node.api_address,
+                reachable=node.id == self.node_id or self._executes.is_set(),
+                heard_s_ago=0.0,
+            )
+            for node in self.config.nodes
+        ]
+
+    def _execute_waiting(self) -> None:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            first = len(self._executions) - len(waiting) + 1
+            self._apply([RawRun(self._origin, first, tuple(waiting))])
+
+    def _apply(self, runs: list[RawRun]) -> None:
+        index = self.state.index + 1
+        for execution in self.state.apply(index, encode_entry(START_TIME + index * STEP, runs)):
+            self._executions[execution.sequence - 1] = execution
