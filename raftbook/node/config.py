@@ -271,8 +271,10 @@ def _check_variables(environ: Mapping[str, str]) -> None:
 
 
 def _check_limits(limits: LimitsConfig, table: Table) -> None:
-    # A request that could never be taken whole would be told to try again for ever.
+    # A request that could never be taken whole would be told to try again for ever, and one that is larger than what
+    # is kept would find its first reports forgotten.
     for smaller, larger in (
+        ("max_commands_per_request", "reports_kept"),
         ("max_commands_per_request", "account_max_items"),
         ("account_max_items", "intake_max_items"),
         ("max_body_bytes", "intake_max_bytes"),

@@ -222,6 +222,13 @@ FAULTS = [
     ),
     pytest.param(
         "[cluster]",
+        "[limits]\nreports_kept = 9_999\n[cluster]",
+        "tiny.toml: [limits] max_commands_per_request: 10000 is more than reports_kept, 9999; "
+        "lower it, or raise reports_kept",
+        id="a request whose first reports are forgotten before its last ones are made",
+    ),
+    pytest.param(
+        "[cluster]",
         "[raft]\nheartbeat_s = 0.2\n[cluster]",
         "tiny.toml: [raft] election_timeout_min_s: 0.4 is not more than 3 times heartbeat_s; raise it above 0.6",
         id="elections as fast as heartbeats",
@@ -459,6 +466,13 @@ def test_a_damaged_file_is_read_or_refused_but_never_anything_else(start: int, l
 @pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "9" * 10_000])
 def test_text_that_exhausts_the_parser_is_a_config_error(text: str):
     assert error_of(text).startswith("tiny.toml: ")
+
+
+@pytest.mark.parametrize("struct", [LimitsConfig, RaftConfig])
+def test_the_readme_names_every_key_with_its_default(struct):
+    readme = Path(__file__).resolve().parents[2].joinpath("README.md").read_text(encoding="utf-8")
+    for key, default in msgspec.structs.asdict(struct()).items():
+        assert f"| `{key}` | {default} |" in readme
 
 
 @pytest.mark.parametrize("struct", [LimitsConfig, RaftConfig])
