@@ -33,7 +33,7 @@ class _LabelledEnum(IntEnum):
 
     label: str
 
-    def __init__(self, value: int) -> None:
+    def __init__(self, _value: int) -> None:
         self.label = self.name.lower()
 
 
