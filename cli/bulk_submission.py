@@ -1,0 +1,191 @@
+"""`raftbook submit --file`: many commands in order over one connection, their reports as lines in the same order."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections import Counter, deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from cli.connection import talk
+from cli.errors import ExitCode, WrongUsageError, tell
+from cli.json_lines import MAX_LINE_BYTES, Line, read_lines
+from cli.output import OutputFormat, error_console, wants_table
+from cli.submission import new_client_order_id
+from raftbook.errors import InvalidCommandError, RaftbookError
+from raftbook.json_format import command_from_json, dumps
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from raftbook.client import RaftbookClient
+    from raftbook.engine.commands import Command
+
+    Report = dict[str, Any]
+
+STDIN: Final = "-"
+
+
+def submit_file(file: str, *, url: str, api_key: str | None, output: OutputFormat | None) -> None:
+    """Submits the commands in `file` ("-" is standard input); leaves with 1 where one was refused.
+
+    Raises OutcomeUnknownError, or what else broke the connection, after the reports that came before.
+    """
+    with _opened(file) as descriptor, _progress(file) as advance:
+        bulk = BulkSubmission(descriptor, _writer(output), advance)
+        try:
+            talk(url, api_key, bulk.run)
+        except RaftbookError:
+            tell(bulk.how_to_go_on(file))
+            raise
+        finally:
+            sys.stdout.flush()
+            if bulk.counts:
+                tell(bulk.summary())
+    if bulk.counts["accepted"] < bulk.counts.total():
+        raise typer.Exit(ExitCode.FAILED)
+
+
+class BulkSubmission:
+    """The way of the lines through the client's pipeline; a line that is no command is answered here, in its place."""
+
+    def __init__(
+        self, file_descriptor: int, write: Callable[[Report], None], advance: Callable[[int], None]
+    ) -> None:
+        self.counts: Counter[str] = Counter()
+        """Reports by status."""
+        self._file_descriptor = file_descriptor
+        self._write = write
+        self._advance = advance
+        self._unanswered: deque[int | Report] = deque()
+        """In the order of the lines: the number of one that was handed on, or the report of one that is refused."""
+        self._started_at = time.monotonic()
+
+    async def run(self, client: RaftbookClient) -> None:
+        async for _, report in client.pipeline(self._commands()):
+            self._answer_refused()
+            self._unanswered.popleft()
+            self._answer(report)
+        self._answer_refused()
+
+    def summary(self) -> str:
+        total = self.counts.total()
+        elapsed_s = time.monotonic() - self._started_at
+        outcomes = ", ".join(f"{count:,} {status}" for status, count in sorted(self.counts.items()))
+        return f"{total:,} commands in {elapsed_s:.1f} s ({total / elapsed_s:,.0f}/s): {outcomes}"
+
+    def how_to_go_on(self, file: str) -> str:
+        """From which line to submit again after a failure."""
+        number = next((entry for entry in self._unanswered if isinstance(entry, int)), self.counts.total() + 1)
+        source = "the input" if file == STDIN else file
+        return f"lines 1 to {number - 1} of {source} are answered, go on with line {number}"
+
+    async def _commands(self) -> AsyncIterator[Command]:
+        async for line in read_lines(self._file_descriptor):
+            try:
+                command = _command_of(line)
+            except InvalidCommandError as error:
+                self._unanswered.append(_refusal(line, error))
+                if len(self._unanswered) == 1:
+                    self._answer_refused()  # Nothing else is under way that would bring it out.
+            else:
+                self._unanswered.append(line.number)
+                yield command
+
+    def _answer_refused(self) -> None:
+        """Answers the refused lines that nothing stands before any more."""
+        while self._unanswered and not isinstance(entry := self._unanswered[0], int):
+            self._unanswered.popleft()
+            self._answer(entry)
+
+    def _answer(self, report: Report) -> None:
+        self.counts[report["status"]] += 1
+        self._write(report)
+        self._advance(1)
+        if not self._unanswered:
+            sys.stdout.flush()  # Whoever waits for this answer before the next command sees it now.
+
+
+def _command_of(line: Line) -> Command:
+    if line.text is None:
+        raise InvalidCommandError(f"the line is longer than {MAX_LINE_BYTES} bytes; write one command a line")
+    return command_from_json(line.text, generate_client_order_id=new_client_order_id)
+
+
+def _refusal(line: Line, error: InvalidCommandError) -> Report:
+    """The report of a line that is no command, in the form in which a node would give it."""
+    return {
+        "status": "rejected",
+        "reason": error.code,
+        "detail": str(error),
+        "field": error.field,
+        "line": line.number,
+        "origin": None,
+        "origin_sequence": None,
+        "log_index": None,
+        "order": None,
+        "events": [],
+    }
+
+
+@contextlib.contextmanager
+def _opened(file: str) -> Iterator[int]:
+    if file == STDIN:
+        yield sys.stdin.fileno()
+        return
+    try:
+        stream = Path(file).open("rb")
+    except OSError as error:
+        raise WrongUsageError(f"cannot read {file} ({error.strerror}); name a file of JSON lines, or - for stdin") from error
+    with stream:
+        yield stream.fileno()
+
+
+def _writer(output: OutputFormat | None) -> Callable[[Report], None]:
+    write = sys.stdout.buffer.write
+    if wants_table(output):
+        from cli.render import report_line
+
+        return lambda report: print(report_line(report))
+
+    def write_json(report: Report) -> None:
+        write(dumps(report) + b"\n")
+
+    return write_json
+
+
+@contextlib.contextmanager
+def _progress(file: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar with the rate on standard error, where that is a terminal; yields what moves it on."""
+    if not sys.stderr.isatty():
+        yield lambda _count: None
+        return
+    columns = (
+        TextColumn("submitting"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=error_console()) as progress:
+        task = progress.add_task("submit", total=_line_count(file))
+        yield lambda count: progress.advance(task, count)
+
+
+class RateColumn(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed or 0:,.0f}/s")
+
+
+def _line_count(file: str) -> int | None:
+    """The number of lines of a regular file; None where it can be read but once."""
+    if file == STDIN or not Path(file).is_file():
+        return None
+    with Path(file).open("rb") as stream:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b""))

@@ -1,0 +1,77 @@
+"""`raftbook cluster status` and `raftbook verify`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from cli import options
+from cli.connection import talk
+from cli.errors import ExitCode, tell
+from cli.output import print_json, print_table, wants_table
+
+app = typer.Typer()
+cluster_app = typer.Typer(help="Look at the cluster.", no_args_is_help=True)
+
+
+@cluster_app.command()
+def status(
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    output: options.Output = None,
+) -> None:
+    """Shows every node as the one at --url sees it, names the leader, and says if there is no quorum."""
+    found: dict[str, Any] = talk(url, api_key, lambda client: client.cluster())
+    if wants_table(output):
+        from cli.render import cluster_table
+
+        print_table(cluster_table(found))
+    else:
+        print_json(found)
+    for sentence in advice(found):
+        tell(sentence)
+
+
+def advice(cluster: dict[str, Any]) -> list[str]:
+    """What an operator should know at once and do: nothing where a leader leads and every node answers."""
+    missing = [node["id"] for node in cluster["nodes"] if not node["reachable"]]
+    starts = " and ".join(f"`raftbook node start --config FILE --id {node_id}`" for node_id in missing)
+    if not cluster["quorum"]:
+        present = len(cluster["nodes"]) - len(missing)
+        return [
+            f"no quorum: {present} of {len(cluster['nodes'])} nodes answer, so nothing can be ordered; "
+            f"start the missing with {starts}"
+        ]
+    sentences = []
+    if cluster["leader"] is None:
+        sentences.append("no leader yet: an election is under way, ask again in a second")
+    if missing:
+        sentences.append(f"unreachable: {', '.join(missing)}; start with {starts}")
+    return sentences
+
+
+@app.command()
+def verify(
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    output: options.Output = None,
+) -> None:
+    """Compares the digests of all nodes at one log index; leaves with 1 and names the odd one where they differ."""
+    verification = talk(url, api_key, lambda client: client.verify())
+    if wants_table(output):
+        from cli.render import verification_table
+
+        print_table(verification_table(verification))
+    else:
+        nodes = [node._asdict() for node in verification.nodes]
+        print_json({**verification._asdict(), "nodes": nodes, "agree": verification.agree})
+    if verification.missing:
+        tell(f"not compared: {', '.join(verification.missing)}; the table says why, start or heal them and ask again")
+    if verification.odd:
+        tell(
+            f"the state of {', '.join(verification.odd)} differs at index {verification.index}; keep its data folder as "
+            "evidence and rebuild it from its peers"
+        )
+    if not verification.agree:
+        raise typer.Exit(ExitCode.FAILED)

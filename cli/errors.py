@@ -1,0 +1,108 @@
+"""How the command line ends: its exit codes, and one sentence on standard error that says what to do next.
+
+Every failure comes up to `RaftbookGroup`, the root of all commands, and is told there; a command only raises.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from raftbook.errors import InvalidCommandError, OutcomeUnknownError, RaftbookError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BROKEN_PIPE_EXIT_CODE: Final = 141
+"""What a shell reports for a program that SIGPIPE ended: the reader of our output went away."""
+
+
+class ExitCode(IntEnum):
+    """Scripts rely on these."""
+
+    DONE = 0
+    FAILED = 1
+    """Refused or failed."""
+    WRONG_USAGE = 2
+    OUTCOME_UNKNOWN = 3
+    """Resubmit with the same client order id."""
+
+
+class WrongUsageError(RaftbookError):
+    """Options that contradict each other, or say what no command can be made of."""
+
+    code = "wrong_usage"
+
+
+def exit_code_of(error: RaftbookError) -> ExitCode:
+    if isinstance(error, WrongUsageError | InvalidCommandError):
+        return ExitCode.WRONG_USAGE
+    if isinstance(error, OutcomeUnknownError):
+        return ExitCode.OUTCOME_UNKNOWN
+    return ExitCode.FAILED
+
+
+def tell(sentence: str) -> None:
+    """Writes one line to standard error."""
+    print(f"raftbook: {sentence}", file=sys.stderr, flush=True)
+
+
+class RaftbookGroup(TyperGroup):
+    """The root of all commands: turns what they raise into a sentence and an exit code."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Runs the command; raises typer.Exit where it fails."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except RaftbookError as error:
+            tell(str(error))
+            raise typer.Exit(exit_code_of(error)) from error
+        except BrokenPipeError as error:
+            _silence(sys.stdout)
+            raise typer.Exit(BROKEN_PIPE_EXIT_CODE) from error
+        return result
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Reads `args` and invokes; leaves with an exit code unless `standalone_mode` is off."""
+        try:
+            exit_code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        except typer.TyperException as error:
+            exit_code = _tell_usage_error(error)
+        except typer.Abort:
+            exit_code = ExitCode.FAILED
+        if standalone_mode:
+            sys.exit(exit_code if isinstance(exit_code, int) else ExitCode.DONE)
+        return exit_code
+
+
+def _tell_usage_error(error: typer.TyperException) -> int:
+    """A wrong option or argument: what is wrong, what is allowed, and where the help is."""
+    context = getattr(error, "ctx", None)
+    message = error.format_message().strip().rstrip(".")
+    if not message:
+        # No command was named; the help has been shown.
+        return error.exit_code
+    command = context.command_path if context is not None else "raftbook"
+    tell(f"{message[0].lower()}{message[1:]} (see '{command} --help')")
+    return error.exit_code
+
+
+def _silence(stream: Any) -> None:
+    """Points a stream whose reader has gone at the null device, so that the interpreter's own flush is quiet."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

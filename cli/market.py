@@ -1,0 +1,185 @@
+"""`raftbook book`, `trades`, `instruments` and `instrument …`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from cli import options
+from cli.connection import talk
+from cli.output import console, print_json, print_table, wants_table
+from cli.submission import submit_and_report
+from raftbook.engine.commands import AddInstrument  # noqa: TC001  (Typer reads the annotation at run time.)
+from raftbook.engine.types import TradingStatus
+from raftbook.errors import ProblemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from raftbook.client import RaftbookClient
+
+app = typer.Typer()
+instrument_app = typer.Typer(help="Add an instrument or change its trading status.", no_args_is_help=True)
+
+STATUSES = options.labels(TradingStatus)
+DEFAULT_DEPTH: Final = 10
+REDRAW_INTERVAL_S: Final = 0.1
+
+
+@app.command()
+def book(
+    symbol: options.Symbol,
+    depth: Annotated[
+        int, typer.Option("--depth", parser=options.whole_number(1), metavar="N", help="Price levels on each side.")
+    ] = DEFAULT_DEPTH,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the book until Ctrl-C.")] = False,
+    consistency: options.Consistency = None,
+    at_least: options.AtLeast = None,
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    output: options.Output = None,
+) -> None:
+    """Shows the order book as a ladder, with the log index at which it stood so."""
+    if watch:
+        _watch(symbol, depth, at_least, url, api_key, as_table=wants_table(output))
+        return
+    found = talk(
+        url, api_key, lambda client: client.book(symbol, depth=depth, consistency=consistency, at_least=at_least)
+    )
+    if wants_table(output):
+        from cli.render import ladder
+
+        print_table(ladder(found))
+    else:
+        print_json(found)
+
+
+def _watch(
+    symbol: str, depth: int, at_least: int | None, url: str, api_key: str | None, *, as_table: bool
+) -> None:
+    if not as_table:
+        talk(url, api_key, lambda client: _follow(client, symbol, depth, at_least, print_json))
+        return
+    from rich.live import Live
+
+    from cli.render import ladder
+
+    with Live(console=console(), auto_refresh=False) as live:
+        talk(
+            url,
+            api_key,
+            lambda client: _follow(
+                client, symbol, depth, at_least, lambda found: live.update(ladder(found), refresh=True)
+            ),
+        )
+
+
+async def _follow(
+    client: RaftbookClient, symbol: str, depth: int, at_least: int | None, show: Callable[[dict[str, Any]], None]
+) -> None:
+    """Shows the book each time that it has changed, until it is cancelled."""
+    shown: tuple[object, object] | None = None
+    while True:
+        try:
+            found: dict[str, Any] = await client.book(symbol, depth=depth, at_least=at_least)
+        except ProblemError as problem:
+            if problem.code != "not_caught_up":
+                raise
+            continue  # Nothing has happened for a while; ask again.
+        if (found["bids"], found["asks"]) != shown:
+            shown = found["bids"], found["asks"]
+            show(found)
+        at_least = found["log_index"] + 1
+        await asyncio.sleep(REDRAW_INTERVAL_S)
+
+
+@app.command()
+def trades(
+    symbol: options.Symbol,
+    from_trade_id: Annotated[
+        int | None,
+        typer.Option("--from-trade-id", parser=options.whole_number(1), metavar="N", help="Default: the latest trades."),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", parser=options.whole_number(1), metavar="N", help="At most so many.")
+    ] = None,
+    consistency: options.Consistency = None,
+    at_least: options.AtLeast = None,
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    output: options.Output = None,
+) -> None:
+    """Lists trades by rising trade id: the latest ones, or those from --from-trade-id on."""
+    found = talk(
+        url,
+        api_key,
+        lambda client: client.trades(
+            symbol, from_trade_id=from_trade_id, limit=limit, consistency=consistency, at_least=at_least
+        ),
+    )
+    if wants_table(output):
+        from cli.render import trades_table
+
+        print_table(trades_table(symbol, found))
+    else:
+        print_json(found)
+
+
+@app.command()
+def instruments(
+    at_least: options.AtLeast = None,
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    output: options.Output = None,
+) -> None:
+    """Lists the instruments and whether they trade."""
+    found = talk(url, api_key, lambda client: client.instruments(at_least=at_least))
+    if wants_table(output):
+        from cli.render import instruments_table
+
+        print_table(instruments_table(found))
+    else:
+        print_json(found)
+
+
+@instrument_app.command()
+def add(
+    spec: Annotated[
+        AddInstrument,
+        typer.Argument(
+            parser=options.instrument_spec,
+            metavar="SPEC",
+            help="ACME,price_decimals=2,quantity_decimals=0,tick_size=0.01,lot_size=1",
+        ),
+    ],
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    output: options.Output = None,
+) -> None:
+    """Adds an instrument, through the log, on all nodes at once."""
+    from raftbook.json_format import command_to_json
+
+    fields = command_to_json(spec)
+    submit_and_report("add_instrument", fields, url=url, api_key=api_key, output=output)
+
+
+@instrument_app.command()
+def status(
+    symbol: options.Symbol,
+    new_status: Annotated[
+        str,
+        typer.Argument(
+            parser=options.one_of(STATUSES),
+            metavar="STATUS",
+            help="trading; halted: cancels only; closed: nothing.",
+        ),
+    ],
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    output: options.Output = None,
+) -> None:
+    """Changes whether an instrument trades: trading, halted or closed."""
+    fields = {"symbol": symbol, "status": new_status}
+    submit_and_report("set_status", fields, url=url, api_key=api_key, output=output)

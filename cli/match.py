@@ -1,0 +1,82 @@
+"""`raftbook match`: commands on standard input through an engine of its own, without a cluster."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli import options
+from cli.output import console, wants_table
+from raftbook.engine.commands import AddInstrument  # noqa: TC001  (Typer reads the annotation at run time.)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+app = typer.Typer()
+
+
+@app.command()
+def match(
+    instrument: Annotated[
+        list[AddInstrument] | None,
+        typer.Option(
+            "--instrument",
+            parser=options.instrument_spec,
+            metavar="SPEC",
+            help="Add an instrument first: ACME,price_decimals=2,quantity_decimals=0,tick_size=0.01,lot_size=1. "
+            "May be repeated.",
+        ),
+    ] = None,
+    book: Annotated[bool, typer.Option("--book", help="Print the final book of each instrument at the end.")] = False,
+    output: options.Output = None,
+) -> None:
+    """Runs commands from standard input, a JSON object a line, through the matching engine; prints what happens.
+
+    Each command is a log entry of its own: 1, 2, 3 and so on, after one for each --instrument. It may carry a
+    `timestamp` (nanoseconds); without one time stands still. A missing `account` is "default", a new order's
+    missing `client_order_id` is "line-N" for its line N.
+
+    {"op":"book","symbol":"ACME","depth":5} answers with the book and is no entry. A line that is no command is
+    answered with `command_rejected`, is no entry either, and stops nothing.
+    """
+    from cli.json_lines import read_batches
+    from cli.matcher import Matcher
+
+    matcher = Matcher(instrument or ())
+    write = _table_writer() if wants_table(output) else _json_writer()
+    write(matcher.instrument_events)
+    for batch in read_batches(sys.stdin.buffer):
+        for line in batch:
+            write(matcher.answer(line))
+        sys.stdout.flush()
+    if book:
+        write(matcher.book(symbol) for symbol in matcher.exchange.instruments)
+
+
+def _json_writer() -> Callable[[Iterable[dict[str, Any]]], None]:
+    from raftbook.json_format import dumps
+
+    write = sys.stdout.buffer.write
+
+    def write_lines(values: Iterable[dict[str, Any]]) -> None:
+        for value in values:
+            write(dumps(value) + b"\n")
+
+    return write_lines
+
+
+def _table_writer() -> Callable[[Iterable[dict[str, Any]]], None]:
+    from cli.render import event_line, ladder
+
+    screen = console()
+
+    def write_lines(values: Iterable[dict[str, Any]]) -> None:
+        for value in values:
+            if "book" in value:
+                screen.print(ladder(value))
+            else:
+                print(event_line(value))
+
+    return write_lines

@@ -1,0 +1,131 @@
+"""Options and arguments that several commands share.
+
+Use them through the module (`options.Url = options.DEFAULT_URL`): Typer reads the annotations at run time.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+
+from cli.output import OutputFormat
+from raftbook.engine.types import Side
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from raftbook.engine.commands import AddInstrument
+    from raftbook.engine.types import OrderStatus, OrderType, TimeInForce, TradingStatus
+
+DEFAULT_URL: Final = "http://127.0.0.1:8101"
+DEFAULT_ACCOUNT: Final = "default"
+
+
+def labels(members: Iterable[OrderStatus | OrderType | Side | TimeInForce | TradingStatus]) -> list[str]:
+    """The words that stand for these outside."""
+    return [member.label for member in members]
+
+
+def one_of(allowed: list[str]) -> Callable[[str], str]:
+    """A parser that takes one of these words, and names them all where it gets another."""
+
+    def parse(value: str) -> str:
+        if value not in allowed:
+            raise typer.BadParameter(f"'{value}' is none of {', '.join(allowed)}")
+        return value
+
+    return parse
+
+
+def _parse_output(value: str) -> OutputFormat:
+    return OutputFormat(one_of([member.value for member in OutputFormat])(value))
+
+
+def whole_number(minimum: int) -> Callable[[str], int]:
+    """A parser that takes an integer of at least `minimum`."""
+
+    def parse(value: str | int) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = minimum - 1
+        if number < minimum:
+            raise typer.BadParameter(f"'{value}' is no whole number of {minimum} or more")
+        return number
+
+    return parse
+
+
+def instrument_spec(value: str) -> AddInstrument:
+    """A parser of instruments: SYMBOL,price_decimals=2,tick_size=0.01,…"""
+    from raftbook.errors import InvalidCommandError
+    from raftbook.json_format import parse_instrument_spec
+
+    try:
+        return parse_instrument_spec(value)
+    except InvalidCommandError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def seconds(value: str | float) -> float:
+    """A parser of times, in seconds, above zero."""
+    try:
+        time_s = float(value)
+    except ValueError:
+        time_s = 0.0
+    if not 0 < time_s < math.inf:
+        raise typer.BadParameter(f"'{value}' is no number of seconds above zero")
+    return time_s
+
+
+Output = Annotated[
+    OutputFormat | None,
+    typer.Option(
+        "--output", "-o", parser=_parse_output, metavar="table|json", help="Default: table on a terminal, else json."
+    ),
+]
+Url = Annotated[
+    str, typer.Option("--url", envvar="RAFTBOOK_URL", metavar="URL", help="The node to talk to.", show_envvar=True)
+]
+ApiKey = Annotated[
+    str | None,
+    typer.Option("--api-key", envvar="RAFTBOOK_API_KEY", metavar="KEY", help="Sent with each request."),
+]
+Account = Annotated[str, typer.Option("--account", metavar="ACCOUNT", help="Whose order it is.")]
+ClientOrderId = Annotated[
+    str | None, typer.Option("--client-order-id", metavar="ID", help="The name that the account gave the order.")
+]
+OrderId = Annotated[
+    int | None,
+    typer.Option("--order-id", parser=whole_number(1), metavar="N", help="The number that the exchange gave it."),
+]
+Price = Annotated[str | None, typer.Option("--price", metavar="P", help="A decimal number, such as 100.25.")]
+Symbol = Annotated[str, typer.Argument(metavar="SYMBOL", help="The instrument, such as ACME.")]
+SymbolFilter = Annotated[str | None, typer.Option("--symbol", metavar="SYMBOL", help="Only this instrument.")]
+SideFilter = Annotated[
+    str | None,
+    typer.Option("--side", parser=one_of(labels(Side)), metavar="|".join(labels(Side)), help="Only this side."),
+]
+
+
+CONSISTENCIES: Final = ["local", "linearizable"]
+Consistency = Annotated[
+    Literal["local", "linearizable"] | None,
+    typer.Option(
+        "--consistency",
+        parser=one_of(CONSISTENCIES),
+        metavar="|".join(CONSISTENCIES),
+        help="What this node has applied (default), or the latest that any client was told.",
+    ),
+]
+AtLeast = Annotated[
+    int | None,
+    typer.Option(
+        "--at-least",
+        parser=whole_number(0),
+        metavar="INDEX",
+        help="Wait until this node has applied the log up to there: read your own writes at any node.",
+    ),
+]

@@ -1,0 +1,193 @@
+"""`raftbook submit`, `cancel`, `cancel-all`, `replace` and `orders`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli import options
+from cli.connection import talk
+from cli.errors import WrongUsageError
+from cli.output import print_json, print_table, wants_table
+from cli.submission import WAIT_S, submit_and_report
+from raftbook.engine.types import OrderStatus, OrderType, Side, TimeInForce
+
+app = typer.Typer()
+
+SIDES = options.labels(Side)
+ORDER_TYPES = options.labels(OrderType)
+TIMES_IN_FORCE = options.labels(TimeInForce)
+STATUSES = [*options.labels(OrderStatus), "all"]
+WAITS = ["committed", "pending"]
+
+
+@app.command()
+def submit(
+    file: Annotated[
+        str | None,
+        typer.Option("--file", metavar="FILE", help="Submit the commands in this file, a JSON object a line; - is stdin."),
+    ] = None,
+    symbol: Annotated[str | None, typer.Option("--symbol", metavar="SYMBOL", help="The instrument.")] = None,
+    side: Annotated[str | None, typer.Option("--side", parser=options.one_of(SIDES), metavar="|".join(SIDES))] = None,
+    quantity: Annotated[str | None, typer.Option("--quantity", metavar="Q", help="How much, such as 5.")] = None,
+    price: options.Price = None,
+    order_type: Annotated[
+        str | None,
+        typer.Option(
+            "--type",
+            parser=options.one_of(ORDER_TYPES),
+            metavar="|".join(ORDER_TYPES),
+            help="Default: limit, which needs a --price.",
+        ),
+    ] = None,
+    time_in_force: Annotated[
+        str | None,
+        typer.Option(
+            "--tif",
+            parser=options.one_of(TIMES_IN_FORCE),
+            metavar="|".join(TIMES_IN_FORCE),
+            help="Time in force. Default: gtc, for a market order ioc.",
+        ),
+    ] = None,
+    account: options.Account = options.DEFAULT_ACCOUNT,
+    client_order_id: Annotated[
+        str | None,
+        typer.Option(
+            "--client-order-id", metavar="ID", help="Your name for the order; submit again with it after any failure."
+        ),
+    ] = None,
+    post_only: Annotated[bool, typer.Option("--post-only", help="Refuse the order where it would trade.")] = False,
+    wait: Annotated[
+        str,
+        typer.Option(
+            "--wait",
+            parser=options.one_of(WAITS),
+            metavar="|".join(WAITS),
+            help="Wait until the order has its place in the log, or only until the node has taken it.",
+        ),
+    ] = "committed",
+    timeout_s: Annotated[
+        float, typer.Option("--timeout", parser=options.seconds, metavar="S", help="How long to wait, in seconds.")
+    ] = WAIT_S,
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    output: options.Output = None,
+) -> None:
+    """Submits one order, or with --file many commands in order.
+
+    One order: prints its report. Leaves with 1 where it was refused, with 3 where its outcome is not known: then
+    submit it again with the same client order id, and it is executed once.
+
+    A file: the reports as lines in the order of the commands, progress and rate on standard error.
+    """
+    fields = {
+        "symbol": symbol,
+        "side": side,
+        "quantity": quantity,
+        "price": price,
+        "order_type": order_type,
+        "time_in_force": time_in_force,
+        "client_order_id": client_order_id,
+        "post_only": post_only or None,
+    }
+    if file is not None:
+        given = [name for name, value in fields.items() if value is not None]
+        if given:
+            raise WrongUsageError(f"--file says which commands to submit; leave out --{given[0].replace('_', '-')}")
+        from cli.bulk_submission import submit_file
+
+        submit_file(file, url=url, api_key=api_key, output=output)
+        return
+    for name in ("symbol", "side", "quantity"):
+        if fields[name] is None:
+            raise WrongUsageError(f"--{name} is missing; see `raftbook submit --help`, or name commands with --file")
+    fields["account"] = account
+    wait_s = timeout_s if wait == "committed" else 0.0
+    submit_and_report("new", fields, url=url, api_key=api_key, output=output, wait_s=wait_s)
+
+
+@app.command()
+def cancel(
+    client_order_id: options.ClientOrderId = None,
+    order_id: options.OrderId = None,
+    account: options.Account = options.DEFAULT_ACCOUNT,
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    output: options.Output = None,
+) -> None:
+    """Cancels one order, named by --client-order-id or --order-id."""
+    fields = {"account": account, "client_order_id": client_order_id, "order_id": order_id}
+    submit_and_report("cancel", fields, url=url, api_key=api_key, output=output)
+
+
+@app.command()
+def cancel_all(
+    account: Annotated[str, typer.Option("--account", metavar="ACCOUNT", help="Whose orders to cancel.")],
+    symbol: options.SymbolFilter = None,
+    side: options.SideFilter = None,
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    output: options.Output = None,
+) -> None:
+    """Cancels all open orders of an account."""
+    fields = {"account": account, "symbol": symbol, "side": side}
+    submit_and_report("cancel_all", fields, url=url, api_key=api_key, output=output)
+
+
+@app.command()
+def replace(
+    client_order_id: options.ClientOrderId = None,
+    order_id: options.OrderId = None,
+    price: options.Price = None,
+    quantity: Annotated[
+        str | None,
+        typer.Option("--quantity", metavar="Q", help="The whole order, including what it has traded already."),
+    ] = None,
+    account: options.Account = options.DEFAULT_ACCOUNT,
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    output: options.Output = None,
+) -> None:
+    """Changes the price or quantity of an order. Only a lower quantity at the same price keeps its priority."""
+    if price is None and quantity is None:
+        raise WrongUsageError("nothing to change; give --price, --quantity or both")
+    fields = {
+        "account": account,
+        "client_order_id": client_order_id,
+        "order_id": order_id,
+        "price": price,
+        "quantity": quantity,
+    }
+    submit_and_report("replace", fields, url=url, api_key=api_key, output=output)
+
+
+@app.command()
+def orders(
+    account: Annotated[str | None, typer.Option("--account", metavar="ACCOUNT", help="Only this account's.")] = None,
+    symbol: options.SymbolFilter = None,
+    side: options.SideFilter = None,
+    status: Annotated[
+        str,
+        typer.Option("--status", parser=options.one_of(STATUSES), metavar="|".join(STATUSES), help="Only these."),
+    ] = "open",
+    consistency: options.Consistency = None,
+    at_least: options.AtLeast = None,
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    output: options.Output = None,
+) -> None:
+    """Lists orders: the open ones, unless --status says otherwise."""
+    found = talk(
+        url,
+        api_key,
+        lambda client: client.orders(
+            account=account, symbol=symbol, side=side, status=status, consistency=consistency, at_least=at_least
+        ),
+    )
+    if wants_table(output):
+        from cli.render import orders_table
+
+        print_table(orders_table(found, f"{len(found):,} {status} orders" if status != "all" else f"{len(found):,} orders"))
+    else:
+        print_json(found)

@@ -1,0 +1,92 @@
+"""One command to a node, and its report to whoever asked: what all commands that change the book share."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import typer
+
+from cli.connection import talk
+from cli.errors import ExitCode, tell
+from cli.output import OutputFormat, console, print_json, wants_table
+from raftbook.errors import OutcomeUnknownError, ProblemError, UnreachableError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from raftbook.client import RaftbookClient
+    from raftbook.engine.commands import Command
+
+    Report = Mapping[str, Any]
+
+WAIT_S: Final = 10.0
+"""How long a definite answer is waited for: twice as long as a submission lives unless it says otherwise."""
+COLLECT_WAIT_S: Final = 2.0
+
+
+def submit_and_report(
+    op: str,
+    fields: Mapping[str, object],
+    *,
+    url: str,
+    api_key: str | None,
+    output: OutputFormat | None,
+    wait_s: float = WAIT_S,
+) -> None:
+    """Submits the command that `fields` say, prints its report, and leaves with what became of it.
+
+    `wait_s` 0 is content with a pending report. Raises InvalidCommandError before anything is sent.
+    """
+    from raftbook.json_format import command_from_fields
+
+    command = command_from_fields(op, fields, generate_client_order_id=new_client_order_id)
+    report = talk(url, api_key, lambda client: _settled_report(client, command, wait_s))
+    print_report(report, output)
+    if report["status"] == "rejected":
+        raise typer.Exit(ExitCode.FAILED)
+    if report["status"] == "pending" and wait_s > 0:
+        tell(_advice(command, report, wait_s))
+        raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
+
+
+def new_client_order_id() -> str:
+    return f"cli-{secrets.token_hex(12)}"
+
+
+def print_report(report: Report, output: OutputFormat | None) -> None:
+    if wants_table(output):
+        from cli.render import report_lines
+
+        screen = console()
+        for line in report_lines(report):
+            screen.print(line)
+    else:
+        print_json(report)
+
+
+async def _settled_report(client: RaftbookClient, command: Command, wait_s: float) -> Report:
+    """The report of `command`; still pending where `wait_s` was not enough."""
+    if wait_s == 0:
+        (report,) = await client.submit_pending([command])
+        return report
+    deadline = time.monotonic() + wait_s
+    report = await client.submit(command, wait_s=min(wait_s, COLLECT_WAIT_S))
+    while report["status"] == "pending" and (left_s := deadline - time.monotonic()) > 0:
+        origin, sequence = str(report["origin"]), int(str(report["origin_sequence"]))
+        try:
+            (report,) = await client.collect(origin, sequence, 1, wait_s=min(left_s, COLLECT_WAIT_S))
+        except (ProblemError, UnreachableError) as error:
+            raise OutcomeUnknownError(f"{_advice(command, report, wait_s)} ({error})") from error
+    return report
+
+
+def _advice(command: Command, report: Report, wait_s: float) -> str:
+    submission = f"submission {report['origin']} / {report['origin_sequence']}"
+    client_order_id = getattr(command, "client_order_id", None)
+    again = f" with --client-order-id {client_order_id}" if client_order_id is not None else ""
+    return (
+        f"the outcome of {submission} is not known after {wait_s:g} s; see `raftbook cluster status` for a quorum, "
+        f"then submit it again{again}, and it is executed once"
+    )
