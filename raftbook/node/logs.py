@@ -24,7 +24,7 @@ LEVEL_VARIABLE: Final = "RAFTBOOK_LOG_LEVEL"
 
 
 def configure_logs(node_id: str, environ: Mapping[str, str], stream: TextIO | None = None) -> None:
-    """Sends all logs of this process to `stream` (standard error without one), each with a UTC time, its level and the node's id.
+    """Sends all logs of this process to `stream`, or to standard error, each with a UTC time, its level and the node.
 
     The least level shown is RAFTBOOK_LOG_LEVEL, `info` without it. May be called again; the last call counts.
     ConfigError if the level is none.
@@ -32,7 +32,6 @@ def configure_logs(node_id: str, environ: Mapping[str, str], stream: TextIO | No
     level = environ.get(LEVEL_VARIABLE, "info").lower()
     if level not in LEVELS:
         raise ConfigError(f"variable {LEVEL_VARIABLE}: {level!r} is no level; set it to one of {', '.join(LEVELS)}")
-
     stream = stream or sys.stderr
 
     def add_node(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
