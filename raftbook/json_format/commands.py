@@ -225,7 +225,8 @@ def _member(field: str, members: Mapping[str, _MemberT], value: str) -> _MemberT
 
 def _integer(field: str, value: int, lowest: int, highest: int) -> int:
     if not lowest <= value <= highest:
-        raise _invalid(field, f"{value} is out of range")
+        shown = str(value) if value.bit_length() <= 128 else "an integer of many digits"
+        raise _invalid(field, f"{shown} is out of range")
     return value
 
 
@@ -407,10 +408,7 @@ def command_from_json(
     """
     if isinstance(data, str):
         data = _to_utf8(data)
-    if not isinstance(data, msgspec.Raw) and len(data) > MAX_COMMAND_JSON_BYTES:
-        raise InvalidCommandError(
-            f"the command is of {len(data)} bytes; a command is a JSON object of at most {MAX_COMMAND_JSON_BYTES} bytes"
-        )
+    _check_size(memoryview(data).nbytes)
     decoder = _any_form_decoder if op is None else _decoder_for(op)
     try:
         form = decoder.decode(data)
@@ -448,10 +446,7 @@ def fields_from_json(data: bytes | str) -> dict[str, msgspec.Raw]:
     """
     if isinstance(data, str):
         data = _to_utf8(data)
-    if len(data) > MAX_COMMAND_JSON_BYTES:
-        raise InvalidCommandError(
-            f"the command is of {len(data)} bytes; a command is a JSON object of at most {MAX_COMMAND_JSON_BYTES} bytes"
-        )
+    _check_size(len(data))
     try:
         return _fields_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -504,6 +499,14 @@ def parse_instrument_spec(text: str) -> AddInstrument:
     command = command_from_fields("add_instrument", fields)
     assert isinstance(command, AddInstrument)
     return command
+
+
+def _check_size(size_bytes: int) -> None:
+    if size_bytes > MAX_COMMAND_JSON_BYTES:
+        raise InvalidCommandError(
+            f"the command is of {size_bytes} bytes; "
+            f"a command is a JSON object of at most {MAX_COMMAND_JSON_BYTES} bytes"
+        )
 
 
 def _to_utf8(text: str) -> bytes:
@@ -566,7 +569,11 @@ _OPERATION_OF: Final[Mapping[type[Command], dict[str, object]]] = {
 
 
 def _set_fields(command: Command) -> dict[str, object]:
-    return {name: _json_value(value) for name, value in zip(command._fields, command, strict=True) if value is not None}
+    return {
+        name: _json_value(value)
+        for name, value in zip(command._fields, command, strict=True)
+        if value is not None and value is not False
+    }
 
 
 def _json_value(value: object) -> object:

@@ -1,0 +1,448 @@
+"""The stored format: exact bytes in both directions, and a Malformed for every other bytes."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import cbor2
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from raftbook.codec import (
+    MAX_COMMAND_BYTES,
+    RawRun,
+    decode_command,
+    decode_entry,
+    decode_snapshot,
+    encode_command,
+    encode_entry,
+    encode_events,
+    encode_snapshot,
+    split_entry,
+)
+from raftbook.engine.commands import (
+    AddInstrument,
+    CancelAll,
+    CancelOrder,
+    Entry,
+    Malformed,
+    NewOrder,
+    ReplaceOrder,
+    Run,
+    SetStatus,
+    Tick,
+)
+from raftbook.engine.events import (
+    InstrumentEvent,
+    MassCanceled,
+    OrderEvent,
+    OrderState,
+    Rejection,
+    Ticked,
+    Trade,
+)
+from raftbook.engine.instrument import Instrument
+from raftbook.engine.types import (
+    MAX_INTEGER,
+    EventKind,
+    Number,
+    OrderStatus,
+    OrderType,
+    Reason,
+    Side,
+    TimeInForce,
+    TradingStatus,
+)
+from raftbook.errors import SnapshotError
+from tests.support.strategies import (
+    commands,
+    identifiers,
+    positive_integers,
+    raw_runs,
+    sides,
+    symbols,
+    timestamps,
+)
+
+NEW_ORDER = NewOrder(
+    "ACME", "alice", "a1", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, Number(10025, 2), Number(5, 0), False, 1000
+)
+NEW_ORDER_FIELDS = [1, 1, "ACME", "alice", "a1", 1, 1, 1, [10025, 2], [5, 0], False, 1000]
+
+GOLDEN_COMMANDS = [
+    (NEW_ORDER, "8c01016441434d4565616c6963656261310101018219272902820500f41903e8"),
+    (
+        NEW_ORDER._replace(
+            side=Side.SELL, order_type=OrderType.MARKET, time_in_force=TimeInForce.FOK, price=None, post_only=True
+        ),
+        "8c01016441434d4565616c696365626131020203f6820500f51903e8",
+    ),
+    (CancelOrder("alice", None, "a1"), "86010265616c696365f6626131f6"),
+    (CancelOrder("alice", 2**40, None, 7), "86010265616c6963651b0000010000000000f607"),
+    (CancelAll("alice"), "86010365616c696365f6f6f6"),
+    (CancelAll("alice", "ACME", Side.SELL, 0), "86010365616c6963656441434d450200"),
+    (ReplaceOrder("alice", 24, None, Number(10030, 2), None), "88010465616c6963651818f68219272e02f6f6"),
+    (AddInstrument("ACME", 2, 0, Number(1, 2), Number(1, 0)), "8801056441434d450200820102820100f6"),
+    (SetStatus("ACME", TradingStatus.HALTED), "8501066441434d4502f6"),
+    (Tick(MAX_INTEGER), "8301071b7fffffffffffffff"),
+]
+
+
+@pytest.mark.parametrize(("command", "golden"), GOLDEN_COMMANDS)
+def test_the_stored_bytes_of_a_command_never_change(command, golden):
+    raw = bytes.fromhex(golden)
+    assert encode_command(command) == raw
+    assert decode_command(raw) == command
+
+
+def test_the_stored_bytes_of_an_entry_never_change():
+    raw = encode_entry(1_000_000, [RawRun("n1.1", 7, (encode_command(Tick()), b"\xff"))])
+    assert raw.hex() == "83011a000f424081" + "83646e312e3107" + "8244830107f6" + "41ff"
+
+
+@given(commands)
+def test_a_command_comes_back_as_it_was_and_its_bytes_are_canonical(command):
+    raw = encode_command(command)
+    decoded = decode_command(raw)
+    assert decoded == command
+    assert type(decoded) is type(command)
+    assert list(map(type, decoded)) == list(map(type, command))
+    assert raw == cbor2.dumps(cbor2.loads(raw), canonical=True)
+    assert len(raw) <= MAX_COMMAND_BYTES // 2
+
+
+def with_field(index, value):
+    return cbor2.dumps([*NEW_ORDER_FIELDS[:index], value, *NEW_ORDER_FIELDS[index + 1 :]])
+
+
+MALFORMED = {
+    "nothing": b"",
+    "a bare integer": b"\x01",
+    "an empty array": b"\x80",
+    "no type": b"\x81\x01",
+    "a map": cbor2.dumps({1: 1}),
+    "an unknown version": with_field(0, 2),
+    "a version that is true": with_field(0, True),
+    "an unknown type": with_field(1, 99),
+    "a type that is an array": with_field(1, [1]),
+    "the type that only events have": cbor2.dumps([1, 0, "detail", None]),
+    "a field too few": cbor2.dumps(NEW_ORDER_FIELDS[:-1]),
+    "a field too many": cbor2.dumps([*NEW_ORDER_FIELDS, None]),
+    "a byte after the end": encode_command(NEW_ORDER) + b"\x00",
+    "a second command after the end": encode_command(NEW_ORDER) * 2,
+    "a symbol of 25 characters": with_field(2, "A" * 25),
+    "a symbol that is empty": with_field(2, ""),
+    "a symbol with a line feed": with_field(2, "ACME\n"),
+    "a symbol in other digits": with_field(2, "\u0661"),
+    "a symbol in bytes": with_field(2, b"ACME"),
+    "an account with a space": with_field(3, "al ice"),
+    "an account of 37 characters": with_field(3, "a" * 37),
+    "no client order id": with_field(4, None),
+    "a client order id that is a number": with_field(4, 17),
+    "a side of another number": with_field(5, 3),
+    "a side that is true": with_field(5, True),
+    "a side that is a float": with_field(5, 1.0),
+    "a side that is an array": with_field(5, [1]),
+    "an order type of later": with_field(6, 3),
+    "a time in force of later": with_field(7, 4),
+    "a price of zero": with_field(8, [0, 2]),
+    "a negative price": with_field(8, [-1, 2]),
+    "a price beyond 63 bits": with_field(8, [2**63, 2]),
+    "a price beyond 64 bits": with_field(8, [2**64, 2]),
+    "a price with 19 decimals": with_field(8, [1, 19]),
+    "a price with decimals that are true": with_field(8, [1, True]),
+    "a price that is a float": with_field(8, 100.25),
+    "a price of three parts": with_field(8, [1, 2, 3]),
+    "a price that is text": with_field(8, "100.25"),
+    "no quantity": with_field(9, None),
+    "a quantity that is NaN": with_field(9, [float("nan"), 0]),
+    "post_only that is 0": with_field(10, 0),
+    "not_after below zero": with_field(11, -1),
+    "not_after beyond 63 bits": with_field(11, 2**63),
+    "not_after that is a float": with_field(11, 1000.0),
+    "neither name of the order": cbor2.dumps([1, 2, "alice", None, None, None]),
+    "both names of the order": cbor2.dumps([1, 2, "alice", 1, "a1", None]),
+    "order id 0": cbor2.dumps([1, 2, "alice", 0, None, None]),
+    "an order id that is true": cbor2.dumps([1, 2, "alice", True, None, None]),
+    "a replace with a price of zero": cbor2.dumps([1, 4, "alice", 1, None, [0, 0], None, None]),
+    "decimals of 19": cbor2.dumps([1, 5, "ACME", 19, 0, [1, 2], [1, 0], None]),
+    "decimals below zero": cbor2.dumps([1, 5, "ACME", 2, -1, [1, 2], [1, 0], None]),
+    "a status of another number": cbor2.dumps([1, 6, "ACME", 4, None]),
+    "an array of indefinite length": b"\x9f\x01\x07\xf6\xff",
+    "a text of indefinite length": b"\x85\x01\x06\x7f\x64ACME\xff\x02\xf6",
+    "an integer longer than needed": b"\x83\x01\x18\x07\xf6",
+    "an array head longer than needed": b"\x98\x03\x01\x07\xf6",
+    "a bignum of a small integer": b"\x83\x01\x07\xc2\x41\x05",
+    "a bignum shorter than the plain integer": b"\x83\x01\x07\xc2\x45\x01\x00\x00\x00\x00",
+    "a self-described command": b"\xd9\xd9\xf7\x83\x01\x07\xf6",
+    "a shared reference": b"\xd8\x1c\x83\x01\x07\xd8\x1d\x00",
+    "a decimal fraction with a gigantic exponent": b"\x83\x01\x07\xc4\x82\x1a\x7f\xff\xff\xff\x01",
+    "a regular expression": b"\x83\x01\x07\xd8\x23\x61(",
+    "a text that is not UTF-8": b"\x85\x01\x06\x61\xff\x02\xf6",
+    "an unfinished text": b"\x85\x01\x06\x78\xff",
+    "a huge declared array": b"\x9b\x7f\xff\xff\xff\xff\xff\xff\xff\x01",
+    "a huge declared text": b"\x83\x01\x07\x7b\xff\xff\xff\xff\xff\xff\xff\xff",
+    "deep nesting": b"\x81" * 500 + b"\x01",
+    "more than any command": b"\x83\x01\x07\x59\x02\x00" + bytes(512),
+    "undefined": b"\x83\x01\x07\xf7",
+    "a simple value": b"\x83\x01\x07\xf8\x20",
+    "a break out of place": b"\xff",
+}
+
+
+@pytest.mark.parametrize("raw", MALFORMED.values(), ids=MALFORMED.keys())
+def test_whatever_is_not_exactly_one_valid_command_is_malformed(raw):
+    command = decode_command(raw)
+    assert isinstance(command, Malformed)
+    assert command.detail
+
+
+def test_what_is_wrong_is_said_in_words_that_do_not_depend_on_a_library():
+    assert decode_command(with_field(8, [0, 2])).detail == (
+        "price must be [mantissa from 1 to 2**63 - 1, decimals from 0 to 18]"
+    )
+    details = {decode_command(raw).detail for raw in MALFORMED.values()}
+    assert not any("cbor" in detail or "Error" in detail or "stream" in detail for detail in details)
+
+
+@pytest.mark.parametrize("order", ["first true, then 1", "first 1, then true"])
+def test_an_answer_never_depends_on_what_was_decoded_before(order):
+    """The caches in the codec take True for 1; the detail of a Malformed is part of the digest chain."""
+    right, wrong = with_field(8, [1, 17]), with_field(8, [True, 17])
+    raws = [wrong, right, wrong] if order.startswith("first true") else [right, wrong, right]
+    for raw in raws:
+        assert isinstance(decode_command(raw), Malformed) == (raw is wrong)
+    assert decode_command(wrong).detail.startswith("price must be")
+
+
+def test_no_tag_is_interpreted():
+    """Every tag of up to two bytes around a plain value is refused, whatever cbor2 would make of it."""
+    for tag in range(0x1_0000):
+        head = bytes((0xD8, tag)) if tag < 0x100 else b"\xd9" + tag.to_bytes(2, "big")
+        detail = decode_command(b"\x83\x01\x07" + head + b"\x01").detail
+        assert detail == "not CBOR, or CBOR with tags, indefinite lengths or deep nesting", tag
+
+
+@given(st.binary(max_size=200))
+@example(b"\x9f" * 200)
+def test_random_bytes_never_raise(raw):
+    command = decode_command(raw)
+    assert isinstance(command, Malformed) or encode_command(command) == raw
+    entry = decode_entry(raw)
+    assert entry is None or isinstance(entry, Entry)
+
+
+def mutated(data, raw):
+    """Bits flipped, a piece cut out, copied or put in: what a faulty disk or a hostile client makes of bytes."""
+    mutation = data.draw(st.sampled_from(["flip", "truncate", "splice", "repeat"]))
+    first = data.draw(st.integers(0, len(raw) - 1))
+    last = data.draw(st.integers(first, len(raw)))
+    if mutation == "flip":
+        return raw[:first] + bytes((raw[first] ^ (1 << data.draw(st.integers(0, 7))),)) + raw[first + 1 :]
+    if mutation == "truncate":
+        return raw[:first]
+    if mutation == "splice":
+        return raw[:first] + data.draw(st.binary(max_size=12)) + raw[last:]
+    return raw[:last] + raw[first:]
+
+
+@given(commands, st.data())
+def test_a_mutated_command_is_another_command_or_malformed(command, data):
+    raw = mutated(data, encode_command(command))
+    decoded = decode_command(raw)
+    assert isinstance(decoded, Malformed) or encode_command(decoded) == raw
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8), st.lists), st.data())
+def test_well_formed_cbor_of_wrong_types_is_malformed_or_exact(value, data):
+    fields = list(NEW_ORDER_FIELDS)
+    fields[data.draw(st.integers(0, len(fields) - 1))] = value
+    raw = cbor2.dumps(fields)
+    decoded = decode_command(raw)
+    assert isinstance(decoded, Malformed) or encode_command(decoded) == raw
+
+
+# --- Entries ---------------------------------------------------------------------------------------------------------
+
+
+@given(timestamps, st.lists(raw_runs, max_size=4))
+def test_an_entry_carries_commands_untouched(timestamp, runs):
+    raw = encode_entry(timestamp, runs)
+    assert raw == cbor2.dumps([1, timestamp, runs], canonical=True)
+    assert split_entry(raw) == (timestamp, tuple(runs))
+    assert decode_entry(raw) == Entry(
+        timestamp,
+        tuple(
+            Run(run.origin, run.first_sequence, tuple(decode_command(command) for command in run.raw_commands))
+            for run in runs
+        ),
+    )
+
+
+@given(timestamps, st.lists(raw_runs, min_size=1, max_size=3), st.data())
+def test_a_mutated_entry_is_another_entry_or_none(timestamp, runs, data):
+    raw = mutated(data, encode_entry(timestamp, runs))
+    split = split_entry(raw)
+    assert split is None or encode_entry(*split) == raw
+    assert (decode_entry(raw) is None) == (split is None)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        cbor2.dumps([2, 0, []]),
+        cbor2.dumps([True, 0, []]),
+        cbor2.dumps([1, -1, []]),
+        cbor2.dumps([1, 2**63, []]),
+        cbor2.dumps([1, 0.0, []]),
+        cbor2.dumps([1, 0, [], []]),
+        cbor2.dumps([1, 0, {}]),
+        cbor2.dumps([1, 0, [["n1.1", 1]]]),
+        cbor2.dumps([1, 0, [["n1.1", 0, [b""]]]]),
+        cbor2.dumps([1, 0, [["n1.1", 2**63 - 1, [b""]]]]),
+        cbor2.dumps([1, 0, [["n1.1", 1, ["text"]]]]),
+        cbor2.dumps([1, 0, [["", 1, [b""]]]]),
+        cbor2.dumps([1, 0, [["n 1", 1, [b""]]]]),
+        cbor2.dumps([1, 0, [["n" * 65, 1, [b""]]]]),
+        cbor2.dumps([1, 0, []]) + b"\x00",
+        b"",
+    ],
+    ids=lambda raw: raw.hex() or "nothing",
+)
+def test_bytes_that_are_no_entry_give_none(raw):
+    assert decode_entry(raw) is None
+
+
+def test_one_bad_command_in_an_entry_leaves_the_others():
+    raw = encode_entry(5, [RawRun("n1.1", 1, (encode_command(Tick()), b"", encode_command(NEW_ORDER)))])
+    (run,) = decode_entry(raw).runs
+    assert run.commands[0] == Tick()
+    assert isinstance(run.commands[1], Malformed)
+    assert run.commands[2] == NEW_ORDER
+
+
+# --- Events ----------------------------------------------------------------------------------------------------------
+
+orders = st.builds(
+    OrderState,
+    positive_integers,
+    identifiers,
+    identifiers,
+    symbols,
+    sides,
+    st.sampled_from(OrderType),
+    st.sampled_from(TimeInForce),
+    st.booleans(),
+    st.none() | positive_integers,
+    *[st.just(0) | positive_integers] * 4,
+    st.sampled_from(OrderStatus),
+)
+kinds = st.sampled_from(EventKind)
+sequences = st.none() | positive_integers
+places = (positive_integers, timestamps)
+events = st.one_of(
+    st.builds(
+        OrderEvent, kinds, symbols, sequences, *places, orders, st.none() | st.sampled_from(Reason), st.booleans()
+    ),
+    st.builds(
+        Trade,
+        kinds,
+        symbols,
+        *[positive_integers] * 7,
+        identifiers,
+        identifiers,
+        positive_integers,
+        identifiers,
+        identifiers,
+        sides,
+    ),
+    st.builds(
+        Rejection,
+        kinds,
+        st.none() | symbols,
+        sequences,
+        *places,
+        commands | st.builds(Malformed, st.text(max_size=20)),
+        st.sampled_from(Reason),
+        st.none() | st.text(max_size=20),
+        st.none() | orders,
+    ),
+    st.builds(MassCanceled, kinds, *places, identifiers, st.none() | symbols, st.none() | sides, st.integers(0, 9)),
+    st.builds(
+        InstrumentEvent,
+        kinds,
+        symbols,
+        positive_integers,
+        *places,
+        st.builds(Instrument, symbols, st.integers(0, 18), st.integers(0, 18), positive_integers, positive_integers),
+        st.sampled_from(TradingStatus),
+    ),
+    st.builds(Ticked, kinds, *places),
+)
+
+COMMAND_TYPES = {Malformed: 0, NewOrder: 1, CancelOrder: 2, CancelAll: 3, ReplaceOrder: 4, AddInstrument: 5}
+COMMAND_TYPES |= {SetStatus: 6, Tick: 7}
+
+
+def as_it_stands(event):
+    """The naive form of an event: its fields, with the number of the command's type where it repeats one."""
+    fields = list(event)
+    if isinstance(event, Rejection):
+        fields[5] = [COMMAND_TYPES[type(event.command)], *event.command]
+    return fields
+
+
+@given(st.lists(events, max_size=5))
+def test_events_are_encoded_as_they_stand_in_canonical_cbor(some_events):
+    expected = cbor2.dumps([1, *map(as_it_stands, some_events)], canonical=True)
+    assert encode_events(some_events) == expected
+
+
+def test_refusals_of_different_commands_with_equal_fields_differ():
+    place = (None, None, 1, 1)
+    malformed, tick = (
+        Rejection(EventKind.COMMAND_REJECTED, *place, command, Reason.SUBMISSION_EXPIRED)
+        for command in (CancelOrder("a", None, "b"), CancelAll("a", None, "b"))
+    )
+    assert encode_events([malformed]) != encode_events([tick])
+
+
+# --- Snapshots -------------------------------------------------------------------------------------------------------
+
+DATA = [1, "text", None, True, -5, b"bytes", [[], [2**63 - 1]]]
+
+
+def test_a_snapshot_comes_back_with_lists_for_tuples():
+    assert decode_snapshot(encode_snapshot(DATA)) == DATA
+    assert encode_snapshot((1, (2, 3))) == encode_snapshot([1, [2, 3]])
+    assert decode_snapshot(encode_snapshot((1, (2, 3)))) == [1, [2, 3]]
+
+
+def test_a_snapshot_that_lost_or_changed_a_byte_anywhere_is_refused():
+    raw = encode_snapshot(DATA)
+    for position in range(len(raw)):
+        with pytest.raises(SnapshotError):
+            decode_snapshot(raw[:position])
+        for bit in range(8):
+            with pytest.raises(SnapshotError):
+                decode_snapshot(raw[:position] + bytes((raw[position] ^ (1 << bit),)) + raw[position + 1 :])
+    with pytest.raises(SnapshotError):
+        decode_snapshot(raw + b"\x00")
+
+
+def test_a_snapshot_says_what_is_wrong_with_it():
+    payload = cbor2.dumps(DATA)
+    of_later = cbor2.dumps(["raftbook snapshot", 2, blake2b(payload, digest_size=32).digest(), payload])
+    with pytest.raises(SnapshotError, match="version 2; this release reads version 1"):
+        decode_snapshot(of_later)
+    with pytest.raises(SnapshotError, match="not a snapshot of raftbook"):
+        decode_snapshot(cbor2.dumps([1, 2, 3]))
+    with pytest.raises(SnapshotError, match="truncated"):
+        decode_snapshot(encode_snapshot(DATA)[:-1])
+
+
+@given(st.binary(max_size=100))
+def test_random_bytes_are_no_snapshot(raw):
+    with pytest.raises(SnapshotError):
+        decode_snapshot(raw)

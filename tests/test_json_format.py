@@ -1,0 +1,652 @@
+"""The JSON that contract and code agree on: exact numbers, fixed names, and errors that say what to do."""
+
+from __future__ import annotations
+
+import json
+import re
+from contextlib import suppress
+from decimal import Decimal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raftbook.engine.commands import (
+    AddInstrument,
+    CancelAll,
+    CancelOrder,
+    Malformed,
+    NewOrder,
+    ReplaceOrder,
+    SetStatus,
+    Tick,
+)
+from raftbook.engine.events import (
+    Execution,
+    InstrumentEvent,
+    MassCanceled,
+    OrderEvent,
+    OrderState,
+    Rejection,
+    Ticked,
+    Trade,
+)
+from raftbook.engine.instrument import Instrument
+from raftbook.engine.types import (
+    MAX_INTEGER,
+    EventKind,
+    Number,
+    OrderStatus,
+    OrderType,
+    Reason,
+    Side,
+    TimeInForce,
+    TradingStatus,
+)
+from raftbook.errors import InvalidCommandError
+from raftbook.json_format import (
+    MAX_COMMAND_JSON_BYTES,
+    book_to_json,
+    command_from_fields,
+    command_from_json,
+    command_to_json,
+    commands_from_json_array,
+    decimal_text,
+    dumps,
+    event_to_json,
+    fields_from_json,
+    instrument_to_json,
+    order_to_json,
+    parse_instrument_spec,
+    report_to_json,
+)
+from tests.support.strategies import commands
+
+NEW = {
+    "op": "new",
+    "symbol": "ACME",
+    "account": "alice",
+    "client_order_id": "a1",
+    "side": "buy",
+    "order_type": "limit",
+    "time_in_force": "gtc",
+    "price": "100.25",
+    "quantity": "5",
+}
+NEW_ORDER = NewOrder("ACME", "alice", "a1", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, Number(10025, 2), Number(5, 0))
+
+
+def new_with(**changes):
+    """The JSON of a new order in which fields have other values, or are absent (`...`)."""
+    return json.dumps({name: value for name, value in (NEW | changes).items() if value is not ...})
+
+
+def new_with_quantity(text):
+    return json.dumps(NEW | {"quantity": "QUANTITY"}).replace('"QUANTITY"', text)
+
+
+# --- Commands in -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        (json.dumps(NEW), NEW_ORDER),
+        (new_with(post_only=True, not_after=17), NEW_ORDER._replace(post_only=True, not_after=17)),
+        (new_with(account=...), NEW_ORDER._replace(account="default")),
+        (new_with(account=None, post_only=None, not_after=None), NEW_ORDER._replace(account="default")),
+        (new_with(order_type=..., time_in_force=...), NEW_ORDER),
+        (
+            new_with(order_type="market", time_in_force=..., price=...),
+            NEW_ORDER._replace(order_type=OrderType.MARKET, time_in_force=TimeInForce.IOC, price=None),
+        ),
+        (new_with(price=None), NEW_ORDER._replace(price=None)),
+        ('{"op":"cancel","account":"alice","client_order_id":"a1"}', CancelOrder("alice", None, "a1")),
+        ('{"op":"cancel","account":"alice","order_id":7}', CancelOrder("alice", 7, None)),
+        ('{"op":"cancel_all","account":"alice"}', CancelAll("alice")),
+        (
+            '{"op":"cancel_all","account":"alice","symbol":"ACME","side":"sell"}',
+            CancelAll("alice", "ACME", Side.SELL),
+        ),
+        (
+            '{"op":"replace","account":"alice","client_order_id":"a1","price":"100.30","quantity":"4"}',
+            ReplaceOrder("alice", None, "a1", Number(10030, 2), Number(4, 0)),
+        ),
+        (
+            '{"op":"add_instrument","symbol":"ACME","price_decimals":2,"quantity_decimals":0,"tick_size":0.01,"lot_size":1}',
+            AddInstrument("ACME", 2, 0, Number(1, 2), Number(1, 0)),
+        ),
+        (
+            '{"op":"add_instrument","symbol":"ACME","price_decimals":4,"quantity_decimals":3}',
+            AddInstrument("ACME", 4, 3, Number(1, 4), Number(1, 3)),
+        ),
+        ('{"op":"set_status","symbol":"ACME","status":"halted"}', SetStatus("ACME", TradingStatus.HALTED)),
+        ('{"op":"tick"}', Tick()),
+        (' \n{"op" : "tick"}\r\n', Tick()),
+    ],
+)
+def test_the_contracts_commands(text, command):
+    assert command_from_json(text) == command
+    assert command_from_json(text.encode()) == command
+    fields = fields_from_json(text)
+    op = msgspec.json.decode(fields.pop("op"))
+    assert command_from_fields(op, fields) == command
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("100.25", Number(10025, 2)),
+        ('"100.25"', Number(10025, 2)),
+        ("5", Number(5, 0)),
+        ('"100.250"', Number(100250, 3)),
+        ("0.1", Number(1, 1)),
+        ("0.30000000000000004", Number(30000000000000004, 17)),
+        ("9007199254740993", Number(9007199254740993, 0)),
+        ("9007199254740993.5", Number(90071992547409935, 1)),
+        (str(MAX_INTEGER), Number(MAX_INTEGER, 0)),
+        ("0.000000000000000001", Number(1, 18)),
+        ("1e2", Number(100, 0)),
+        ("1E+2", Number(100, 0)),
+        ("1e-05", Number(1, 5)),
+        ("12.5e1", Number(125, 0)),
+        ("12.5e-1", Number(125, 2)),
+        ('"1e3"', Number(1000, 0)),
+    ],
+)
+def test_numbers_are_exact(text, number):
+    assert command_from_json(new_with_quantity(text)).quantity == number
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("0", "0 is not above zero"),
+        ('"0.00"', "not above zero"),
+        ("-5", "-5 is not above zero"),
+        ('"-0.01"', "not above zero"),
+        ("-0", "not above zero"),
+        ('"NaN"', "no decimal number"),
+        ('"Infinity"', "no decimal number"),
+        ('""', "no decimal number"),
+        ('" 5"', "no decimal number"),
+        ('"+5"', "no decimal number"),
+        ('".5"', "no decimal number"),
+        ('"5."', "no decimal number"),
+        ('"05"', "no decimal number"),
+        ('"1_000"', "no decimal number"),
+        ('"1,000"', "no decimal number"),
+        ('"0x10"', "no decimal number"),
+        ('"\u0665"', "no decimal number"),
+        ('"5', "not valid JSON"),
+        ("true", "no decimal number"),
+        ("null", "no decimal number"),
+        ("[]", "no decimal number"),
+        ('{"a":1}', "no decimal number"),
+        ("NaN", "not valid JSON"),
+        ("Infinity", "not valid JSON"),
+        ("0.0000000000000000001", "more than 18 decimals"),
+        ("1e-19", "more than 18 decimals"),
+        (str(MAX_INTEGER + 1), "more digits than a signed 64-bit integer holds"),
+        ("1e19", "more digits"),
+        ("1e999", "more digits"),
+        ("1e9999", "no decimal number"),
+        ("1" * 10_000, "10000 characters"),
+        ("0." + "1" * 10_000, "10002 characters"),
+    ],
+)
+def test_a_quantity_that_is_no_number_above_zero_is_refused(text, problem):
+    with pytest.raises(InvalidCommandError, match=re.escape(problem)) as caught:
+        command_from_json(new_with_quantity(text))
+    assert caught.value.field in {"quantity", None}
+    if caught.value.field:
+        assert 'expected a decimal number above zero, such as "5"' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "field", "message"),
+    [
+        ("", None, "truncated"),
+        ("{", None, "truncated"),
+        (json.dumps(NEW)[:-1], None, "truncated"),
+        ("[]", None, "expected a JSON object, got array"),
+        ("null", None, "expected a JSON object, got null"),
+        ("17", None, "expected a JSON object, got int"),
+        ('{"op":"tick"} {"op":"tick"}', None, "trailing characters"),
+        ('{"op":"tick"}\x00', None, "trailing characters"),
+        ("{'op':'tick'}", None, "not valid JSON"),
+        ('{"op":"tick",}', None, "not valid JSON"),
+        ('{"symbol":"ACME"}', "op", "op: missing; expected one of new, cancel"),
+        ('{"op":"nwe"}', "op", "op: .*'nwe'.*; expected one of new, cancel"),
+        ('{"op":7}', "op", "op: expected `str`"),
+        (new_with(symbol=...), "symbol", "symbol: missing; expected a string of 1 to 24"),
+        (new_with(symbol=5), "symbol", "symbol: got int; expected a string"),
+        (new_with(symbol=""), "symbol", "symbol: '' is no symbol"),
+        (new_with(symbol="A" * 25), "symbol", "is no symbol"),
+        (new_with(symbol="AC\u0000ME"), "symbol", "is no symbol"),
+        (new_with(symbol="A" * 5000), "symbol", r"\(5000 characters\) is no symbol"),
+        (new_with(account="al ice"), "account", "account: 'al ice' is no identifier"),
+        (new_with(client_order_id=...), "client_order_id", "client_order_id: missing"),
+        (new_with(client_order_id="a" * 37), "client_order_id", "is no identifier"),
+        (new_with(client_order_id="\u0661"), "client_order_id", "is no identifier"),
+        (new_with(side="by"), "side", "side: unknown value 'by'; expected buy or sell; did you mean buy?"),
+        (new_with(side=1), "side", "side: got int; expected buy or sell"),
+        (new_with(side="BUY"), "side", "side: unknown value 'BUY'"),
+        (new_with(order_type="stop"), "order_type", "stop is not supported by this version"),
+        (new_with(order_type="stop_limit"), "order_type", "not supported by this version"),
+        (new_with(order_type="limt"), "order_type", "did you mean limit?"),
+        (new_with(time_in_force="day"), "time_in_force", "not supported by this version"),
+        (new_with(time_in_force="gtd"), "time_in_force", "not supported by this version"),
+        (new_with(display_quantity="1"), "display_quantity", "not supported by this version; leave it out"),
+        (new_with(stop_price="1"), "stop_price", "not supported by this version"),
+        (new_with(expire_time=1), "expire_time", "not supported by this version"),
+        (new_with(self_trade_prevention="none"), "self_trade_prevention", "not supported by this version"),
+        (new_with(pirce="1"), "pirce", "'pirce': unknown field; did you mean price?"),
+        (new_with(zzzzzz="1"), "zzzzzz", "unknown field; known are op, symbol"),
+        (new_with(post_only=1), "post_only", "post_only: got int; expected true or false"),
+        (new_with(post_only="true"), "post_only", "post_only: got str"),
+        (new_with(not_after=1.5), "not_after", "not_after: got float; expected an integer from 0"),
+        (new_with(not_after=-1), "not_after", "not_after: -1 is out of range"),
+        (new_with(not_after=2**63), "not_after", "is out of range"),
+        (new_with(not_after=10**400), "not_after", "out of range"),
+        ('{"op":"cancel","account":"a"}', "client_order_id", "neither is given; name the order by exactly one"),
+        ('{"op":"cancel","order_id":1,"client_order_id":"a"}', "client_order_id", "both are given"),
+        ('{"op":"cancel","order_id":0}', "order_id", "order_id: 0 is out of range"),
+        ('{"op":"cancel","order_id":"1"}', "order_id", "order_id: got str"),
+        ('{"op":"cancel","order_id":true}', "order_id", "order_id: got bool"),
+        ('{"op":"replace","order_id":1,"quantity":0}', "quantity", "not above zero"),
+        (
+            '{"op":"add_instrument","symbol":"A","price_decimals":19,"quantity_decimals":0}',
+            "price_decimals",
+            "price_decimals: 19 is out of range; expected an integer from 0 to 18",
+        ),
+        ('{"op":"add_instrument","symbol":"A","price_decimals":2}', "quantity_decimals", "missing"),
+        ('{"op":"set_status","symbol":"A","status":"open"}', "status", "expected trading, halted or closed"),
+        ('{"op":"new","symbol":"A","quantity":' + "[" * 16_000, None, "nested too deeply"),
+        ("[" * 10_000_000, None, "at most 16384 bytes"),
+    ],
+)
+def test_an_error_names_the_field_the_problem_and_what_is_expected(text, field, message):
+    with pytest.raises(InvalidCommandError, match=message) as caught:
+        command_from_json(text)
+    assert caught.value.field == field or "unknown field" in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+def test_bytes_that_are_not_utf_8_are_refused():
+    with pytest.raises(InvalidCommandError, match="UTF-8"):
+        command_from_json(b'{"op":"set_status","symbol":"\xff","status":"halted"}')
+    with pytest.raises(InvalidCommandError, match="Unicode"):
+        command_from_json('{"op":"\ud800"}')
+    with pytest.raises(InvalidCommandError, match="Unicode"):
+        fields_from_json('{"op":"\ud800"}')
+
+
+def test_a_missing_client_order_id_comes_from_the_caller():
+    text = new_with(client_order_id=...)
+    assert command_from_json(text, generate_client_order_id=lambda: "made-1").client_order_id == "made-1"
+    assert command_from_json(json.dumps(NEW), generate_client_order_id=lambda: "made-1").client_order_id == "a1"
+
+
+def test_op_may_come_from_elsewhere():
+    without_op = {name: value for name, value in NEW.items() if name != "op"}
+    assert command_from_json(json.dumps(without_op), "new") == NEW_ORDER
+    assert command_from_json(json.dumps(NEW), "new") == NEW_ORDER
+    with pytest.raises(InvalidCommandError, match="op"):
+        command_from_json(json.dumps(NEW), "cancel")
+    with pytest.raises(InvalidCommandError, match=r"op: unknown operation 'cancle'.*did you mean cancel\?"):
+        command_from_json("{}", "cancle")
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        ("0.1", Number(1, 1)),
+        (5, Number(5, 0)),
+        (0.1, Number(1, 1)),
+        (Decimal("100.250"), Number(100250, 3)),
+        (msgspec.Raw(b"9007199254740993.5"), Number(90071992547409935, 1)),
+    ],
+)
+def test_fields_may_be_values_of_python(value, number):
+    assert command_from_fields("new", NEW | {"op": "new", "quantity": value}).quantity == number
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), b"5", [5], {"a": 5}, object(), 2**70, -1, "\ud800"])
+def test_fields_that_are_no_values_of_json_are_refused(value):
+    with pytest.raises(InvalidCommandError):
+        command_from_fields("new", NEW | {"quantity": value})
+    with pytest.raises(InvalidCommandError):
+        command_from_fields("replace", {"order_id": 1, "price": value})
+
+
+def test_an_array_keeps_its_order_and_its_errors_in_place():
+    good, bad = json.dumps(NEW), '{"op":"tick","not_after":"soon"}'
+    first, second, third, fourth = commands_from_json_array(f'[{good},{bad},17,{{"op":"tick"}}]'.encode(), 4)
+    assert first == NEW_ORDER
+    assert isinstance(second, InvalidCommandError)
+    assert second.field == "not_after"
+    assert isinstance(third, InvalidCommandError)
+    assert fourth == Tick()
+    assert commands_from_json_array(b"[]", 4) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "truncated"),
+        (b"{}", "expected a JSON array, got object"),
+        (b"[1,2,3,4,5]", "5 commands; send at most 4 at a time"),
+        (b"[" * 1_000_000, "nested too deeply"),
+        (b"[1]\xff", "not valid JSON"),
+    ],
+)
+def test_an_array_that_is_none_or_too_long_is_refused(data, message):
+    with pytest.raises(InvalidCommandError, match=message):
+        commands_from_json_array(data, 4)
+
+
+def test_one_command_of_an_array_is_bounded_too():
+    big = b'[{"op":"tick","x":"' + b"x" * MAX_COMMAND_JSON_BYTES + b'"}]'
+    (error,) = commands_from_json_array(big, 1)
+    assert isinstance(error, InvalidCommandError)
+    assert "at most 16384 bytes" in str(error)
+
+
+def test_an_instrument_spec():
+    assert parse_instrument_spec("ACME,price_decimals=2,quantity_decimals=0,tick_size=0.05,lot_size=100") == (
+        AddInstrument("ACME", 2, 0, Number(5, 2), Number(100, 0))
+    )
+    assert parse_instrument_spec("X, price_decimals=4, quantity_decimals=1").tick_size == Number(1, 4)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("", "missing"),
+        ("ACME", "price_decimals: missing"),
+        ("ACME,price_decimals", "must be name=value"),
+        ("ACME,price_decimals=", "must be name=value"),
+        ("ACME,price_decimals=1,price_decimals=1", "given twice"),
+        ("ACME,symbol=B", "given twice"),
+        ("ACME,price_decimal=1", "did you mean price_decimals?"),
+        ("ACME,price_decimals=two,quantity_decimals=0", "price_decimals: got str; expected an integer from 0 to 18"),
+        ("ACME,price_decimals=2,quantity_decimals=0,tick_size=-1", "tick_size: -1 is not above zero|not above zero"),
+        ("AC ME,price_decimals=2,quantity_decimals=0", "symbol: 'AC ME' is no symbol"),
+        ("ACME,price_decimals=" + "9" * 9000 + ",quantity_decimals=0", "out of range"),
+    ],
+)
+def test_an_instrument_spec_that_is_none(spec, message):
+    with pytest.raises(InvalidCommandError, match=message):
+        parse_instrument_spec(spec)
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60))
+def test_random_text_is_a_command_or_an_error(data):
+    # Any other exception fails the test.
+    with suppress(InvalidCommandError):
+        assert not isinstance(command_from_json(data), Malformed)
+
+
+@given(st.dictionaries(st.sampled_from([*NEW, "zzz"]), st.none() | st.booleans() | st.integers() | st.text(max_size=8)))
+def test_random_fields_are_a_command_or_an_error(fields):
+    for op in ("new", "cancel", "replace", "add_instrument", "set_status"):
+        with suppress(InvalidCommandError):
+            command = command_from_json(json.dumps(fields), op)
+            assert command_from_json(dumps(command_to_json(command))) == command
+
+
+# --- Commands out ----------------------------------------------------------------------------------------------------
+
+
+@given(commands)
+def test_a_command_comes_back_from_its_json(command):
+    text = dumps(command_to_json(command))
+    assert command_from_json(text) == command
+    assert command_from_json(json.dumps(json.loads(text))) == command
+
+
+def test_a_command_as_json_has_the_contracts_names():
+    assert command_to_json(NEW_ORDER) == NEW
+
+
+@given(st.integers(0, MAX_INTEGER), st.integers(0, 36))
+def test_a_decimal_text_has_exactly_the_decimals_asked_for(units, decimals):
+    text = decimal_text(units, decimals)
+    assert Decimal(text) == Decimal(units).scaleb(-decimals)
+    assert len(text.partition(".")[2]) == decimals
+
+
+# --- Events and reports ----------------------------------------------------------------------------------------------
+
+INSTRUMENTS = {"ACME": Instrument("ACME", 2, 1, 5, 10)}
+ORDER = OrderState(
+    1, "a1", "alice", "ACME", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, False, 10025, 50, 20, 30, 200500,
+    OrderStatus.OPEN,
+)  # fmt: skip
+ORDER_JSON = {
+    "order_id": 1,
+    "client_order_id": "a1",
+    "account": "alice",
+    "symbol": "ACME",
+    "side": "buy",
+    "order_type": "limit",
+    "time_in_force": "gtc",
+    "price": "100.25",
+    "quantity": "5.0",
+    "filled_quantity": "2.0",
+    "leaves_quantity": "3.0",
+    "notional": "200.500",
+    "status": "open",
+}
+TRADE = Trade(
+    EventKind.TRADE, "ACME", 7, 12, 99, 3, 10025, 20, 1, "b1", "bob", 2, "a1", "alice", Side.BUY
+)  # fmt: skip
+TRADE_JSON = {
+    "event": "trade",
+    "symbol": "ACME",
+    "sequence": 7,
+    "log_index": 12,
+    "timestamp": 99,
+    "trade_id": 3,
+    "price": "100.25",
+    "quantity": "2.0",
+    "maker_order_id": 1,
+    "maker_client_order_id": "b1",
+    "maker_account": "bob",
+    "taker_order_id": 2,
+    "taker_client_order_id": "a1",
+    "taker_account": "alice",
+    "taker_side": "buy",
+}
+ACCEPTED = OrderEvent(EventKind.ORDER_ACCEPTED, "ACME", 6, 12, 99, ORDER)
+PLACE_JSON = {"symbol": "ACME", "sequence": 6, "log_index": 12, "timestamp": 99}
+
+
+def test_an_order_as_json():
+    assert order_to_json(ORDER, INSTRUMENTS) == ORDER_JSON
+    market = ORDER._replace(price=None, order_type=OrderType.MARKET, time_in_force=TimeInForce.IOC, post_only=True)
+    market_json = order_to_json(market, INSTRUMENTS)
+    assert "price" not in market_json
+    assert market_json["order_type"] == "market"
+    assert market_json["post_only"] is True
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (TRADE, TRADE_JSON),
+        (ACCEPTED, {"event": "order_accepted", **PLACE_JSON, **ORDER_JSON}),
+        (
+            ACCEPTED._replace(kind=EventKind.ORDER_CANCELED, reason=Reason.NO_LIQUIDITY),
+            {"event": "order_canceled", **PLACE_JSON, **ORDER_JSON, "reason": "no_liquidity"},
+        ),
+        (
+            ACCEPTED._replace(sequence=None, duplicate=True),
+            {
+                "event": "order_accepted",
+                "symbol": "ACME",
+                "log_index": 12,
+                "timestamp": 99,
+                **ORDER_JSON,
+                "duplicate": True,
+            },
+        ),
+        (
+            Rejection(
+                EventKind.ORDER_REJECTED, "NONE", None, 12, 99, NEW_ORDER._replace(symbol="NONE", not_after=5),
+                Reason.UNKNOWN_SYMBOL, "add the instrument first",
+            ),
+            {
+                "event": "order_rejected",
+                "symbol": "NONE",
+                "log_index": 12,
+                "timestamp": 99,
+                "account": "alice",
+                "client_order_id": "a1",
+                "side": "buy",
+                "order_type": "limit",
+                "time_in_force": "gtc",
+                "price": "100.25",
+                "quantity": "5",
+                "status": "rejected",
+                "reason": "unknown_symbol",
+                "detail": "add the instrument first",
+            },
+        ),
+        (
+            Rejection(
+                EventKind.REPLACE_REJECTED, "ACME", 6, 12, 99,
+                ReplaceOrder("alice", 1, None, Number(100251, 3), None), Reason.PRICE_TOO_PRECISE, None, ORDER,
+            ),
+            {
+                "event": "replace_rejected",
+                **PLACE_JSON,
+                "account": "alice",
+                "order_id": 1,
+                "price": "100.251",
+                "status": "rejected",
+                "reason": "price_too_precise",
+                "order": ORDER_JSON,
+            },
+        ),
+        (
+            Rejection(
+                EventKind.STATUS_REJECTED, "NONE", None, 12, 99, SetStatus("NONE", TradingStatus.HALTED),
+                Reason.UNKNOWN_SYMBOL,
+            ),
+            {
+                "event": "status_rejected",
+                "symbol": "NONE",
+                "log_index": 12,
+                "timestamp": 99,
+                "requested_status": "halted",
+                "status": "rejected",
+                "reason": "unknown_symbol",
+            },
+        ),
+        (
+            Rejection(
+                EventKind.COMMAND_REJECTED, None, None, 12, 99, Malformed("unknown version"), Reason.MALFORMED,
+                "unknown version",
+            ),
+            {
+                "event": "command_rejected",
+                "log_index": 12,
+                "timestamp": 99,
+                "status": "rejected",
+                "reason": "malformed",
+                "detail": "unknown version",
+            },
+        ),
+        (
+            MassCanceled(EventKind.MASS_CANCELED, 12, 99, "alice", "ACME", Side.SELL, 3),
+            {
+                "event": "mass_canceled",
+                "log_index": 12,
+                "timestamp": 99,
+                "account": "alice",
+                "symbol": "ACME",
+                "side": "sell",
+                "canceled_count": 3,
+            },
+        ),
+        (
+            InstrumentEvent(EventKind.INSTRUMENT_ADDED, "ACME", 6, 12, 99, INSTRUMENTS["ACME"], TradingStatus.TRADING),
+            {
+                "event": "instrument_added",
+                **PLACE_JSON,
+                "price_decimals": 2,
+                "quantity_decimals": 1,
+                "tick_size": "0.05",
+                "lot_size": "1.0",
+                "status": "trading",
+            },
+        ),
+        (Ticked(EventKind.TICKED, 12, 99), {"event": "ticked", "log_index": 12, "timestamp": 99}),
+    ],
+    ids=lambda value: type(value).__name__,
+)  # fmt: skip
+def test_events_as_json(event, expected):
+    assert event_to_json(event, INSTRUMENTS) == expected
+    assert json.loads(dumps(event_to_json(event, INSTRUMENTS))) == expected
+
+
+def test_an_instrument_as_json():
+    assert instrument_to_json(INSTRUMENTS["ACME"], TradingStatus.CLOSED)["status"] == "closed"
+
+
+def test_a_book_line():
+    assert dumps(book_to_json("ACME", 12, [(10025, 30), (10020, 5)], [], INSTRUMENTS["ACME"])) == (
+        b'{"book":"ACME","log_index":12,"bids":[["100.25","3.0"],["100.20","0.5"]],"asks":[]}'
+    )
+
+
+def test_the_report_of_an_accepted_order():
+    execution = Execution("n1.1", 5, 12, 99, True, ORDER, (ACCEPTED, TRADE))
+    assert report_to_json("n1.1", 5, execution, INSTRUMENTS) == {
+        "status": "accepted",
+        "origin": "n1.1",
+        "origin_sequence": 5,
+        "log_index": 12,
+        "timestamp": 99,
+        "order": ORDER_JSON,
+        "events": [{"event": "order_accepted", **PLACE_JSON, **ORDER_JSON}, TRADE_JSON],
+    }
+
+
+def test_each_event_of_a_report_tells_the_order_as_it_stood_then():
+    filled = ORDER._replace(filled_quantity=50, leaves_quantity=0, status=OrderStatus.FILLED)
+    report = report_to_json("n1.1", 5, Execution("n1.1", 5, 12, 99, True, filled, (ACCEPTED, TRADE)), INSTRUMENTS)
+    assert report["order"]["status"] == "filled"
+    assert report["events"][0]["status"] == "open"
+
+
+def test_the_report_of_a_repeated_submission_is_marked():
+    execution = Execution("n1.1", 5, 12, 99, True, ORDER, (ACCEPTED._replace(duplicate=True),))
+    report = report_to_json("n1.1", 5, execution, INSTRUMENTS)
+    assert report["duplicate"] is True
+    assert report["status"] == "accepted"
+
+
+def test_the_report_of_a_rejected_command_gives_the_reason():
+    rejection = Rejection(EventKind.ORDER_REJECTED, "ACME", 6, 12, 99, NEW_ORDER, Reason.PRICE_NOT_ON_TICK, "use 0.05")
+    report = report_to_json("n1.1", 5, Execution("n1.1", 5, 12, 99, False, None, (rejection,)), INSTRUMENTS)
+    assert report["status"] == "rejected"
+    assert report["order"] is None
+    assert report["reason"] == "price_not_on_tick"
+    assert report["detail"] == "use 0.05"
+    assert "duplicate" not in report
+
+
+def test_a_pending_report_says_where_to_ask_again():
+    assert report_to_json("n1.1", 5, None, INSTRUMENTS) == {
+        "status": "pending",
+        "origin": "n1.1",
+        "origin_sequence": 5,
+        "log_index": None,
+        "order": None,
+        "events": [],
+        "next": "/v1/submissions/n1.1/5",
+    }
