@@ -19,7 +19,7 @@ from raftbook.engine.types import EventKind, OrderStatus, OrderType, Reason, Sid
 
 
 class OrderState(NamedTuple):
-    """One order as it stands: quantity = filled + leaves + cancelled.
+    """One order as it stands: quantity = filled + leaves + canceled.
 
     `notional` is the sum of price times quantity over its trades, so (`notional`, `filled_quantity`) is the
     average price as an exact pair. `price` is None for a market order.
@@ -137,7 +137,7 @@ Event = OrderEvent | Trade | Rejection | MassCanceled | InstrumentEvent | Ticked
 class Execution(NamedTuple):
     """All that one submission led to. `accepted` is False where the command itself was refused.
 
-    `order` is the state of the order that the submission names (placed, replaced, cancelled, or the one that
+    `order` is the state of the order that the submission names (placed, replaced, canceled, or the one that
     a repeated submission repeats) when the command had ended, None where there is none.
     """
 

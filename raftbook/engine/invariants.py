@@ -48,16 +48,16 @@ def _check_order(order: Order) -> None:
     canceled = order.quantity - order.filled_quantity - order.leaves_quantity
     _require(0 < order.quantity <= MAX_INTEGER, f"{name}: the quantity is positive and fits 64 bits")
     _require(order.filled_quantity >= 0 and order.leaves_quantity >= 0, f"{name}: no quantity is negative")
-    _require(canceled >= 0, f"{name}: quantity = filled + leaves + cancelled")
+    _require(canceled >= 0, f"{name}: quantity = filled + leaves + canceled")
     _require((order.filled_quantity == 0) == (order.notional == 0), f"{name}: a notional comes from trades alone")
     _require(0 <= order.notional <= MAX_INTEGER, f"{name}: the notional fits 64 bits")
     _require((order.price is None) == (order.order_type is OrderType.MARKET), f"{name}: a price is a limit order's")
     _require(order.price is None or 0 < order.price <= MAX_INTEGER, f"{name}: the price fits 64 bits")
     if order.status is OrderStatus.OPEN:
-        _require(canceled == 0 and order.leaves_quantity > 0, f"{name}: an open order has leaves, nothing cancelled")
+        _require(canceled == 0 and order.leaves_quantity > 0, f"{name}: an open order has leaves, nothing canceled")
         _require(
             order.order_type is OrderType.LIMIT and order.time_in_force is TimeInForce.GTC,
-            f"{name}: only a limit order that is good till cancelled rests",
+            f"{name}: only a limit order that is good till canceled rests",
         )
     elif order.status is OrderStatus.FILLED:
         _require(order.filled_quantity == order.quantity, f"{name}: a filled order is filled")

@@ -5,7 +5,7 @@ place by a replace. The rules are those of every price-time market (Nasdaq Equit
 
 1. The best price first, and at one price whoever has waited longest.
 2. A trade prints at the price of the order that was resting.
-3. What cannot trade rests (`gtc` limit) or is cancelled: `ioc`, `no_liquidity` for a market order, and
+3. What cannot trade rests (`gtc` limit) or is canceled: `ioc`, `no_liquidity` for a market order, and
    `fok`, which is all or nothing and therefore looks before it trades.
 
 A market order never rests, whatever its time in force: `gtc`, which is what a client gets who names none,

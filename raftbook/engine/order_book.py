@@ -39,7 +39,7 @@ class Order:
     """One order: its terms, how far it has come, and its neighbours in the queue at its price.
 
     `entered_price` and `entered_quantity` are the terms of the first submission, which a replace does not
-    touch: a repeated submission is recognised by them. quantity = filled + leaves + cancelled always;
+    touch: a repeated submission is recognised by them. quantity = filled + leaves + canceled always;
     `notional` is the sum of price times quantity over the order's trades.
     """
 

@@ -79,7 +79,7 @@ class OrderRegistry:
         self.accounts[order.account].open_orders[order.client_order_id] = order
 
     def close(self, order: Order, status: OrderStatus) -> None:
-        """The order has ended: what is left of it is cancelled. Forgets the account's oldest beyond the limit."""
+        """The order has ended: what is left of it is canceled. Forgets the account's oldest beyond the limit."""
         order.status = status
         order.leaves_quantity = 0
         account = self.accounts[order.account]

@@ -89,7 +89,7 @@ class EventKind(_LabelledEnum):
 
 
 class Reason(StrEnum):
-    """Why a command was refused, or an order cancelled: the stable codes that clients test for."""
+    """Why a command was refused, or an order canceled: the stable codes that clients test for."""
 
     # Refusals.
     MALFORMED = "malformed"

@@ -5,7 +5,7 @@ units. Several commands may share a `row`, the line of the source that they rest
 
 | op       | command                                                                                    |
 |----------|--------------------------------------------------------------------------------------------|
-| `new`    | a limit order, good till cancelled                                                         |
+| `new`    | a limit order, good till canceled                                                         |
 | `ioc`    | a limit order, immediate or cancel, that must trade with the order `maker` in full         |
 | `reduce` | takes `qty` off an order, which keeps its place: a replace by what is left of its quantity |
 | `cancel` | a cancel                                                                                   |
@@ -99,7 +99,7 @@ def _command(
         return CancelOrder(account, None, order_name)
     if operation == "reduce":
         quantities[order_name] -= quantity
-        # What has traded counts into a replace's quantity, so nothing left to trade means cancelled.
+        # What has traded counts into a replace's quantity, so nothing left to trade means canceled.
         return ReplaceOrder(account, None, order_name, None, Number(quantities[order_name], 0))
     quantities[order_name] = quantity
     return NewOrder(

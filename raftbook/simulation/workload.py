@@ -37,7 +37,7 @@ BURST_GOES_ON: Final = 0.85
 SIDE_PERSISTS: Final = 0.60
 MEAN_DISTANCE_TICKS: Final = 12
 MEAN_AGE_OF_CANCELED: Final = 60
-"""Orders of the same symbol entered since, on average, when an order is cancelled."""
+"""Orders of the same symbol entered since, on average, when an order is canceled."""
 
 START_PRICE_TICKS: Final = 10_000
 LOWEST_MIDDLE_TICKS: Final = 1_000
@@ -72,7 +72,7 @@ class OrderFlow:
     """An endless iterator of commands; equal arguments give equal flows.
 
     `client_order_id_prefix` keeps the ids of flows apart that run at the same time for the same accounts.
-    At most `max_placed` orders per symbol are remembered: beyond that, the oldest is cancelled next.
+    At most `max_placed` orders per symbol are remembered: beyond that, the oldest is canceled next.
     """
 
     def __init__(

@@ -177,7 +177,7 @@ def assert_equal_state(exchange: Exchange, naive: NaiveExchange) -> None:
     assert exchange.orders(open_only=False) == naive.all_orders(open_only=False)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 5), commands), min_size=20, max_size=80), st.data())
 def test_the_engine_does_what_the_naive_book_does(timed_commands, data):
     exchange, naive = Exchange(closed_orders_kept=CLOSED_ORDERS_KEPT), NaiveExchange(CLOSED_ORDERS_KEPT)

@@ -1,0 +1,240 @@
+"""What scripts cannot show of the exchange: the log's side of it, reads, snapshots that are none, broken states."""
+
+from __future__ import annotations
+
+import copy
+import doctest
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import raftbook.engine
+from raftbook.engine import AddInstrument, Entry, Exchange, NewOrder, Number, OrderType, Run, Side, Tick, TimeInForce
+from raftbook.engine.types import CLOSED_ORDERS_KEPT
+from raftbook.simulation.workload import OrderFlow
+
+CENT, ONE = Number(1, 2), Number(1, 0)
+ACME = AddInstrument("ACME", 2, 0, CENT, ONE)
+
+
+def limit(account, client_order_id, side, price_cents, quantity, time_in_force=TimeInForce.GTC):
+    price = Number(price_cents, 2)
+    return NewOrder("ACME", account, client_order_id, side, OrderType.LIMIT, time_in_force, price, Number(quantity, 0))
+
+
+def exchange_with(*commands, closed_orders_kept=CLOSED_ORDERS_KEPT) -> Exchange:
+    exchange = Exchange(closed_orders_kept=closed_orders_kept)
+    for execution in exchange.apply(1, Entry(0, (Run("n1.1", 1, (ACME, *commands)),))):
+        assert execution.accepted
+    return exchange
+
+
+def trading_exchange() -> Exchange:
+    return exchange_with(
+        limit("alice", "b1", Side.BUY, 100, 5),
+        limit("alice", "b2", Side.BUY, 100, 5),
+        limit("bob", "b1", Side.BUY, 99, 5),
+        limit("bob", "s1", Side.SELL, 101, 5),
+        limit("bob", "s2", Side.SELL, 100, 2),
+        closed_orders_kept=50,
+    )
+
+
+def test_the_example_of_the_package_docstring_holds():
+    assert doctest.testmod(raftbook.engine).failed == 0
+
+
+class TestLog:
+    def test_an_entry_must_come_after_every_earlier_one(self):
+        exchange = exchange_with()
+        with pytest.raises(AssertionError, match="entry 1 after entry 1"):
+            exchange.apply(1, Entry(0, ()))
+        exchange.apply(7, Entry(0, ()))
+        assert exchange.log_index == 7
+
+    def test_log_time_never_runs_backwards(self):
+        exchange = Exchange()
+        exchange.apply(1, Entry(50, ()))
+        [execution] = exchange.apply(2, Entry(40, (Run("n1.1", 1, (Tick(),)),)))
+        assert exchange.time == execution.timestamp == 50
+
+    def test_what_was_executed_is_passed_over_and_what_follows_in_the_run_is_executed(self):
+        exchange = Exchange()
+        exchange.apply(1, Entry(0, (Run("n1.1", 1, (Tick(), Tick())),)))
+        executions = exchange.apply(2, Entry(0, (Run("n1.1", 1, (Tick(), Tick(), Tick())),)))
+        assert [execution.sequence for execution in executions] == [3]
+        assert exchange.watermarks == {"n1.1": 3}
+
+    def test_what_leaves_a_gap_is_passed_over_and_executed_when_it_comes_again(self):
+        exchange = Exchange()
+        assert exchange.apply(1, Entry(0, (Run("n1.1", 2, (Tick(),)),))) == []
+        assert exchange.watermarks == {}
+        executions = exchange.apply(2, Entry(0, (Run("n1.1", 1, (Tick(),)), Run("n1.1", 2, (Tick(),)))))
+        assert [execution.sequence for execution in executions] == [1, 2]
+
+    def test_an_empty_run_does_nothing(self):
+        exchange = Exchange()
+        assert exchange.apply(1, Entry(0, (Run("n1.1", 1, ()),))) == []
+        assert exchange.watermarks == {}
+
+
+class TestMemory:
+    def test_ten_thousand_closed_orders_are_remembered_per_account(self):
+        closing = [limit("alice", f"c{n}", Side.BUY, 1, 1, TimeInForce.IOC) for n in range(CLOSED_ORDERS_KEPT + 1)]
+        exchange = exchange_with(limit("bob", "kept", Side.BUY, 1, 1, TimeInForce.IOC), *closing)
+        assert exchange.order_by_client_id("alice", "c0") is None
+        assert exchange.order_by_client_id("alice", "c1") is not None
+        assert exchange.order_by_client_id("bob", "kept") is not None
+        assert len(exchange.orders(open_only=False)) == CLOSED_ORDERS_KEPT + 1
+
+
+class TestReads:
+    def test_orders_by_account_symbol_side_and_status(self):
+        exchange = trading_exchange()
+
+        def names(**conditions):
+            return [(order.account, order.client_order_id) for order in exchange.orders(**conditions)]
+
+        assert names() == [("alice", "b1"), ("alice", "b2"), ("bob", "b1"), ("bob", "s1")]
+        assert names(open_only=False) == [*names(), ("bob", "s2")]
+        assert names(account="bob") == [("bob", "b1"), ("bob", "s1")]
+        assert names(account="bob", side=Side.SELL, open_only=False) == [("bob", "s1"), ("bob", "s2")]
+        assert names(account="nobody") == names(symbol="NONE") == []
+        assert names(symbol="ACME", side=Side.BUY) == [("alice", "b1"), ("alice", "b2"), ("bob", "b1")]
+
+    def test_an_order_by_its_ids(self):
+        exchange = trading_exchange()
+        assert exchange.order(1) == exchange.order_by_client_id("alice", "b1") == exchange.orders()[0]
+        assert exchange.order(99) is None
+        assert exchange.order_by_client_id("alice", "s1") is None
+        assert exchange.order_by_client_id("nobody", "b1") is None
+
+    def test_depth_and_level3_best_first(self):
+        exchange = trading_exchange()
+        assert exchange.depth("ACME") == ([(100, 8), (99, 5)], [(101, 5)])
+        assert exchange.depth("ACME", 1) == ([(100, 8)], [(101, 5)])
+        bids, asks = exchange.level3("ACME", 1)
+        assert [(order.client_order_id, order.leaves_quantity) for order in bids] == [("b1", 3), ("b2", 5)]
+        assert [order.client_order_id for order in asks] == ["s1"]
+        with pytest.raises(KeyError):
+            exchange.depth("NONE")
+
+
+class TestSnapshot:
+    def test_equal_states_give_equal_snapshots_whatever_way_they_came_about(self):
+        one = Exchange()
+        one.apply(1, Entry(0, (Run("n1.1", 1, (ACME,)), Run("n2.1", 1, (Tick(),)))))
+        other = Exchange()
+        other.apply(1, Entry(0, (Run("n2.1", 1, (Tick(),)), Run("n1.1", 1, (ACME,)))))
+        assert one.to_snapshot() == other.to_snapshot()
+
+    def test_it_holds_nothing_but_plain_values(self):
+        def types_in(value):
+            if type(value) is list:
+                return {list}.union(*(types_in(item) for item in value))
+            return {type(value)}
+
+        assert types_in(trading_exchange().to_snapshot()) <= {list, int, str, bool, type(None)}
+
+    def test_tuples_do_as_well_as_lists(self):
+        def with_tuples(value):
+            return tuple(with_tuples(item) for item in value) if isinstance(value, list) else value
+
+        snapshot = trading_exchange().to_snapshot()
+        assert Exchange.from_snapshot(with_tuples(snapshot)).to_snapshot() == snapshot
+
+    @pytest.mark.parametrize(
+        "nonsense", [None, 7, "", [], [1], [2, 0, 0, 0, 0, 1, [], [], []], [1, 0, 0, 0, 0, 1, [], []], {}]
+    )
+    def test_what_is_no_snapshot_is_refused(self, nonsense):
+        with pytest.raises(ValueError, match="snapshot: "):
+            Exchange.from_snapshot(nonsense)
+
+    @given(data=st.data())
+    def test_a_snapshot_altered_anywhere_is_refused_or_restores_to_what_it_says(self, data):
+        snapshot = copy.deepcopy(trading_exchange().to_snapshot())
+        place = snapshot
+        while True:
+            position = data.draw(st.integers(0, len(place) - 1))
+            if isinstance(place[position], list) and place[position] and data.draw(st.booleans()):
+                place = place[position]
+            else:
+                break
+        junk = st.sampled_from([None, True, -1, 0, 1, 2, 3, 100, 2**63, "", "alice", "~", [], [[]], 1.0, b"x"])
+        place[position] = data.draw(junk)
+        restored, refusal = None, None
+        try:
+            restored = Exchange.from_snapshot(snapshot)
+        except ValueError as error:
+            refusal = str(error)
+        if restored is None:
+            assert refusal.startswith("snapshot: ")
+        else:
+            restored.check()
+            assert restored.to_snapshot() == snapshot
+
+
+class TestCheck:
+    """Each of these states is broken in one way, and `check` says in which."""
+
+    @pytest.mark.parametrize(
+        ("broken", "invariant"),
+        [
+            ("best_bid.quantity += 1", "sums are those over its orders"),
+            ("best_bid.order_count += 1", "sums are those over its orders"),
+            ("best_bid.tail = best_bid.head", "tail is its last order"),
+            ("best_bid.head.next.previous = None", "linked both ways"),
+            ("best_bid.head.filled_quantity += 1", "quantity = filled"),
+            ("best_bid.head.leaves_quantity -= 1", "an open order has leaves, nothing canceled"),
+            ("best_bid.head.notional = 0", "a notional comes from trades"),
+            ("best_bid.head.status = OrderStatus.FILLED", "a filled order is filled"),
+            ("best_bid.head.time_in_force = TimeInForce.IOC", "only a limit order that is good till canceled rests"),
+            ("best_bid.head.price = 99", "waits at its own price"),
+            ("best_bid.price = 99", "the rank is the signed price"),
+            ("book.bids.best = None", "the best level is the first"),
+            ("book.bids.levels[-98] = PriceLevel(98, -98)", "no empty level remains"),
+            ("book.bids.remove(best_bid.head)", "every open order rests"),
+            ("book.asks.best.price = book.asks.best.rank = 100", "the best bid is below the best ask"),
+            ("registry.last_order_id = 1", "order ids rise and none repeats"),
+            ("del registry.orders[1]", "found under its id"),
+            ("registry.orders[9] = registry.orders[1]", "found under its own id"),
+            ("registry.forgotten_net_quantity['ACME'] = 1", "bought = sold"),
+            ("registry.accounts['bob'].closed_orders.clear()", "in the order in which they closed"),
+            ("registry.closed_orders_kept = 0", "bounded memory"),
+            ("exchange.instruments.clear()", "every instrument has one book"),
+            ("exchange.watermarks['n1.1'] = 0", "an origin is known from its first"),
+            ("exchange.journal.ticked()", "no event is left over"),
+            ("book.sequence = 0", "the first event is the instrument's own"),
+        ],
+    )
+    def test_it_names_the_broken_invariant(self, broken, invariant):
+        from raftbook.engine.order_book import PriceLevel  # noqa: PLC0415 - names for the broken statements
+        from raftbook.engine.types import OrderStatus  # noqa: PLC0415
+
+        exchange = trading_exchange()
+        exchange.check()
+        book = exchange.books["ACME"]
+        names = {
+            "exchange": exchange,
+            "registry": exchange.registry,
+            "book": book,
+            "best_bid": book.bids.best,
+            "OrderStatus": OrderStatus,
+            "TimeInForce": TimeInForce,
+            "PriceLevel": PriceLevel,
+        }
+        exec(broken, names)
+        with pytest.raises(AssertionError, match=f"broken invariant: .*{invariant}"):
+            exchange.check()
+
+
+def test_a_long_run_of_realistic_flow_keeps_every_invariant():
+    flow = OrderFlow(3, symbols=("ACME", "BTC"), accounts=("alice", "bob"))
+    exchange = Exchange(closed_orders_kept=200)
+    exchange.apply(1, Entry(0, (Run("n1.1", 1, tuple(flow.instruments())),)))
+    for index in range(2, 202):
+        first = exchange.watermarks["n1.1"] + 1
+        exchange.apply(index, Entry(index, (Run("n1.1", first, tuple(next(flow) for _ in range(50))),)))
+        exchange.check()
+    assert len(exchange.orders()) > 100
