@@ -120,7 +120,7 @@ def test_every_refusal_names_the_file(disk, tmp_path):
         with pytest.raises(StorageError, match=r"/data/n1/a: No such file or directory; .* removed"):
             refused()
     disk.create("a")
-    with pytest.raises(StorageError, match="cannot create .*/data/n1/a: File exists"):
+    with pytest.raises(StorageError, match=r"cannot create .*/data/n1/a: File exists"):
         disk.create("a")
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="choose a data_dir that is a folder"):

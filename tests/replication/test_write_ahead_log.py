@@ -444,6 +444,20 @@ def test_compaction_after_a_truncation_into_removed_segments():
     assert reopen(disk) == RecoveredLog(2, None, False, 10, 2, entries(11, 12, term=2))
 
 
+def test_compaction_removes_segments_whose_later_entries_were_truncated():
+    disk = FaultyDisk()
+    log, _ = WriteAheadLog.open(disk, N1, segment_size_bytes=300)
+    for index in range(1, 41):
+        append(log, index)
+        flush(log)
+    log.truncate_from(11)
+    append(log, 11, 12, term=2)
+    flush(log)
+    log.compact(12)
+    assert len(log_names(disk)) == 1
+    assert reopen(disk) == RecoveredLog(2, None, False, 12, 2, [])
+
+
 def test_reset_starts_anew_and_removes_the_old_log():
     disk = FaultyDisk()
     log, _ = WriteAheadLog.open(disk, N1, segment_size_bytes=300)

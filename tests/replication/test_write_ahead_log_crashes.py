@@ -150,7 +150,10 @@ class LogMachine(RuleBasedStateMachine):
         first = self.log.durable_position
         last = first if self.batch is None else self.batch.position
         random = Random(seed)
-        self.disk.lose_power(random)
+        self.disk.fail_after = None
+        # Half of the time only the process dies: what it wrote is readable, and not durable yet.
+        if random.random() < 0.5:
+            self.disk.lose_power(random)
         # The power may fail again while the log is being opened.
         self.disk.fail_after = random.choice([None, None, 0, 1, 2, 3])
         while True:
@@ -191,7 +194,7 @@ LogMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40
 test_log_against_the_list_of_its_states = LogMachine.TestCase
 
 
-def test_power_fails_after_every_single_operation():
+def test_power_fails_after_every_single_operation():  # noqa: PLR0915 - one story, told in one place.
     """A fixed story with batches, rolls, compaction, reset and rewrite; exhaustive in the place, many seeds each."""
 
     def story(disk: FaultyDisk, durable: list[RecoveredLog], handed: list[RecoveredLog]) -> None:

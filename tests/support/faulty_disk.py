@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -162,4 +163,4 @@ def _surviving_parts(size: int, random: Random) -> list[tuple[int, int]]:
     if fate == 2:
         return [(0, random.randrange(size))]
     cuts = sorted({0, size, *(random.randrange(size) for _ in range(4))})
-    return [part for part in zip(cuts, cuts[1:], strict=False) if random.random() < 0.6]
+    return [part for part in pairwise(cuts) if random.random() < 0.6]
