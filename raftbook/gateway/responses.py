@@ -45,7 +45,11 @@ def encoded_response(
 
 
 def problem_response(problem: ProblemError, headers: dict[str, str] | None = None) -> Response:
-    """The problem document. Whoever is refused a body gets its connection closed, so that the rest stays unread."""
+    """The problem document.
+
+    The connection stays open, also where a body is refused half-read: the server passes over the rest of it without
+    keeping it, so that a client which sends before it reads still gets to the answer.
+    """
     document = {
         "type": f"urn:raftbook:problem:{problem.code}",
         "title": problem.title,
@@ -58,8 +62,6 @@ def problem_response(problem: ProblemError, headers: dict[str, str] | None = Non
     if problem.retry_after_s is not None:
         all_headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_s)))
         document["retry_after_s"] = problem.retry_after_s
-    if problem.status in (413, 415):
-        all_headers["Connection"] = "close"
     return Response(
         dumps(document), status_code=problem.status, media_type="application/problem+json", headers=all_headers
     )

@@ -260,7 +260,7 @@ async def test_pending_commands_are_collected_by_origin_and_sequence(http):
 
 
 async def test_a_submission_that_is_not_held_is_a_404(http):
-    response = await http.get("/v1/submissions/n1-1/999")
+    response = await http.get("/v1/submissions/direct-1/999")
 
     assert (response.status_code, response.json()["code"]) == (404, "not_held")
 

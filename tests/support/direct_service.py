@@ -72,11 +72,22 @@ class DirectService:
         self.ready = True
         self.busy_answers = 0
         """How many submissions are refused as if the intake were full."""
-        self._origin = f"{node_id}-1"
+        self._origin = "direct-1"
         self._executions: list[Execution | None] = []
         self._waiting: list[bytes] = []
         self._executes = asyncio.Event()
         self._executes.set()
+        self._submitted = asyncio.Condition()
+
+    @property
+    def taken(self) -> int:
+        """How many commands the node has taken since it started."""
+        return len(self._executions)
+
+    async def has_taken(self, count: int) -> None:
+        """Returns when the node has taken that many; TimeoutError after 10 s."""
+        async with asyncio.timeout(10), self._submitted:
+            await self._submitted.wait_for(lambda: self.taken >= count)
 
     def stall(self) -> None:
         self.ready = False
@@ -96,6 +107,8 @@ class DirectService:
         first = len(self._executions) + 1
         self._executions += [None] * len(commands)
         self._waiting += [encode_command(command) for command in commands]
+        async with self._submitted:
+            self._submitted.notify_all()
         if self._executes.is_set():
             if wait_s > 0:
                 self._execute_waiting()
