@@ -75,8 +75,11 @@ class Intake:
 
     def oldest(self) -> dict[str, int]:
         """The lowest pending sequence of each origin that has one. O(origins), where sequences came in order."""
-        return {origin: min(items) if origin != self.origin else next(iter(items))
-                for origin, items in self._pending.items() if items}
+        return {
+            origin: min(items) if origin != self.origin else next(iter(items))
+            for origin, items in self._pending.items()
+            if items
+        }
 
     # What changes it.
 

@@ -1,9 +1,9 @@
 """How submissions travel to the leader: which part of the intake to send to whom, as a pure decision.
 
-The direct way is enough almost always: whatever a node's intake holds goes to the leader at once. What is still not
-executed after `SPREAD_AFTER_S` (there is no leader, or this node cannot reach it) goes to every peer, and they pass it on;
-so a submission gets through wherever any path leads to the leader. What is not executed `REPEAT_AFTER_S` later is
-sent again, since the receiver may have had no room for it.
+The direct way is enough almost always: whatever a node's intake holds goes to the leader at once. What is not
+executed after `SPREAD_AFTER_S` (there is no leader, or this node cannot reach it) goes to every peer, and they pass
+it on; so a submission gets through wherever any path leads to the leader. What is not executed `REPEAT_AFTER_S`
+later is sent again, since the receiver may have had no room for it.
 
 Merging is idempotent, so sending too often costs bytes and nothing else.
 """

@@ -11,12 +11,11 @@ import heapq
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from raftbook.engine.events import Execution
 from raftbook.errors import NotHeldError, NotReadyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from raftbook.engine.events import Execution
 
 
 class Report(NamedTuple):

@@ -62,7 +62,7 @@ def run(config: Config, node_id: str, data_dir: Path | None) -> int:
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop where it is installed, asyncio's own elsewhere."""
+    """The loop of uvloop where it is installed, asyncio's own elsewhere."""
     try:
         import uvloop  # noqa: PLC0415 (not on every platform)
     except ImportError:

@@ -52,7 +52,7 @@ _NS: Final = 1_000_000_000
 
 
 class NodeStatus(NamedTuple):
-    """This node as it stands. `digest` is the digest chain at `applied_index`."""
+    """How this node stands. `digest` is the digest chain at `applied_index`."""
 
     node_id: str
     cluster: str
@@ -75,16 +75,16 @@ class PeerStatus(NamedTuple):
     """One configured node as this one sees it; figures are None where it never heard of it."""
 
     id: str
-    role: str | None
-    term: int | None
-    commit_index: int | None
-    applied_index: int | None
-    digest_index: int | None
-    digest: str | None
     peer_address: str
     api_address: str
     reachable: bool
-    heard_s_ago: float | None
+    role: str | None = None
+    term: int | None = None
+    commit_index: int | None = None
+    applied_index: int | None = None
+    digest_index: int | None = None
+    digest: str | None = None
+    heard_s_ago: float | None = None
 
 
 class _Heard(NamedTuple):
@@ -131,7 +131,7 @@ class NodeService:
             ),
         )
         self._gossip = Gossip(self._intake)
-        self._publisher = Publisher(max(limits.reports_kept, limits.max_commands_per_request))
+        self._publisher = Publisher(limits.reports_kept)
         self._replica = Replica(folder.state, self._intake, self._publisher)
         self._sequencer = Sequencer(
             SequencerLimits(max_in_flight=limits.max_in_flight_entries, max_entry_bytes=limits.max_entry_bytes)
@@ -223,9 +223,7 @@ class NodeService:
     async def submission(self, origin: str, first_sequence: int, count: int, *, wait_s: float) -> list[Report]:
         """The reports of consecutive submissions of any origin; see `Publisher.wait_for_reports`."""
         watermark = self.state.exchange.watermarks.get(origin, 0)
-        return await self._publisher.wait_for_reports(
-            origin, first_sequence, count, watermark=watermark, wait_s=wait_s
-        )
+        return await self._publisher.wait_for_reports(origin, first_sequence, count, watermark=watermark, wait_s=wait_s)
 
     async def wait_applied(self, index: int, *, timeout_s: float) -> None:
         """Returns when the log is applied up to `index`; NotReadyError after `timeout_s`."""
@@ -242,7 +240,9 @@ class NodeService:
         if report.execution is None:
             leader = self._raft.leader
             reason = f"leader {leader} did not order it" if leader else "there is no leader"
-            raise NoQuorumError(f"no linearizable read in {timeout_s:g} s: {reason}; check that a majority of nodes runs")
+            raise NoQuorumError(
+                f"no linearizable read in {timeout_s:g} s: {reason}; check that a majority of nodes runs"
+            )
 
     def status(self) -> NodeStatus:
         status = self._raft.status()
@@ -272,34 +272,33 @@ class NodeService:
         for node in self.config.nodes:
             is_self = node.id == self.node_id
             heard = _Heard(own, now) if is_self else self._heard.get(node.id)
-            report = None if heard is None else heard.report
-            statuses.append(
-                PeerStatus(
-                    id=node.id,
-                    role=report and report.role,
-                    term=report and report.term,
-                    commit_index=report and report.commit_index,
-                    applied_index=report and report.applied_index,
-                    digest_index=report and report.digest_index,
-                    digest=report and report.digest,
-                    peer_address=node.peer_address,
-                    api_address=node.api_address,
-                    reachable=is_self or node.id in connected,
-                    heard_s_ago=None if heard is None else round(now - heard.at, 3),
-                )
+            status = PeerStatus(
+                id=node.id,
+                peer_address=node.peer_address,
+                api_address=node.api_address,
+                reachable=is_self or node.id in connected,
             )
+            if heard is not None:
+                status = status._replace(
+                    role=heard.report.role,
+                    term=heard.report.term,
+                    commit_index=heard.report.commit_index,
+                    applied_index=heard.report.applied_index,
+                    digest_index=heard.report.digest_index,
+                    digest=heard.report.digest,
+                    heard_s_ago=round(now - heard.at, 3),
+                )
+            statuses.append(status)
         return statuses
 
     # What the transport tells. An exception in any of these halts the node: its state can no longer be trusted.
 
     def on_connected(self, peer: str, hello: Hello) -> None:
-        _log.info("peer connected", peer=peer, start=hello.start)
         self._gossip.connected(peer)
         self._raft.connected(peer, hello)
         self._schedule_step()
 
     def on_disconnected(self, peer: str) -> None:
-        _log.info("peer disconnected", peer=peer)
         self._gossip.disconnected(peer)
         self._raft.disconnected(peer)
         self._schedule_step()

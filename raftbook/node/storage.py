@@ -35,7 +35,9 @@ _FIRST_INHERITED_DESCRIPTOR: Final = 3
 class LogWriter:
     """Drives the write-ahead log's worker side. `on_synced` is called on the loop after each batch."""
 
-    def __init__(self, wal: WriteAheadLog, on_synced: Callable[[], None], on_failure: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, wal: WriteAheadLog, on_synced: Callable[[], None], on_failure: Callable[[BaseException], None]
+    ) -> None:
         self._wal = wal
         self._on_synced = on_synced
         self._on_failure = on_failure

@@ -22,7 +22,7 @@ class JournalEntry(NamedTuple):
     """Fields in the order in which PySyncObj reads them."""
 
     command: bytes
-    index: int
+    index: int  # type: ignore[assignment]  # Hides tuple.index, which nobody calls on an entry.
     term: int
 
 

@@ -132,7 +132,7 @@ class RaftNode:
         self._pre_ballot = Ballot(len(members))
         self._ballot = Ballot(len(members))
         self._standing = Standing(len(members), is_voter=is_voter, is_empty=self.is_fresh)
-        self._postpone_election()
+        self._election_deadline = self._draw_election_deadline()
         self._heard_at: dict[str, float] = {}
         self._leader_heard_at = float("-inf")
         self._replicator = Replicator(
@@ -301,9 +301,12 @@ class RaftNode:
                 self._core.vote_for_leader()
             self._postpone_election()
 
-    def _postpone_election(self) -> None:
+    def _draw_election_deadline(self) -> float:
         timeout_s = self._random.uniform(self._settings.election_timeout_min_s, self._settings.election_timeout_max_s)
-        self._election_deadline = self._clock() + timeout_s
+        return self._clock() + timeout_s
+
+    def _postpone_election(self) -> None:
+        self._election_deadline = self._draw_election_deadline()
 
     def _adopt_term(self, term: int) -> None:
         if term > self._core.term:
@@ -377,9 +380,7 @@ class RaftNode:
             return
         self._standing.leader_heard(append.commit_index)
         previous = (append.previous_index, append.previous_term)
-        review = review_append(
-            self._journal, self._core.commit_index, previous, append.commit_index, append.entries
-        )
+        review = review_append(self._journal, self._core.commit_index, previous, append.commit_index, append.entries)
         if isinstance(review, Mismatch):
             self._core.follow(peer, append.term)
             self._answer_append(peer, append.previous_index, review.next_index, success=False)

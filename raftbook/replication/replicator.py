@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from raftbook.replication.messages import AppendReply
 
 
-
 @dataclass(slots=True)
 class Progress:
     """What the leader knows of one follower."""
