@@ -9,7 +9,7 @@ import asyncio
 import socket
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, cast, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from raftbook.errors import ProtocolError
 from raftbook.replication.frames import HANDSHAKE_EPOCH, HEADER_SIZE_BYTES, KEEP_ALIVE, FrameDecoder, frame_header

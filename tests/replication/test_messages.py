@@ -47,7 +47,7 @@ MESSAGES = st.one_of(
         NATURALS,
         st.lists(st.tuples(NATURALS, BYTES), max_size=4).map(tuple),
     ),
-    st.builds(AppendReply, NATURALS, NATURALS, NATURALS, st.booleans()),
+    st.builds(AppendReply, NATURALS, NATURALS, NATURALS, st.booleans(), st.booleans()),
     st.builds(VoteRequest, NATURALS, NATURALS, NATURALS, st.booleans()),
     st.builds(VoteReply, NATURALS, st.booleans(), st.booleans()),
     st.builds(
@@ -118,29 +118,30 @@ def test_altered_bytes_give_a_message_or_a_protocol_error(message: Message, seed
 
 
 TERM = 2**40
-REPLY = [4, TERM, 7, 8, True]
+VOTE = [5, TERM, 7, 8, True]
+REPORT = [10, 1, "leader", "n1", 1, 1, 1, 1, "f" * 64, True]
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        REPLY[:-1],
-        [*REPLY, 0],
+        VOTE[:-1],
+        [*VOTE, 0],
         [],
-        4,
+        5,
         None,
         {"term": 1},
         [99, TERM],
         [1.0, TERM],
-        ["4", *REPLY[1:]],
-        [4, -1, 7, 8, True],
-        [4, 2**63, 7, 8, True],
-        [4, 2**70, 7, 8, True],
-        [4, 1.0, 7, 8, True],
-        [4, "1", 7, 8, True],
-        [4, True, 7, 8, True],
-        [4, TERM, 7, 8, 1],
-        [4, TERM, 7, 8, None],
+        ["5", *VOTE[1:]],
+        [5, -1, 7, 8, True],
+        [5, 2**63, 7, 8, True],
+        [5, 2**70, 7, 8, True],
+        [5, 1.0, 7, 8, True],
+        [5, "1", 7, 8, True],
+        [5, True, 7, 8, True],
+        [5, TERM, 7, 8, 1],
+        [5, TERM, 7, 8, None],
         [3, 1, 2, 3, 4, [[5, "text"]]],
         [3, 1, 2, 3, 4, [[5, b"a", b"b"]]],
         [3, 1, 2, 3, 4, [5, b"a"]],
@@ -159,6 +160,11 @@ REPLY = [4, TERM, 7, 8, True]
 def test_a_wrong_shape_type_or_range_is_refused(wrong: object) -> None:
     with pytest.raises(ProtocolError):
         decode(cbor2.dumps(wrong))
+
+
+@pytest.mark.parametrize("right", [VOTE, REPORT, [3, 1, 2, 3, 4, [[5, b"a"]]], [9, [["n1.1", 1, [b"a"]]]]])
+def test_the_like_of_them_without_the_fault_is_a_message(right: list[object]) -> None:
+    assert encode(decode(cbor2.dumps(right))) == cbor2.dumps(right)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +207,7 @@ def test_a_tag_is_refused_before_its_decoder_runs(tag: int) -> None:
 
 def test_the_error_says_what_is_wrong() -> None:
     with pytest.raises(ProtocolError, match=r"Expected `int`, got `str` - at `\$\[1\]`"):
-        decode(cbor2.dumps([4, "1", 7, 8, True]))
+        decode(cbor2.dumps([5, "1", 7, 8, True]))
 
 
 def test_a_large_message_carries_its_bytes_untouched() -> None:

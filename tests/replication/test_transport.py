@@ -77,7 +77,7 @@ class Node:
             fresh=lambda: start == 1,
             on_connected=self._connected,
             on_disconnected=lambda peer: self.told.append(("disconnected", peer)),
-            on_message=lambda peer, message: self.on_message(peer, message),
+            on_message=lambda peer, message: self.on_message(peer, message),  # noqa: PLW0108 (tests replace it)
             limits=limits,
         )
 
@@ -537,3 +537,29 @@ async def test_a_link_that_refuses_is_redialled(start_node) -> None:
         await until(lambda: not n1.transport.connected and not n2.transport.connected)
         await asyncio.to_thread(proxy.heal)
         await until(lambda: n1.transport.connected and n2.transport.connected)
+
+
+# The loop of production.
+
+
+def test_the_same_holds_on_uvloop() -> None:
+    uvloop = pytest.importorskip("uvloop", reason="uvloop is not made for this platform")
+
+    async def scenario() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+
+            async def start(*args: object, **kwargs: object) -> Node:
+                node = Node(*args, **kwargs)  # type: ignore[arg-type]
+                await node.transport.start()
+                stack.push_async_callback(node.transport.stop)
+                return node
+
+            await test_ten_thousand_messages_arrive_in_order(start)
+            await test_a_message_as_large_as_allowed_arrives(start)
+            await test_a_newer_connection_of_a_peer_replaces_the_older(start)
+            await test_any_other_error_of_the_node_reaches_the_loops_exception_handler(start, OSError("disk full"))
+            await test_what_was_sent_before_a_stop_arrives(start)
+            await test_a_cut_link_is_noticed_and_heals(start, "both")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario())

@@ -12,7 +12,6 @@ It runs in a thread of its own, so that tests without a loop can use it:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
 from typing import TYPE_CHECKING, Literal, Self
 
