@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import secrets
+import ssl
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from structlog import get_logger
@@ -28,7 +29,6 @@ from raftbook.replication.peer_connection import PeerConnection, TransportLimits
 
 if TYPE_CHECKING:
     import random
-    import ssl
     from collections.abc import Callable, Mapping, Sequence
 
     from raftbook.replication.messages import Message
