@@ -1,0 +1,110 @@
+"""The pieces of canonical CBOR, and a decoder that interprets no tag."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from struct import Struct
+from typing import TYPE_CHECKING, Final, NoReturn, TypeGuard
+
+import cbor2
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NULL: Final = b"\xf6"
+FALSE: Final = b"\xf4"
+TRUE: Final = b"\xf5"
+UNSIGNED: Final = 0x00
+BYTES: Final = 0x40
+TEXT: Final = 0x60
+ARRAY: Final = 0x80
+
+_pack_16: Final = Struct(">BH").pack
+_pack_32: Final = Struct(">BI").pack
+_pack_64: Final = Struct(">BQ").pack
+
+
+def head(major_type: int, value: int) -> bytes:
+    """The shortest head of a CBOR item; for an unsigned integer it is the whole item."""
+    if value < 24:
+        return bytes((major_type | value,))
+    if value < 0x100:
+        return bytes((major_type | 24, value))
+    if value < 0x1_0000:
+        return _pack_16(major_type | 25, value)
+    if value < 0x1_0000_0000:
+        return _pack_32(major_type | 26, value)
+    return _pack_64(major_type | 27, value)
+
+
+SMALL_INTEGERS: Final = tuple(head(UNSIGNED, value) for value in range(1024))
+_SHORT_BYTES: Final = 512
+_BYTES_HEADS: Final = tuple(head(BYTES, size) for size in range(_SHORT_BYTES))
+
+
+def integer(value: int) -> bytes:
+    if value < 1024:
+        return SMALL_INTEGERS[value] if value >= 0 else cbor2.dumps(value, canonical=True)
+    if value < 0x1_0000:
+        return _pack_16(25, value)
+    if value < 0x1_0000_0000:
+        return _pack_32(26, value)
+    return _pack_64(27, value)
+
+
+@lru_cache(maxsize=65_536)
+def text(value: str) -> bytes:
+    """Cached: symbols, accounts and, between an order's command and its events, client order ids come again."""
+    encoded = value.encode()
+    return head(TEXT, len(encoded)) + encoded
+
+
+def optional_integer(value: int | None) -> bytes:
+    return NULL if value is None else integer(value)
+
+
+def optional_text(value: str | None) -> bytes:
+    return NULL if value is None else text(value)
+
+
+def _refuse_tag(_value: object, _immutable: object) -> NoReturn:
+    raise ValueError("a tag")
+
+
+class _EveryTagRefused(dict[int, "Callable[[object, object], NoReturn]"]):
+    """Stands for a table with a refusal for each of the 2**64 tags, so that cbor2 interprets none of them."""
+
+    def __contains__(self, _tag: object) -> bool:
+        return True
+
+    def __getitem__(self, _tag: int) -> Callable[[object, object], NoReturn]:
+        return _refuse_tag
+
+    def get(self, _tag: int, _default: object = None) -> Callable[[object, object], NoReturn]:
+        return _refuse_tag
+
+
+_NO_TAGS: Final = _EveryTagRefused()
+
+
+def load(raw: bytes, max_depth: int) -> object:
+    """The first CBOR item of `raw`. Raises CBORError and, on nonsense, whatever else cbor2 comes to raise."""
+    decoded: object = cbor2.loads(
+        raw,
+        semantic_decoders=_NO_TAGS,
+        tag_hook=_refuse_tag,
+        max_depth=max_depth,
+        allow_indefinite=False,
+        strict_hashable_types=True,
+    )
+    return decoded
+
+
+def byte_string(raw: bytes) -> bytes:
+    size_bytes = len(raw)
+    return (_BYTES_HEADS[size_bytes] if size_bytes < _SHORT_BYTES else head(BYTES, size_bytes)) + raw
+
+
+def is_integer(value: object, lowest: int, highest: int) -> TypeGuard[int]:
+    """Whether it is an int, not a bool, within the bounds."""
+    return type(value) is int and lowest <= value <= highest
