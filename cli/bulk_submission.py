@@ -16,10 +16,10 @@ from rich.text import Text
 from cli.connection import talk
 from cli.errors import ExitCode, WrongUsageError, tell
 from cli.json_lines import MAX_LINE_BYTES, Line, read_lines
-from cli.output import OutputFormat, error_console, wants_table
+from cli.output import OutputFormat, error_console, print_json, wants_table
 from cli.submission import new_client_order_id
 from raftbook.errors import InvalidCommandError, RaftbookError
-from raftbook.json_format import command_from_json, dumps
+from raftbook.json_format import command_from_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -45,7 +45,6 @@ def submit_file(file: str, *, url: str, api_key: str | None, output: OutputForma
             tell(bulk.how_to_go_on(file))
             raise
         finally:
-            sys.stdout.flush()
             if bulk.counts:
                 tell(bulk.summary())
     if bulk.counts["accepted"] < bulk.counts.total():
@@ -108,8 +107,6 @@ class BulkSubmission:
         self.counts[report["status"]] += 1
         self._write(report)
         self._advance(1)
-        if not self._unanswered:
-            sys.stdout.flush()  # Whoever waits for this answer before the next command sees it now.
 
 
 def _command_of(line: Line) -> Command:
@@ -148,16 +145,11 @@ def _opened(file: str) -> Iterator[int]:
 
 
 def _writer(output: OutputFormat | None) -> Callable[[Report], None]:
-    write = sys.stdout.buffer.write
     if wants_table(output):
         from cli.render import report_line
 
-        return lambda report: print(report_line(report))
-
-    def write_json(report: Report) -> None:
-        write(dumps(report) + b"\n")
-
-    return write_json
+        return lambda report: print(report_line(report), flush=True)
+    return print_json
 
 
 @contextlib.contextmanager

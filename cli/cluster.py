@@ -65,12 +65,20 @@ def verify(
         print_table(verification_table(verification))
     else:
         nodes = [node._asdict() for node in verification.nodes]
-        print_json({**verification._asdict(), "nodes": nodes, "agree": verification.agree})
+        print_json(
+            {
+                "agree": verification.agree,
+                "index": verification.compared_index,
+                "nodes": nodes,
+                "odd": verification.odd,
+                "missing": verification.missing,
+            }
+        )
     if verification.missing:
         tell(f"not compared: {', '.join(verification.missing)}; the table says why, start or heal them and ask again")
     if verification.odd:
         tell(
-            f"the state of {', '.join(verification.odd)} differs at index {verification.index}; keep its data folder as "
+            f"the state of {', '.join(verification.odd)} differs at index {verification.compared_index}; keep its data folder as "
             "evidence and rebuild it from its peers"
         )
     if not verification.agree:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli import options
-from cli.output import console, wants_table
+from cli.output import console, wants_table, write_lines
 from raftbook.engine.commands import AddInstrument  # noqa: TC001  (Typer reads the annotation at run time.)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+
+    from raftbook.json_format import Json
 
 app = typer.Typer()
 
@@ -48,35 +50,27 @@ def match(
     write = _table_writer() if wants_table(output) else _json_writer()
     write(matcher.instrument_events)
     for batch in read_batches(sys.stdin.buffer):
-        for line in batch:
-            write(matcher.answer(line))
-        sys.stdout.flush()
+        write([answer for line in batch for answer in matcher.answer(line)])
     if book:
-        write(matcher.book(symbol) for symbol in matcher.exchange.instruments)
+        write([matcher.book(symbol) for symbol in matcher.exchange.instruments])
 
 
-def _json_writer() -> Callable[[Iterable[dict[str, Any]]], None]:
+def _json_writer() -> Callable[[list[Json]], None]:
     from raftbook.json_format import dumps
 
-    write = sys.stdout.buffer.write
-
-    def write_lines(values: Iterable[dict[str, Any]]) -> None:
-        for value in values:
-            write(dumps(value) + b"\n")
-
-    return write_lines
+    return lambda values: write_lines(dumps(value) for value in values)
 
 
-def _table_writer() -> Callable[[Iterable[dict[str, Any]]], None]:
+def _table_writer() -> Callable[[list[Json]], None]:
     from cli.render import event_line, ladder
 
     screen = console()
 
-    def write_lines(values: Iterable[dict[str, Any]]) -> None:
+    def write(values: list[Json]) -> None:
         for value in values:
             if "book" in value:
                 screen.print(ladder(value))
             else:
                 print(event_line(value))
 
-    return write_lines
+    return write

@@ -7,6 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console, RenderableType
 
 
@@ -26,11 +28,15 @@ def print_json(value: object) -> None:
     """One JSON value on one line."""
     from raftbook.json_format import dumps
 
-    write_line(dumps(value))
+    write_lines([dumps(value)])
 
 
-def write_line(line: bytes) -> None:
-    sys.stdout.buffer.write(line + b"\n")
+def write_lines(lines: Iterable[bytes]) -> None:
+    """Writes the lines at once, each with its line feed."""
+    rest = memoryview(b"".join(line + b"\n" for line in lines))
+    while rest:
+        # An unbuffered standard output (PYTHONUNBUFFERED) may take less than all.
+        rest = rest[sys.stdout.buffer.write(rest) :]
     sys.stdout.flush()
 
 

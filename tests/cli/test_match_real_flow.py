@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import itertools
 import json
@@ -11,6 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from raftbook.json_format import command_to_json, dumps
+from raftbook.simulation.recorded_flow import read_recorded_flow
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 FLOW_FILE = "AMZN_flow_5.csv.gz"
@@ -27,37 +29,12 @@ def decimal_price(ten_thousandths):
     return f"{ten_thousandths // 10_000}.{ten_thousandths % 10_000:04d}"
 
 
-def command_of(row, quantities, filled):
-    """One row of the flow as a command; `quantities` and `filled` hold each order's, and are kept up to date."""
-    identity = {"account": "amzn", "client_order_id": row["id"]}
-    quantity = int(row["qty"])
-    if row["op"] in ("new", "ioc"):
-        quantities[row["id"]] = quantity
-        if row["op"] == "ioc":
-            filled[row["maker"]] = filled.get(row["maker"], 0) + quantity
-        return {
-            "op": "new",
-            **identity,
-            "symbol": "AMZN",
-            "side": row["side"],
-            "order_type": "limit",
-            "time_in_force": "ioc" if row["op"] == "ioc" else "gtc",
-            "price": decimal_price(int(row["price"])),
-            "quantity": str(quantity),
-        }
-    if row["op"] == "reduce":
-        quantities[row["id"]] -= quantity
-        if quantities[row["id"]] > filled.get(row["id"], 0):
-            return {"op": "replace", **identity, "quantity": str(quantities[row["id"]])}
-    return {"op": "cancel", **identity}
-
-
 def expected_book(line):
     """(bids, asks) of one line of the book file: pairs of price and quantity as decimal strings, best first."""
     values = [int(value) for value in line.split(",")]
     sides = {"asks": [], "bids": []}
-    for level in itertools.batched(values, 4) if sys.version_info >= (3, 12) else zip(*[iter(values)] * 4, strict=True):
-        ask_price, ask_size, bid_price, bid_size = level
+    for first in range(0, len(values), 4):
+        ask_price, ask_size, bid_price, bid_size = values[first : first + 4]
         for side, price, size in (("asks", ask_price, ask_size), ("bids", bid_price, bid_size)):
             if abs(price) != NO_PRICE:
                 sides[side].append([decimal_price(price), str(size)])
@@ -67,19 +44,19 @@ def expected_book(line):
 @pytest.fixture(scope="module")
 def flow(order_flow_data):
     with gzip.open(order_flow_data / FLOW_FILE, "rt", newline="") as file:
-        return list(csv.DictReader(file))
+        return list(read_recorded_flow(file, symbol="AMZN", account="amzn"))
 
 
 @pytest.fixture(scope="module")
 def output(flow, tmp_path_factory):
-    """The answers of `raftbook match` to the flow, a question for the book after the last command of each row."""
-    quantities, filled = {}, {}
+    """The answers of `raftbook match` to the flow, with a question for the book after the last command of each row."""
     commands = tmp_path_factory.mktemp("match") / "commands.jsonl"
-    with commands.open("w") as file:
-        for _, rows in itertools.groupby(flow, key=lambda row: row["row"]):
-            for row in rows:
-                file.write(json.dumps(command_of(row, quantities, filled)) + "\n")
-            file.write('{"op":"book","symbol":"AMZN","depth":5}\n')
+    by_row = {row: list(recorded) for row, recorded in itertools.groupby(flow, key=lambda recorded: recorded.row)}
+    with commands.open("wb") as file:
+        for row in range(1, BOOK_LINES + 1):
+            for recorded in by_row.get(row, ()):
+                file.write(dumps(command_to_json(recorded.command)) + b"\n")
+            file.write(b'{"op":"book","symbol":"AMZN","depth":5}\n')
     with commands.open() as file:
         finished = subprocess.run(
             [sys.executable, "-m", "cli", "match", "--instrument", SPEC, "--book"],
@@ -117,7 +94,9 @@ def test_the_symbol_s_sequence_has_no_gap(events):
 
 def test_every_ioc_trades_once_with_the_maker_named_for_its_whole_quantity(flow, events):
     expected = [
-        (row["id"], row["maker"], decimal_price(int(row["price"])), row["qty"]) for row in flow if row["op"] == "ioc"
+        (order.client_order_id, maker, decimal_price(order.price.mantissa), str(order.quantity.mantissa))
+        for _, order, maker in flow
+        if maker is not None
     ]
     trades = [
         (event["taker_client_order_id"], event["maker_client_order_id"], event["price"], event["quantity"])
