@@ -15,6 +15,7 @@ from raftbook.verification import NodeDigests, judge
 from tests.support.direct_service import DirectService, make_config
 from tests.support.sample_orders import ACME, order, sell
 from tests.support.server import free_listener, serve, url_of
+from tests.support.single_node import single_node
 
 
 def new(client_order_id, **fields):
@@ -26,13 +27,27 @@ def numbered(count, first=0):
 
 
 @pytest.fixture
-async def service():
-    return DirectService(make_config(max_commands_per_request=1000, intake_max_items=1000))
+async def service(tmp_path):
+    async with single_node(tmp_path) as service:
+        yield service
 
 
 @pytest.fixture
 async def client(service):
     async with RaftbookClient("http://node", transport=httpx.ASGITransport(make_app(service))) as client:
+        await client.add_instrument(ACME)
+        yield client
+
+
+@pytest.fixture
+async def fragile_service():
+    """A node that can be told to lose its majority, or to be busy."""
+    return DirectService(make_config())
+
+
+@pytest.fixture
+async def fragile_client(fragile_service):
+    async with RaftbookClient("http://node", transport=httpx.ASGITransport(make_app(fragile_service))) as client:
         await client.add_instrument(ACME)
         yield client
 
@@ -110,16 +125,16 @@ async def test_a_problem_is_raised_with_its_parts(client):
     assert problem.members["near"] == ["ACME"]
 
 
-async def test_a_busy_node_is_asked_again(client, service):
-    service.busy_answers = 3
+async def test_a_busy_node_is_asked_again(fragile_client, fragile_service):
+    fragile_service.busy_answers = 3
 
-    assert (await client.submit(new("a1")))["status"] == "accepted"
-    assert service.busy_answers == 0
+    assert (await fragile_client.submit(new("a1")))["status"] == "accepted"
+    assert fragile_service.busy_answers == 0
 
 
-async def test_a_node_that_stays_busy_is_a_problem(service):
-    service.busy_answers = 10**9
-    transport = httpx.ASGITransport(make_app(service))
+async def test_a_node_that_stays_busy_is_a_problem(fragile_service):
+    fragile_service.busy_answers = 10**9
+    transport = httpx.ASGITransport(make_app(fragile_service))
 
     async with RaftbookClient("http://node", timeout_s=0.05, transport=transport) as client:
         with pytest.raises(ProblemError) as caught:
@@ -128,14 +143,14 @@ async def test_a_node_that_stays_busy_is_a_problem(service):
     assert caught.value.code == "busy"
 
 
-async def test_a_submission_that_nobody_executes_is_reported_as_pending(client, service):
-    service.stall()
+async def test_a_submission_that_nobody_executes_is_reported_as_pending(fragile_client, fragile_service):
+    fragile_service.stall()
 
-    report = await client.submit(new("a1"), wait_s=0.01)
+    report = await fragile_client.submit(new("a1"), wait_s=0.01)
 
     assert report["status"] == "pending"
-    service.resume()
-    (settled,) = await client.collect(report["origin"], report["origin_sequence"], 1, wait_s=5)
+    fragile_service.resume()
+    (settled,) = await fragile_client.collect(report["origin"], report["origin_sequence"], 1, wait_s=5)
     assert settled["status"] == "accepted"
 
 
@@ -174,23 +189,23 @@ async def test_no_input_is_no_report(client):
     assert await collected(client, []) == []
 
 
-async def test_a_pipeline_waits_while_the_node_is_busy(client, service):
-    service.busy_answers = 4
+async def test_a_pipeline_waits_while_the_node_is_busy(fragile_client, fragile_service):
+    fragile_service.busy_answers = 4
 
-    answers = await collected(client, numbered(30), window=20, batch=5)
+    answers = await collected(fragile_client, numbered(30), window=20, batch=5)
 
     assert [report["order"]["order_id"] for _, report in answers] == list(range(1, 31))
 
 
-async def test_never_more_than_the_window_is_under_way(client, service):
-    service.stall()
-    consuming = asyncio.create_task(collected(client, numbered(100), window=40, batch=10))
-    await service.has_taken(41)  # The instrument, and forty.
+async def test_never_more_than_the_window_is_under_way(fragile_client, fragile_service):
+    fragile_service.stall()
+    consuming = asyncio.create_task(collected(fragile_client, numbered(100), window=40, batch=10))
+    await fragile_service.has_taken(41)  # The instrument, and forty.
     for _ in range(200):
         await asyncio.sleep(0)
-    assert service.taken == 41
+    assert fragile_service.taken == 41
 
-    service.resume()
+    fragile_service.resume()
 
     assert len(await consuming) == 100
 
@@ -236,11 +251,11 @@ async def test_a_pipeline_left_early_leaves_nothing_running(client):
     assert len(asyncio.all_tasks()) == before
 
 
-async def test_a_cluster_that_executes_nothing_ends_in_outcome_unknown(client, service):
-    service.stall()
+async def test_a_cluster_that_executes_nothing_ends_in_outcome_unknown(fragile_client, fragile_service):
+    fragile_service.stall()
 
     with pytest.raises(OutcomeUnknownError, match="is there a leader") as caught:
-        await collected(client, numbered(20), window=10, batch=5, stall_timeout_s=0.05)
+        await collected(fragile_client, numbered(20), window=10, batch=5, stall_timeout_s=0.05)
 
     assert caught.value.positions == tuple(range(10))
     assert caught.value.client_order_ids == tuple(f"a{number}" for number in range(10))
@@ -319,12 +334,19 @@ async def _interrupted_server(app):
 
 async def test_a_lost_answer_is_an_outcome_unknown_and_resubmitting_is_safe(service):
     app = make_app(service)
+    async with RaftbookClient("http://node", transport=httpx.ASGITransport(app)) as client:
+        await client.add_instrument(ACME)
     url, server = await _interrupted_server(app)
     async with server, RaftbookClient(url) as client:
         with pytest.raises(OutcomeUnknownError, match="same client order ids") as caught:
             await client.submit_many(numbered(2))
     assert caught.value.positions == (0, 1)
     assert caught.value.client_order_ids == ("a0", "a1")
+
+    async with RaftbookClient("http://node", transport=httpx.ASGITransport(app)) as client:
+        again = await client.submit_many(numbered(2))
+        assert [report["duplicate"] for report in again] == [True, True]
+        assert (await client.book("ACME"))["bids"] == [["100.25", "10"]]
 
 
 async def test_a_connection_lost_in_the_middle_of_a_pipeline_names_the_inputs_without_an_answer(service):

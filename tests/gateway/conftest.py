@@ -1,7 +1,8 @@
-"""The gateway in front of a node that matches for real and has no Raft; see tests/support/direct_service.py."""
+"""The gateway in front of a whole node, and in front of one whose majority and room a test can take away."""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -10,21 +11,44 @@ import pytest
 from raftbook.gateway import make_app
 from tests.support.direct_service import DirectService, make_config
 from tests.support.sample_orders import ACME
+from tests.support.single_node import single_node
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from raftbook.node.service import NodeService
 
 
-@pytest.fixture
-async def service() -> DirectService:
-    return DirectService(make_config(max_body_bytes=65_536, max_commands_per_request=100))
-
-
-@pytest.fixture
-async def http(service: DirectService) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the gateway; the market ACME is open."""
+@asynccontextmanager
+async def open_market(service: NodeService | DirectService) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the gateway to `service`; the market ACME is open."""
     transport = httpx.ASGITransport(make_app(service))
     async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
         response = await client.post("/v1/instruments", json=ACME)
         assert response.status_code == 200, response.text
+        yield client
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> AsyncIterator[NodeService]:
+    async with single_node(tmp_path, max_body_bytes=65_536, max_commands_per_request=100, reports_kept=100) as service:
+        yield service
+
+
+@pytest.fixture
+async def http(service: NodeService) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_market(service) as client:
+        yield client
+
+
+@pytest.fixture
+async def fragile_service() -> DirectService:
+    """A node that can be told to lose its majority, or to be busy."""
+    return DirectService(make_config())
+
+
+@pytest.fixture
+async def fragile_http(fragile_service: DirectService) -> AsyncIterator[httpx.AsyncClient]:
+    async with open_market(fragile_service) as client:
         yield client

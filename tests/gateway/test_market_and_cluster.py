@@ -133,21 +133,21 @@ async def test_a_node_tells_its_digests_on_demand(http, service):
     assert "digest_at" not in (await http.get("/v1/node")).json()
 
 
-async def test_health_and_readiness(http, service):
-    assert (await http.get("/healthz")).json() == {"status": "alive"}
-    assert (await http.get("/readyz")).status_code == 200
+async def test_health_and_readiness(fragile_http, fragile_service):
+    assert (await fragile_http.get("/healthz")).json() == {"status": "alive"}
+    assert (await fragile_http.get("/readyz")).status_code == 200
 
-    service.stall()
-    assert (await http.get("/healthz")).status_code == 200
-    assert (await http.get("/readyz")).json()["code"] == "no_quorum"
-    assert (await http.get("/readyz?noleader")).status_code == 200
+    fragile_service.stall()
+    assert (await fragile_http.get("/healthz")).status_code == 200
+    assert (await fragile_http.get("/readyz")).json()["code"] == "no_quorum"
+    assert (await fragile_http.get("/readyz?noleader")).status_code == 200
 
-    service.resume()
-    service.ready = False
-    assert (await http.get("/readyz?noleader")).json()["code"] == "not_caught_up"
+    fragile_service.resume()
+    fragile_service.ready = False
+    assert (await fragile_http.get("/readyz?noleader")).json()["code"] == "not_caught_up"
 
-    service.draining = True
-    assert (await http.get("/readyz?noleader")).json()["code"] == "draining"
+    fragile_service.draining = True
+    assert (await fragile_http.get("/readyz?noleader")).json()["code"] == "draining"
 
 
 # ---------------------------------------------------------------- what is not there

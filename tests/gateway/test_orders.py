@@ -100,31 +100,33 @@ async def test_who_does_not_want_to_wait_gets_202_and_a_place_to_ask_again(http)
     assert settled.json()["order"]["client_order_id"] == "a1"
 
 
-async def test_a_wait_in_vain_ends_in_outcome_unknown_and_the_order_is_still_executed_once(http, service):
-    service.stall()
+async def test_a_wait_in_vain_ends_in_outcome_unknown_and_the_order_is_still_executed_once(
+    fragile_http, fragile_service
+):
+    fragile_service.stall()
 
-    response = await http.post("/v1/orders", json=order(), params={"wait_s": "0.02"})
+    response = await fragile_http.post("/v1/orders", json=order(), params={"wait_s": "0.02"})
 
     assert response.status_code == 503
     assert int(response.headers["retry-after"]) >= 1
     problem = response.json()
     assert problem["code"] == "outcome_unknown"
     assert problem["report"]["status"] == "pending"
-    service.resume()
-    assert (await http.get(problem["report"]["next"], params={"wait_s": "5"})).json()["status"] == "accepted"
-    assert (await http.post("/v1/orders", json=order())).json()["events"][0]["duplicate"] is True
+    fragile_service.resume()
+    assert (await fragile_http.get(problem["report"]["next"], params={"wait_s": "5"})).json()["status"] == "accepted"
+    assert (await fragile_http.post("/v1/orders", json=order())).json()["events"][0]["duplicate"] is True
 
 
-async def test_a_busy_node_says_when_to_come_again_and_takes_nothing(http, service):
-    service.busy_answers = 1
+async def test_a_busy_node_says_when_to_come_again_and_takes_nothing(fragile_http, fragile_service):
+    fragile_service.busy_answers = 1
 
-    response = await http.post("/v1/orders", json=order())
+    response = await fragile_http.post("/v1/orders", json=order())
 
     assert response.status_code == 429
     assert response.headers["retry-after"] == "1"
     assert response.json()["code"] == "busy"
     assert response.json()["retry_after_s"] == 0.01
-    assert await book(http) == ([], [])
+    assert await book(fragile_http) == ([], [])
 
 
 async def test_a_node_that_drains_takes_nothing_and_still_answers_reads(http, service):
@@ -259,10 +261,21 @@ async def test_pending_commands_are_collected_by_origin_and_sequence(http):
     assert [report["order"]["client_order_id"] for report in settled.json()] == [f"a{number}" for number in range(20)]
 
 
-async def test_a_submission_that_is_not_held_is_a_404(http):
-    response = await http.get("/v1/submissions/direct-1/999")
+async def test_a_report_that_the_node_has_forgotten_is_a_404(http):
+    first = (await http.post("/v1/orders", json=order())).json()
+    for start in (0, 100):
+        commands = [{"op": "new", **order(f"b{start + number}")} for number in range(100)]
+        await http.post("/v1/commands", json=commands)
+
+    response = await http.get(f"/v1/submissions/{first['origin']}/{first['origin_sequence']}")
 
     assert (response.status_code, response.json()["code"]) == (404, "not_held")
+
+
+async def test_a_submission_that_is_yet_to_come_is_pending(http):
+    response = await http.get("/v1/submissions/n7-1/12", params={"wait_s": "0.01"})
+
+    assert (response.status_code, response.json()["status"]) == (202, "pending")
 
 
 # ---------------------------------------------------------------- reads
@@ -308,12 +321,14 @@ async def test_an_unknown_order_is_a_404_that_names_near_ones(http):
     assert (await http.get("/v1/orders/999")).json()["code"] == "unknown_order"
 
 
-async def test_a_read_waits_until_the_log_is_applied_that_far(http, service):
-    service.stall()
-    pending = asyncio.ensure_future(http.post("/v1/orders", json=order(), params={"wait_s": "5"}))
-    reading = asyncio.ensure_future(http.get("/v1/orders", params={"at_least": service.state.index + 1}))
+async def test_a_read_waits_until_the_log_is_applied_that_far(fragile_http, fragile_service):
+    fragile_service.stall()
+    pending = asyncio.ensure_future(fragile_http.post("/v1/orders", json=order(), params={"wait_s": "5"}))
+    reading = asyncio.ensure_future(
+        fragile_http.get("/v1/orders", params={"at_least": fragile_service.state.index + 1})
+    )
     await asyncio.sleep(0)
-    service.resume()
+    fragile_service.resume()
 
     response = await reading
 
@@ -328,13 +343,13 @@ async def test_a_read_that_would_wait_too_long_is_not_caught_up(http, service):
     assert "retry-after" in response.headers
 
 
-async def test_a_linearizable_read_goes_through_the_log_and_needs_a_majority(http, service):
-    before = service.state.index
+async def test_a_linearizable_read_goes_through_the_log_and_needs_a_majority(fragile_http, fragile_service):
+    before = fragile_service.state.index
 
-    response = await http.get("/v1/orders", params={"consistency": "linearizable"})
+    response = await fragile_http.get("/v1/orders", params={"consistency": "linearizable"})
 
     assert response.status_code == 200
     assert int(response.headers["raftbook-log-index"]) > before
-    service.stall()
-    refused = await http.get("/v1/orders", params={"consistency": "linearizable", "wait_s": "0.02"})
+    fragile_service.stall()
+    refused = await fragile_http.get("/v1/orders", params={"consistency": "linearizable", "wait_s": "0.02"})
     assert (refused.status_code, refused.json()["code"]) == (503, "no_quorum")

@@ -10,16 +10,10 @@ import httpx
 import pytest
 
 from raftbook.gateway import make_app
-from tests.support.direct_service import DirectService, make_config
 from tests.support.sample_orders import ACME, order
 from tests.support.server import serve
 
 MAX_BODY_BYTES = 65_536
-
-
-@pytest.fixture
-async def service():
-    return DirectService(make_config(max_body_bytes=MAX_BODY_BYTES))
 
 
 @pytest.fixture
