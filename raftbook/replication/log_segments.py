@@ -215,7 +215,14 @@ class _Recovery:
         image = self._begin_segment(self._checked_header(header.body, number))
         objection, state = image.state.objection, image.state
         entries = self._entries
+        last_term = state.last_term
         for record in records:
+            kind, index, term, body = record
+            if kind is RecordKind.ENTRY and term == last_term and index == state.last_index + 1:
+                # Nearly every record: what `objection` and `apply` come to in this case, at a third of the time.
+                state.last_index = index
+                entries.append((index, term, body))
+                continue
             wrong = objection(record)
             if wrong is not None or record.kind is RecordKind.SEGMENT:
                 raise self._damage(reader.end, wrong or "a second header")
@@ -227,6 +234,7 @@ class _Recovery:
                 if record.kind is RecordKind.RESET:
                     self._first_index = state.last_index + 1
                 del entries[state.last_index + 1 - self._first_index :]
+            last_term = state.last_term
         if reader.end < len(data):
             vouched_at = reader.contradiction()
             if not is_last:

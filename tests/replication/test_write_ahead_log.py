@@ -395,6 +395,22 @@ def test_a_half_made_segment_is_removed():
     assert "log.tmp" not in disk.names()
 
 
+def test_a_segment_whose_name_was_not_durable_when_its_maker_was_killed_outlives_a_loss_of_power():
+    for operations in range(6):
+        disk = FaultyDisk()
+        disk.fail_after = operations
+        with pytest.raises(PowerLossError):
+            WriteAheadLog.open(disk, N1)
+        disk.fail_after = None  # Only the process died.
+        log, _ = WriteAheadLog.open(disk, N1)
+        append(log, 1)
+        flush(log)
+        for seed in range(5):
+            after = disk.clone()
+            after.lose_power(Random(seed))
+            assert reopen(after).entries == entries(1)
+
+
 # Compaction and reset.
 
 
