@@ -255,7 +255,7 @@ def test_a_quantity_that_is_no_number_above_zero_is_refused(text, problem):
         ('{"op":"cancel","order_id":0}', "order_id", "order_id: 0 is out of range"),
         ('{"op":"cancel","order_id":"1"}', "order_id", "order_id: got str"),
         ('{"op":"cancel","order_id":true}', "order_id", "order_id: got bool"),
-        ('{"op":"replace","order_id":1,"quantity":0}', "quantity", "not above zero"),
+        ('{"op":"replace","order_id":1,"quantity":-1}', "quantity", "below zero"),
         (
             '{"op":"add_instrument","symbol":"A","price_decimals":19,"quantity_decimals":0}',
             "price_decimals",
@@ -650,3 +650,10 @@ def test_a_pending_report_says_where_to_ask_again():
         "events": [],
         "next": "/v1/submissions/n1.1/5",
     }
+
+
+def test_a_replace_may_take_the_quantity_down_to_zero_and_an_order_may_not():
+    replace = command_from_json('{"op":"replace","account":"a","client_order_id":"x","quantity":"0"}')
+    assert replace == ReplaceOrder("a", None, "x", None, Number(0, 0))
+    with pytest.raises(InvalidCommandError, match="not above zero"):
+        command_from_json('{"op":"new","symbol":"A","client_order_id":"x","side":"buy","price":"1","quantity":"0"}')

@@ -126,25 +126,25 @@ def _read_enum(field: str, members: Mapping[int, _EnumT], value: object) -> _Enu
 
 
 @lru_cache(maxsize=65_536)
-def _make_number(mantissa: int, decimals: int) -> Number | None:
+def _make_number(mantissa: int, decimals: int, lowest: int) -> Number | None:
     """Cached: prices and sizes come again. Callers check the types first, since the cache takes True for 1."""
-    if 1 <= mantissa <= MAX_INTEGER and 0 <= decimals <= MAX_DECIMALS:
+    if lowest <= mantissa <= MAX_INTEGER and 0 <= decimals <= MAX_DECIMALS:
         return Number(mantissa, decimals)
     return None
 
 
-def _read_number(field: str, value: object) -> Number:
+def _read_number(field: str, value: object, lowest: int = 1) -> Number:
     if type(value) is list and len(value) == 2:
         mantissa, decimals = value
         if type(mantissa) is int and type(decimals) is int:
-            number = _make_number(mantissa, decimals)
+            number = _make_number(mantissa, decimals, lowest)
             if number is not None:
                 return number
-    raise _InvalidFieldError(f"{field} must be [mantissa from 1 to 2**63 - 1, decimals from 0 to 18]")
+    raise _InvalidFieldError(f"{field} must be [mantissa from {lowest} to 2**63 - 1, decimals from 0 to 18]")
 
 
-def _read_optional_number(field: str, value: object) -> Number | None:
-    return None if value is None else _read_number(field, value)
+def _read_optional_number(field: str, value: object, lowest: int = 1) -> Number | None:
+    return None if value is None else _read_number(field, value, lowest)
 
 
 def _read_bool(field: str, value: object) -> bool:
@@ -204,7 +204,7 @@ def _read_replace_order(fields: list[object]) -> ReplaceOrder:
         _read_account(account),
         *_read_order_name(order_id, client_order_id),
         _read_optional_number("price", price),
-        _read_optional_number("quantity", quantity),
+        _read_optional_number("quantity", quantity, lowest=0),  # To nothing: a replace that cancels.
         _read_not_after(not_after),
     )
 

@@ -152,8 +152,8 @@ _NUMBER_PATTERN: Final = re.compile(rb'("?)(-?)(0|[1-9][0-9]*)(?:\.([0-9]+))?(?:
 
 
 @lru_cache(maxsize=65_536)
-def _parse_number(text: bytes) -> Number | str:
-    """An exact number from the digits of a JSON number or string, or what is wrong with it.
+def _parse_number(text: bytes, lowest: int) -> Number | str:
+    """An exact number from the digits of a JSON number or string, or what is wrong with it; `lowest` is 1 or 0.
 
     Cached: the same prices and sizes come again and again.
     """
@@ -168,8 +168,8 @@ def _parse_number(text: bytes) -> Number | str:
     if decimals < 0:
         mantissa *= 10**-decimals
         decimals = 0
-    if sign or mantissa == 0:
-        return f"{text.decode()} is not above zero"
+    if sign or mantissa < lowest:
+        return f"{text.decode()} is {'below' if lowest == 0 else 'not above'} zero"
     if decimals > MAX_DECIMALS:
         return f"{text.decode()} has more than {MAX_DECIMALS} decimals"
     if mantissa > MAX_INTEGER:
@@ -177,17 +177,17 @@ def _parse_number(text: bytes) -> Number | str:
     return Number(mantissa, decimals)
 
 
-def _number(field: str, raw: msgspec.Raw) -> Number:
+def _number(field: str, raw: msgspec.Raw, lowest: int = 1) -> Number:
     text = bytes(raw)
     # Only what can be a number goes into the cache.
-    number = _parse_number(text) if len(text) <= MAX_NUMBER_CHARACTERS else f"a value of {len(text)} characters"
+    number = _parse_number(text, lowest) if len(text) <= MAX_NUMBER_CHARACTERS else f"a value of {len(text)} characters"
     if isinstance(number, str):
         raise _invalid(field, number)
     return number
 
 
-def _optional_number(field: str, raw: msgspec.Raw) -> Number | None:
-    return None if raw is _ABSENT or bytes(raw) == b"null" else _number(field, raw)
+def _optional_number(field: str, raw: msgspec.Raw, lowest: int = 1) -> Number | None:
+    return None if raw is _ABSENT or bytes(raw) == b"null" else _number(field, raw, lowest)
 
 
 @lru_cache(maxsize=4096)
@@ -328,7 +328,7 @@ class _ReplaceOrder(msgspec.Struct, tag_field="op", tag="replace", forbid_unknow
             _account(self.account),
             *_order_name(self.order_id, self.client_order_id),
             _optional_number("price", self.price),
-            _optional_number("quantity", self.quantity),
+            _optional_number("quantity", self.quantity, lowest=0),  # To nothing: a replace that cancels.
             _not_after(self.not_after),
         )
 
