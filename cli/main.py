@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cli import cluster, demo, market, match, node, orders
+from cli import cluster, market, match, node, orders
+from cli.demo import command as demo
 from cli.errors import RaftbookGroup
 
 app = typer.Typer(

@@ -1,0 +1,86 @@
+"""The command `raftbook demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from cli import options
+from cli.errors import ExitCode, tell
+from cli.output import print_json, print_table, wants_table
+
+app = typer.Typer()
+
+DEFAULT_SECONDS: Final = 20.0
+
+
+@app.command()
+def demo(
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds",
+            parser=options.seconds,
+            metavar="N",
+            help="How long to trade. Default: 20, with --data until the file ends. Two failovers take place in any case.",
+        ),
+    ] = None,
+    kill_leader_every_s: Annotated[
+        float,
+        typer.Option("--kill-leader-every", parser=options.seconds, metavar="S", help="Seconds from kill to kill."),
+    ] = 6.0,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Open no page in a browser.")] = False,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="FILE", help="Replay recorded order flow, such as AMZN_flow_5.csv.gz."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", parser=options.whole_number(0), metavar="N", help="Of the generated order flow.")
+    ] = 1,
+    output: options.Output = None,
+) -> None:
+    """Runs three nodes on this machine, trades at all of them, and kills the leader again and again.
+
+    At the end all nodes are stopped, and what the clients were told is compared with every node's log. Leaves with 1
+    if an order was lost or entered twice, or if the nodes' digests differ.
+    """
+    import asyncio
+    import shutil
+    import signal
+    import sys
+    import tempfile
+
+    from cli.demo.scenario import Plan, run_scenario
+    from cli.demo.view import closing_json, closing_table, progress_view
+
+    del no_browser  # There is no page to open.
+    if seconds is None and data is None:
+        seconds = DEFAULT_SECONDS
+    plan = Plan(seconds, kill_leader_every_s, seed, None if data is None else Path(data))
+    for end_signal in (signal.SIGTERM, signal.SIGHUP):
+        # As Ctrl-C does, they unwind the stack, which ends the nodes.
+        signal.signal(end_signal, lambda number, _frame: sys.exit(128 + number))
+    folder = Path(tempfile.mkdtemp(prefix="raftbook-demo-"))
+    keep = False
+    try:
+        with progress_view() as show:
+            outcome = asyncio.run(run_scenario(plan, folder, show))
+        keep = bool(outcome.problems)
+    except Exception:
+        keep = True
+        raise
+    finally:
+        if keep:
+            tell(f"the nodes' logs and data are kept in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    if wants_table(output):
+        print_table(closing_table(outcome))
+    else:
+        print_json(closing_json(outcome))
+    for problem in outcome.problems:
+        tell(problem)
+    if outcome.problems:
+        raise typer.Exit(ExitCode.FAILED)
