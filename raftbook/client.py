@@ -98,18 +98,24 @@ class RaftbookClient:
         busy (nothing was taken) this waits and tries again, for as long as `timeout_s`.
         """
         return await self._post_commands(
-            [as_document(command) for command in commands], {"wait_s": f"{wait_s:g}"}, wait_s
+            [as_document(command) for command in commands], {"wait_s": f"{wait_s:.3f}"}, wait_s
         )
 
-    async def submit_pending(self, commands: Sequence[CommandLike]) -> list[Document]:
-        """Hands `commands` in without waiting for their execution; `collect` fetches the reports."""
-        return await self._post_commands([as_document(command) for command in commands], {"wait": "pending"}, 0.0)
+    async def submit_pending(
+        self, commands: Sequence[CommandLike], *, busy_timeout_s: float | None = None
+    ) -> list[Document]:
+        """Hands `commands` in without waiting for their execution; `collect` fetches the reports.
+
+        While the node is busy this waits and tries again, for as long as `busy_timeout_s` (`timeout_s` by default).
+        """
+        documents = [as_document(command) for command in commands]
+        return await self._post_commands(documents, {"wait": "pending"}, 0.0, busy_timeout_s)
 
     async def collect(self, origin: str, first_sequence: int, count: int, *, wait_s: float = 0.0) -> list[Document]:
         """The reports of `count` consecutive submissions, after waiting up to `wait_s` for those still pending."""
         path = f"/v1/submissions/{quote(origin, safe='')}/{first_sequence}"
-        answer = await self._get(path, {"count": str(count), "wait_s": f"{wait_s:g}"}, wait_s=wait_s)
-        return _documents(answer)
+        answer = await self._get(path, {"count": str(count), "wait_s": f"{wait_s:.3f}"}, wait_s=wait_s)
+        return self._documents(answer)
 
     def pipeline(
         self,
@@ -173,8 +179,10 @@ class RaftbookClient:
             if account is None or client_order_id is None:
                 raise ValueError("name the order by order_id, or by account and client_order_id")
             path = f"/v1/orders/by-client-id/{quote(account, safe='')}/{quote(client_order_id, safe='')}"
-            return _document(await self._read(path, {}, consistency, at_least))
-        return _document(await self._read(f"/v1/orders/{order_id}", _given(account=account), consistency, at_least))
+            return self._document(await self._read(path, {}, consistency, at_least))
+        return self._document(
+            await self._read(f"/v1/orders/{order_id}", _given(account=account), consistency, at_least)
+        )
 
     async def orders(
         self,
@@ -194,7 +202,7 @@ class RaftbookClient:
         orders: list[Document] = []
         while True:
             answer = await self._read("/v1/orders", parameters, consistency, at_least)
-            orders += _documents(answer)
+            orders += self._documents(answer)
             following = answer.headers.get("Raftbook-Next-Order-Id")
             if following is None:
                 return orders
@@ -210,7 +218,7 @@ class RaftbookClient:
         at_least: int | None = None,
     ) -> Document:
         parameters = _given(depth=_text(depth), level=str(level))
-        return _document(await self._read(f"/v1/book/{quote(symbol, safe='')}", parameters, consistency, at_least))
+        return self._document(await self._read(f"/v1/book/{quote(symbol, safe='')}", parameters, consistency, at_least))
 
     async def trades(
         self,
@@ -223,18 +231,20 @@ class RaftbookClient:
     ) -> list[Document]:
         """Trades by rising id: the latest ones, or those from `from_trade_id` on."""
         parameters = _given(from_trade_id=_text(from_trade_id), limit=_text(limit))
-        return _documents(await self._read(f"/v1/trades/{quote(symbol, safe='')}", parameters, consistency, at_least))
+        return self._documents(
+            await self._read(f"/v1/trades/{quote(symbol, safe='')}", parameters, consistency, at_least)
+        )
 
     async def instruments(self, *, at_least: int | None = None) -> list[Document]:
-        return _documents(await self._read("/v1/instruments", {}, None, at_least))
+        return self._documents(await self._read("/v1/instruments", {}, None, at_least))
 
     async def cluster(self) -> Document:
-        return _document(await self._get("/v1/cluster", {}))
+        return self._document(await self._get("/v1/cluster", {}))
 
     async def node(self, *, digest_at: int | None = None, state_digest: bool = False) -> Document:
         """The node's status, with the digests that are asked for."""
         parameters = _given(digest_at=_text(digest_at), state_digest="true" if state_digest else None)
-        return _document(await self._get("/v1/node", parameters))
+        return self._document(await self._get("/v1/node", parameters))
 
     async def verify(self) -> Verification:
         """Compares the digests of all nodes of the cluster at one index."""
@@ -250,15 +260,19 @@ class RaftbookClient:
     # ---------------------------------------------------------------- one request
 
     async def _post_commands(
-        self, documents: list[Mapping[str, object]], parameters: dict[str, str], wait_s: float
+        self,
+        documents: list[Mapping[str, object]],
+        parameters: dict[str, str],
+        wait_s: float,
+        busy_timeout_s: float | None = None,
     ) -> list[Document]:
         content = msgspec.json.encode(documents)
         clock = asyncio.get_running_loop().time
-        deadline = clock() + self._timeout_s
+        deadline = clock() + (self._timeout_s if busy_timeout_s is None else busy_timeout_s)
         while True:
             try:
                 response = await self._send("POST", "/v1/commands", parameters, content, wait_s)
-                return _documents(self._answer(response))
+                return self._documents(self._answer(response))
             except ProblemError as problem:
                 pause_s = problem.retry_after_s or 0.1
                 if problem.status != 429 or clock() + pause_s > deadline:
@@ -312,11 +326,7 @@ class RaftbookClient:
             self.log_index = max(self.log_index, int(response.headers.get("Raftbook-Log-Index", "0")))
             return _Answer(document, response.headers)
         if not isinstance(document, dict) or not isinstance(document.get("code"), str):
-            raise ProblemError(
-                response.status_code,
-                "unexpected_answer",
-                f"what answers at {self.url} (status {response.status_code}) is no raftbook node; check the URL",
-            )
+            raise self._unexpected(response.status_code)
         known = ("type", "title", "status", "detail", "code", "retry_after_s")
         retry_after_s = document.get("retry_after_s")
         raise ProblemError(
@@ -327,6 +337,21 @@ class RaftbookClient:
             members={name: value for name, value in document.items() if name not in known},
             retry_after_s=float(retry_after_s) if isinstance(retry_after_s, int | float) else None,
         )
+
+    def _document(self, answer: _Answer) -> Document:
+        if not isinstance(answer.document, dict):
+            raise self._unexpected(200)
+        return answer.document
+
+    def _documents(self, answer: _Answer) -> list[Document]:
+        try:
+            return msgspec.convert(answer.document, list[dict[str, object]])
+        except msgspec.ValidationError:
+            raise self._unexpected(200) from None
+
+    def _unexpected(self, status: int) -> ProblemError:
+        detail = f"what answers at {self.url} (status {status}) is no raftbook node; check the URL"
+        return ProblemError(status, "unexpected_answer", detail)
 
 
 def _checked_url(url: str) -> str:
@@ -360,11 +385,3 @@ def _text(number: int | None) -> str | None:
 
 def _words(error: httpx.HTTPError) -> str:
     return str(error) or type(error).__name__
-
-
-def _document(answer: _Answer) -> Document:
-    return msgspec.convert(answer.document, dict[str, object])
-
-
-def _documents(answer: _Answer) -> list[Document]:
-    return msgspec.convert(answer.document, list[dict[str, object]])

@@ -18,7 +18,7 @@ from raftbook.errors import OutcomeUnknownError, ProblemError, RaftbookError, Un
 from raftbook.json_format import command_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from raftbook.engine.commands import Command
 
@@ -31,7 +31,7 @@ CommandLike: TypeAlias = "Command | Mapping[str, object]"
 class Submitter(Protocol):
     """What pipelining needs of a client; RaftbookClient says what each does."""
 
-    async def submit_pending(self, commands: Sequence[CommandLike]) -> list[_Report]: ...
+    async def submit_pending(self, commands: Sequence[CommandLike], *, busy_timeout_s: float) -> list[_Report]: ...
 
     async def collect(self, origin: str, first_sequence: int, count: int, *, wait_s: float) -> list[_Report]: ...
 
@@ -72,8 +72,12 @@ async def pipeline(
     room = asyncio.Semaphore(window // batch)
     sent: asyncio.Queue[_Batch | None] = asyncio.Queue()
     unanswered: deque[_Batch] = deque()
+
+    async def submit(chunk: list[Mapping[str, object]]) -> list[_Report]:
+        return await client.submit_pending(chunk, busy_timeout_s=stall_timeout_s)
+
     feeder = asyncio.create_task(_feed(commands, inbox))
-    sender = asyncio.create_task(_send(client, inbox, batch, room, sent, unanswered))
+    sender = asyncio.create_task(_send(submit, inbox, batch, room, sent, unanswered))
     try:
         while (oldest := await sent.get()) is not None:
             reports = await _settled(client, oldest, stall_timeout_s)
@@ -111,7 +115,7 @@ async def _feed(
 
 
 async def _send(
-    client: Submitter,
+    submit: Callable[[list[Mapping[str, object]]], Awaitable[list[_Report]]],
     inbox: asyncio.Queue[Mapping[str, object] | None],
     batch: int,
     room: asyncio.Semaphore,
@@ -127,7 +131,7 @@ async def _send(
             position += len(commands)
             unanswered.append(current)
             try:
-                current.reports = await client.submit_pending(commands)
+                current.reports = await submit(commands)
             except (ProblemError, UnreachableError):
                 unanswered.pop()  # Nothing of this batch was taken.
                 raise

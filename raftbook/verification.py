@@ -85,7 +85,12 @@ class _Node(msgspec.Struct):
 async def verify(client: NodeClient) -> Verification:
     """Asks every node of the cluster that `client` reaches, first how far it is, then for its digests there."""
     scheme = client.url.partition("://")[0]
-    peers = msgspec.convert(await client.cluster(), _Cluster).nodes
+    try:
+        peers = msgspec.convert(await client.cluster(), _Cluster).nodes
+    except msgspec.ValidationError as error:
+        raise ProblemError(
+            200, "unexpected_answer", f"{client.url} does not tell its cluster's nodes: {error}"
+        ) from error
     clients = [client.at(f"{scheme}://{peer.api_address}") for peer in peers]
     first = await asyncio.gather(*(_ask(peer.node_id, node) for peer, node in zip(peers, clients, strict=True)))
     reached = [digests.applied_index for digests in first if digests.applied_index is not None]

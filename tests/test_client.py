@@ -304,16 +304,17 @@ async def test_where_no_node_listens_the_error_says_how_to_start_one():
             await collected(client, numbered(10))
 
 
-async def test_what_is_no_raftbook_node_is_recognised():
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"7", b"[1]", b'{"hello":"world"}'])
+async def test_what_is_no_raftbook_node_is_recognised(body):
     async def other(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/html")]})
-        await send({"type": "http.response.body", "body": b"<html>hello</html>"})
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
 
     async with RaftbookClient("http://node", transport=httpx.ASGITransport(other)) as client:
-        with pytest.raises(ProblemError, match="no raftbook node") as caught:
-            await client.cluster()
-
-    assert caught.value.code == "unexpected_answer"
+        for attempt in (client.trades("ACME", limit=5), client.verify()):
+            with pytest.raises(ProblemError) as caught:
+                await attempt
+            assert caught.value.code == "unexpected_answer"
 
 
 async def _interrupted_server(app):

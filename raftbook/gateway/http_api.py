@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from raftbook.gateway.service import Service
 
-_log = structlog.get_logger("raftbook.gateway")
+_log = structlog.get_logger()
 
 
 def make_app(service: Service) -> Starlette:
@@ -100,7 +100,7 @@ class _UnexpectedErrors:
         try:
             await self._app(scope, receive, send_and_note)
         except Exception:
-            _log.exception("unexpected_error", method=scope.get("method"), path=scope.get("path"))
+            _log.exception("unexpected error", method=scope.get("method"), path=scope.get("path"))
             if started:
                 raise
             detail = "the node met a fault of its own; its log has the particulars"

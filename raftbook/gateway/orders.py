@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from raftbook.gateway.service import Service
 
 MAX_ORDERS_PER_ANSWER: Final = 10_000
-NEAR_CANDIDATES: Final = 1_000
-"""Of how many of an account's ids the near ones are looked for; the search blocks the loop."""
+NEAR_CANDIDATES: Final = 200
+"""Of how many of the latest ids of an account the near ones are looked for; the search blocks the loop."""
 NEXT_HEADER: Final = "Raftbook-Next-Order-Id"
 
 _STATUSES: Final = {
@@ -214,7 +214,7 @@ class OrderHandlers:
             detail = f"there is no order {order_id}{of_account}; GET /v1/orders lists those that are open"
             return ProblemError(404, "unknown_order", detail, members={"near": []})
         orders = self._service.state.exchange.orders(account)
-        near = nearest(client_order_id, (order.client_order_id for order in orders[:NEAR_CANDIDATES]))
+        near = nearest(client_order_id, (order.client_order_id for order in orders[-NEAR_CANDIDATES:]))
         hint = f"; near: {', '.join(near)}" if near else "; GET /v1/orders lists those that are open"
         detail = f"there is no order {client_order_id}{of_account}{hint}"
         return ProblemError(404, "unknown_order", detail, members={"near": near})
