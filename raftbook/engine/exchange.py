@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from raftbook.engine.instrument import Instrument
     from raftbook.engine.snapshot import PlainValue
     from raftbook.engine.types import Side
-    from raftbook.engine.validation import Terms
 
 _ORDER_REJECTED: Final = EventKind.ORDER_REJECTED
 _CANCEL_REJECTED: Final = EventKind.CANCEL_REJECTED
@@ -146,6 +145,7 @@ class Exchange:
         terms = terms_of_new_order(command, book)
         if isinstance(terms, Refusal):
             return self._refuse_order(command, terms.reason, book, terms.detail)
+        price, quantity = terms
 
         registry, journal = self.registry, self.journal
         registry.last_order_id += 1
@@ -158,8 +158,8 @@ class Exchange:
             command.order_type,
             command.time_in_force,
             command.post_only,
-            terms.price,
-            terms.quantity,
+            price,
+            quantity,
         )
         registry.add(order)
         state = journal.accepted(book, order)
@@ -215,21 +215,22 @@ class Exchange:
         terms = terms_of_replace(command, known, book)
         if isinstance(terms, Refusal):
             return self._refuse_change(command, terms.reason, known, terms.detail)
-        if terms.quantity <= known.filled_quantity:
+        price, quantity = terms
+        if quantity <= known.filled_quantity:
             return self._cancel(known, book, Reason.REPLACED_TO_ZERO)
-        return self._change(known, book, terms)
+        return self._change(known, book, price, quantity)
 
-    def _change(self, order: Order, book: OrderBook, terms: Terms) -> OrderState:
+    def _change(self, order: Order, book: OrderBook, price: int, quantity: int) -> OrderState:
         side = book.side_of(order.side)
-        leaves = terms.quantity - order.filled_quantity
-        keeps_place = terms.price == order.price and terms.quantity <= order.quantity
+        leaves = quantity - order.filled_quantity
+        keeps_place = price == order.price and quantity <= order.quantity
         if keeps_place:
             side.reduce(order, order.leaves_quantity - leaves)
         else:
             side.remove(order)
-            order.price = terms.price
+            order.price = price
             order.leaves_quantity = leaves
-        order.quantity = terms.quantity
+        order.quantity = quantity
         state = self.journal.replaced(book, order)
         if keeps_place:
             return state

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # An enum's member read through its class costs a descriptor call in Python 3.11; a module's name does not.
 _BUY: Final = Side.BUY
+_new: Final = tuple.__new__
 _OPEN: Final = OrderStatus.OPEN
 
 
@@ -106,21 +107,24 @@ class Order:
 
     def state(self) -> OrderState:
         """The order as an event tells it."""
-        return OrderState(
-            self.order_id,
-            self.client_order_id,
-            self.account,
-            self.symbol,
-            self.side,
-            self.order_type,
-            self.time_in_force,
-            self.post_only,
-            self.price,
-            self.quantity,
-            self.filled_quantity,
-            self.leaves_quantity,
-            self.notional,
-            self.status,
+        return _new(
+            OrderState,
+            (
+                self.order_id,
+                self.client_order_id,
+                self.account,
+                self.symbol,
+                self.side,
+                self.order_type,
+                self.time_in_force,
+                self.post_only,
+                self.price,
+                self.quantity,
+                self.filled_quantity,
+                self.leaves_quantity,
+                self.notional,
+                self.status,
+            ),
         )
 
 

@@ -29,11 +29,8 @@ _GTC: Final = TimeInForce.GTC
 _LIMIT: Final = OrderType.LIMIT
 
 
-class Terms(NamedTuple):
-    """Price and quantity in the instrument's units; `price` is None for a market order."""
-
-    price: int | None
-    quantity: int
+Terms = tuple[int | None, int]
+"""Price and quantity in the instrument's units; the price is None for a market order."""
 
 
 class Refusal(NamedTuple):
@@ -65,10 +62,10 @@ def terms_of_new_order(command: NewOrder, book: OrderBook) -> Terms | Refusal:
             return _LEVEL_FULL
     if command.post_only and price is not None and book.opposite_of(command.side).reaches(price):
         return _WOULD_TRADE
-    return Terms(price, quantity)
+    return price, quantity
 
 
-def terms_of_replace(command: ReplaceOrder, order: Order, book: OrderBook) -> Terms | Refusal:
+def terms_of_replace(command: ReplaceOrder, order: Order, book: OrderBook) -> tuple[int, int] | Refusal:
     """The order's terms as the replace would have them; a quantity of at most what has traded ends it. O(1)."""
     if command.price is None and command.quantity is None:
         return Refusal(Reason.INVALID_ORDER, "name a new price, a new quantity or both")
@@ -87,7 +84,7 @@ def terms_of_replace(command: ReplaceOrder, order: Order, book: OrderBook) -> Te
 
     leaves = quantity - order.filled_quantity
     if leaves <= 0:
-        return Terms(price, quantity)
+        return price, quantity
     if price * quantity > MAX_INTEGER:
         return _NOTIONAL_TOO_LARGE
     too_large = _out_of_range(order.side, price, leaves, order.notional, book)
@@ -100,7 +97,7 @@ def terms_of_replace(command: ReplaceOrder, order: Order, book: OrderBook) -> Te
             return _LEVEL_FULL
     if order.post_only and book.opposite_of(order.side).reaches(price):
         return _WOULD_TRADE
-    return Terms(price, quantity)
+    return price, quantity
 
 
 def repeats(command: NewOrder, order: Order, instrument: Instrument) -> bool:

@@ -35,6 +35,7 @@ POST_ONLY_SHARE: Final = 0.10
 
 BURST_GOES_ON: Final = 0.85
 SIDE_PERSISTS: Final = 0.60
+DRIFT_SHARE: Final = 0.05
 MEAN_DISTANCE_TICKS: Final = 12
 MEAN_AGE_OF_CANCELED: Final = 60
 """Orders of the same symbol entered since, on average, when an order is canceled."""
@@ -107,7 +108,8 @@ class OrderFlow:
         market = self._market
         if draw() > SIDE_PERSISTS:
             market.side = self._random.choice((Side.BUY, Side.SELL))
-        market.middle_ticks = max(LOWEST_MIDDLE_TICKS, market.middle_ticks + self._random.choice((-1, 0, 0, 0, 0, 1)))
+        if draw() < DRIFT_SHARE:
+            market.middle_ticks = max(LOWEST_MIDDLE_TICKS, market.middle_ticks + self._random.choice((-1, 1)))
 
         if len(market.placed) > self._max_placed:
             return self._cancel(market, 0)
