@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections import Counter, deque
@@ -54,9 +55,7 @@ def submit_file(file: str, *, url: str, api_key: str | None, output: OutputForma
 class BulkSubmission:
     """The way of the lines through the client's pipeline; a line that is no command is answered here, in its place."""
 
-    def __init__(
-        self, file_descriptor: int, write: Callable[[Report], None], advance: Callable[[int], None]
-    ) -> None:
+    def __init__(self, file_descriptor: int, write: Callable[[Report], None], advance: Callable[[int], None]) -> None:
         self.counts: Counter[str] = Counter()
         """Reports by status."""
         self._file_descriptor = file_descriptor
@@ -137,11 +136,15 @@ def _opened(file: str) -> Iterator[int]:
         yield sys.stdin.fileno()
         return
     try:
-        stream = Path(file).open("rb")
+        descriptor = os.open(file, os.O_RDONLY)
     except OSError as error:
-        raise WrongUsageError(f"cannot read {file} ({error.strerror}); name a file of JSON lines, or - for stdin") from error
-    with stream:
-        yield stream.fileno()
+        raise WrongUsageError(
+            f"cannot read {file} ({error.strerror}); name a file of JSON lines, or - for stdin"
+        ) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _writer(output: OutputFormat | None) -> Callable[[Report], None]:

@@ -39,10 +39,8 @@ def advice(cluster: dict[str, Any]) -> list[str]:
     starts = " and ".join(f"`raftbook node start --config FILE --id {node_id}`" for node_id in missing)
     if not cluster["quorum"]:
         present = len(cluster["nodes"]) - len(missing)
-        return [
-            f"no quorum: {present} of {len(cluster['nodes'])} nodes answer, so nothing can be ordered; "
-            f"start the missing with {starts}"
-        ]
+        answering = f"{present} of {len(cluster['nodes'])} nodes"
+        return [f"no quorum: {answering} answer, so nothing can be ordered; start the missing with {starts}"]
     sentences = []
     if cluster["leader"] is None:
         sentences.append("no leader yet: an election is under way, ask again in a second")
@@ -78,8 +76,8 @@ def verify(
         tell(f"not compared: {', '.join(verification.missing)}; the table says why, start or heal them and ask again")
     if verification.odd:
         tell(
-            f"the state of {', '.join(verification.odd)} differs at index {verification.compared_index}; keep its data folder as "
-            "evidence and rebuild it from its peers"
+            f"the state of {', '.join(verification.odd)} differs at index {verification.compared_index}; keep its data "
+            "folder as evidence and rebuild it from its peers"
         )
     if not verification.agree:
         raise typer.Exit(ExitCode.FAILED)

@@ -55,7 +55,7 @@ def tell(sentence: str) -> None:
 class RaftbookGroup(TyperGroup):
     """The root of all commands: turns what they raise into a sentence and an exit code."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Runs the command; raises typer.Exit where it fails."""
         try:
             result = super().invoke(ctx)

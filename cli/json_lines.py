@@ -74,15 +74,18 @@ async def read_lines(file_descriptor: int) -> AsyncIterator[Line]:
 
 
 async def _readable(file_descriptor: int) -> None:
-    """Returns when a read would not wait. No thread, which would outlive Ctrl-C, and no O_NONBLOCK, which a
-    terminal would pass on to standard output."""
+    """Returns when a read would not wait.
+
+    Without a thread, which would outlive Ctrl-C, and without O_NONBLOCK, which a terminal would pass on to standard
+    output.
+    """
     loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
+    ready = asyncio.Event()
     try:
-        loop.add_reader(file_descriptor, lambda: ready.done() or ready.set_result(None))
+        loop.add_reader(file_descriptor, ready.set)
     except PermissionError:
         return  # A regular file, which never makes a reader wait.
     try:
-        await ready
+        await ready.wait()
     finally:
         loop.remove_reader(file_descriptor)

@@ -171,11 +171,16 @@ class LocalCluster:
         stopping = list(node_ids) or [node_id for node_id in self.node_ids if self.is_running(node_id)]
         for node_id in stopping:
             self._processes[node_id].terminate()
-        deadline = time.monotonic() + timeout_s
-        while any(self.is_running(node_id) for node_id in stopping) and time.monotonic() < deadline:
-            await asyncio.sleep(POLL_INTERVAL_S)
-        self.kill(*(node_id for node_id in stopping if self.is_running(node_id)))
-        return {node_id: self._processes[node_id].wait() for node_id in stopping}
+        codes = await asyncio.gather(*(asyncio.to_thread(self._wait, node_id, timeout_s) for node_id in stopping))
+        return dict(zip(stopping, codes, strict=True))
+
+    def _wait(self, node_id: str, timeout_s: float) -> int:
+        process = self._processes[node_id]
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
 
     def wipe(self, node_id: str) -> None:
         """Empties the disk of a node that is down."""

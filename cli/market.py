@@ -11,7 +11,7 @@ from cli import options
 from cli.connection import talk
 from cli.output import console, print_json, print_table, wants_table
 from cli.submission import submit_and_report
-from raftbook.engine.commands import AddInstrument  # noqa: TC001  (Typer reads the annotation at run time.)
+from raftbook.engine.commands import AddInstrument
 from raftbook.engine.types import TradingStatus
 from raftbook.errors import ProblemError
 
@@ -56,9 +56,7 @@ def book(
         print_json(found)
 
 
-def _watch(
-    symbol: str, depth: int, at_least: int | None, url: str, api_key: str | None, *, as_table: bool
-) -> None:
+def _watch(symbol: str, depth: int, at_least: int | None, url: str, api_key: str | None, *, as_table: bool) -> None:
     if not as_table:
         talk(url, api_key, lambda client: _follow(client, symbol, depth, at_least, print_json))
         return
@@ -100,7 +98,9 @@ def trades(
     symbol: options.Symbol,
     from_trade_id: Annotated[
         int | None,
-        typer.Option("--from-trade-id", parser=options.whole_number(1), metavar="N", help="Default: the latest trades."),
+        typer.Option(
+            "--from-trade-id", parser=options.whole_number(1), metavar="N", help="Default: the latest trades."
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option("--limit", parser=options.whole_number(1), metavar="N", help="At most so many.")

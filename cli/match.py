@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from cli import options
 from cli.output import console, wants_table, write_lines
-from raftbook.engine.commands import AddInstrument  # noqa: TC001  (Typer reads the annotation at run time.)
+from raftbook.engine.commands import AddInstrument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from io import BufferedReader
 
     from raftbook.json_format import Json
 
@@ -49,7 +50,7 @@ def match(
     matcher = Matcher(instrument or ())
     write = _table_writer() if wants_table(output) else _json_writer()
     write(matcher.instrument_events)
-    for batch in read_batches(sys.stdin.buffer):
+    for batch in read_batches(cast("BufferedReader", sys.stdin.buffer)):
         write([answer for line in batch for answer in matcher.answer(line)])
     if book:
         write([matcher.book(symbol) for symbol in matcher.exchange.instruments])

@@ -26,7 +26,9 @@ WAITS = ["committed", "pending"]
 def submit(
     file: Annotated[
         str | None,
-        typer.Option("--file", metavar="FILE", help="Submit the commands in this file, a JSON object a line; - is stdin."),
+        typer.Option(
+            "--file", metavar="FILE", help="Submit the commands in this file, a JSON object a line; - is stdin."
+        ),
     ] = None,
     symbol: Annotated[str | None, typer.Option("--symbol", metavar="SYMBOL", help="The instrument.")] = None,
     side: Annotated[str | None, typer.Option("--side", parser=options.one_of(SIDES), metavar="|".join(SIDES))] = None,
@@ -188,6 +190,8 @@ def orders(
     if wants_table(output):
         from cli.render import orders_table
 
-        print_table(orders_table(found, f"{len(found):,} {status} orders" if status != "all" else f"{len(found):,} orders"))
+        print_table(
+            orders_table(found, f"{len(found):,} {status} orders" if status != "all" else f"{len(found):,} orders")
+        )
     else:
         print_json(found)

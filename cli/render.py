@@ -239,7 +239,9 @@ def cluster_table(cluster: Json) -> Table:
 
 
 def verification_table(verification: Verification) -> Table:
-    at_index = "no node answered" if verification.compared_index is None else f"at log index {verification.compared_index}"
+    at_index = (
+        "no node answered" if verification.compared_index is None else f"at log index {verification.compared_index}"
+    )
     outcome = "all that answer agree" if verification.agree else "THEY DIFFER" if verification.odd else "not compared"
     table = columns(f"{outcome}, {at_index}", "node", "address", "chain digest", "verdict")
     for node in verification.nodes:

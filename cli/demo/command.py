@@ -24,7 +24,7 @@ def demo(
             "--seconds",
             parser=options.seconds,
             metavar="N",
-            help="How long to trade. Default: 20, with --data until the file ends. Two failovers take place in any case.",
+            help="How long to trade; two failovers take place in any case. Default: 20, with --data to its end.",
         ),
     ] = None,
     kill_leader_every_s: Annotated[

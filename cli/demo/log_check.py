@@ -15,7 +15,7 @@ from raftbook.engine.types import EventKind
 from raftbook.errors import DamagedLogError
 from raftbook.json_format import report_to_json
 from raftbook.replication.disk import FileDisk
-from raftbook.replication.raft_node import REGULAR_COMMAND
+from raftbook.replication.raft_core import REGULAR_COMMAND
 from raftbook.replication.write_ahead_log import inspect
 from raftbook.state_machine import StateMachine
 
@@ -29,7 +29,7 @@ EXAMPLES_SHOWN: Final = 3
 
 
 class LogEntry(NamedTuple):
-    index: int
+    log_index: int
     command: bytes
 
 
@@ -61,9 +61,9 @@ class Replay:
 
     def apply(self, entry: LogEntry) -> None:
         if entry.command[:1] != REGULAR_COMMAND:
-            self.state.advance(entry.index)
+            self.state.advance(entry.log_index)
             return
-        for execution in self.state.apply(entry.index, entry.command[1:]):
+        for execution in self.state.apply(entry.log_index, entry.command[1:]):
             self._gather(execution)
 
     def _gather(self, execution: Execution) -> None:
@@ -93,16 +93,19 @@ def read_log(folder: Path) -> list[LogEntry]:
     return [LogEntry(index, command) for index, _, command in found[1].entries]
 
 
-def check_logs(logs: Mapping[str, Sequence[LogEntry]], digests: Mapping[str, str], index: int, ledger: Ledger) -> LogCheck:
+def check_logs(
+    logs: Mapping[str, Sequence[LogEntry]], digests: Mapping[str, str], index: int, ledger: Ledger
+) -> LogCheck:
     """Holds the clients' `ledger` against the nodes' `logs`; `digests` are what the nodes said at `index`. Pure."""
-    problems: list[str] = []
     first, *others = logs
     replay = Replay()
     for entry in logs[first][:index]:
         replay.apply(entry)
-    for node_id in others:
-        if logs[node_id][:index] != logs[first][:index]:
-            problems.append(f"the log of {node_id} differs from that of {first} before index {index}")
+    problems = [
+        f"the log of {node_id} differs from that of {first} before index {index}"
+        for node_id in others
+        if logs[node_id][:index] != logs[first][:index]
+    ]
     if replay.state.index != index:
         problems.append(f"the log of {first} ends at index {replay.state.index}, though {index} was applied")
     replayed = replay.state.chain_digest.hex()
@@ -111,7 +114,9 @@ def check_logs(logs: Mapping[str, Sequence[LogEntry]], digests: Mapping[str, str
         for node_id, digest in digests.items()
         if digest != replayed
     ]
-    lost = [answer for answer in ledger.answers if answer.order and answer.is_accepted and not replay.placed[answer.order]]
+    lost = [
+        answer for answer in ledger.answers if answer.order and answer.is_accepted and not replay.placed[answer.order]
+    ]
     duplicated = [name for name, count in replay.placed.items() if count > 1]
     problems += _examples("accepted orders are in no log", [str(answer.order) for answer in lost])
     problems += _examples("orders were entered more than once", [str(name) for name in duplicated])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import httpx
 
-from cli.demo.failovers import ELECTION_DEADLINE_S, Failover, fail_over
+from cli.demo.failovers import Failover, fail_over
 from cli.demo.ledger import Ledger
 from cli.demo.log_check import LogCheck, check_logs, read_log
 from cli.demo.traders import Trader
@@ -71,7 +71,7 @@ class Outcome(NamedTuple):
     resubmitted: int
     failovers: tuple[Failover, ...]
     longest_gap_s: float
-    index: int
+    log_index: int
     digests: dict[str, str]
     check: LogCheck
 
@@ -79,7 +79,7 @@ class Outcome(NamedTuple):
     def problems(self) -> list[str]:
         found = list(self.check.problems)
         if len(set(self.digests.values())) != 1:
-            found.append(f"the digests at index {self.index} differ")
+            found.append(f"the digests at index {self.log_index} differ")
         if len(self.failovers) < MINIMUM_FAILOVERS:
             found.append(f"only {len(self.failovers)} failovers took place")
         return found
@@ -111,7 +111,7 @@ async def run_scenario(plan: Plan, folder: Path, show: Callable[[Progress], None
         resubmitted=progress.ledger.resubmitted,
         failovers=tuple(progress.failovers),
         longest_gap_s=max(gaps, default=0.0),
-        index=index,
+        log_index=index,
         digests=digests,
         check=check,
     )
@@ -211,8 +211,7 @@ def _recorded_instrument(data: Path) -> tuple[str, InstrumentConfig]:
 
 
 def _recorded_commands(data: Path, symbol: str) -> Iterator[Command]:
-    opened = gzip.open(data, "rt", newline="") if data.suffix == ".gz" else data.open(newline="")
-    with opened as lines:
+    with gzip.open(data, "rt", newline="") if data.suffix == ".gz" else data.open(newline="") as lines:
         for recorded in read_recorded_flow(lines, symbol=symbol, account="recorded"):
             yield recorded.command._replace(not_after=time.time_ns() + RECORDED_LIFETIME_NS)
 
@@ -227,9 +226,7 @@ async def _digests_at(cluster: LocalCluster, index: int) -> dict[str, str]:
 
 
 @contextlib.asynccontextmanager
-async def _shown(
-    cluster: LocalCluster, symbol: str, progress: Progress, show: Callable[[Progress], None]
-) -> Any:
+async def _shown(cluster: LocalCluster, symbol: str, progress: Progress, show: Callable[[Progress], None]) -> Any:
     """While the body runs, looks at the nodes now and then, and shows."""
     watching = asyncio.create_task(_watch(cluster, symbol, progress, show))
     try:
@@ -240,9 +237,7 @@ async def _shown(
             await watching
 
 
-async def _watch(
-    cluster: LocalCluster, symbol: str, progress: Progress, show: Callable[[Progress], None]
-) -> None:
+async def _watch(cluster: LocalCluster, symbol: str, progress: Progress, show: Callable[[Progress], None]) -> None:
     answered, at = 0, time.monotonic()
     async with httpx.AsyncClient(trust_env=False) as http:
         for round_number in itertools.count():
@@ -250,7 +245,9 @@ async def _watch(
             alive = [node_id for node_id, status in progress.statuses.items() if status is not None]
             if alive:
                 url = f"{cluster.url(alive[round_number % len(alive)])}/v1/book/{symbol}"
-                with contextlib.suppress(httpx.HTTPError):  # It may have been killed since; the next round asks another.
+                with contextlib.suppress(
+                    httpx.HTTPError
+                ):  # It may have been killed since; the next round asks another.
                     response = await http.get(url, params={"depth": BOOK_DEPTH}, timeout=1.0)
                     progress.book = response.json() if response.is_success else progress.book
             now = time.monotonic()

@@ -98,11 +98,11 @@ def closing_table(outcome: Outcome) -> Table:
         "commands": f"{count(outcome.commands)} in {outcome.seconds:.1f} s",
         "refused": count(check.refused),
         "resubmitted": count(outcome.resubmitted),
-        "failovers": f"{len(outcome.failovers)} ({', '.join(f'{f.killed} to {f.successor}' for f in outcome.failovers)})",
+        "failovers": f"{len(outcome.failovers)}: {', '.join(f'{old} to {new}' for old, new, *_ in outcome.failovers)}",
         "longest gap": f"{outcome.longest_gap_s:.2f} s between two commits around a kill",
         "lost": count(check.lost),
         "duplicated": count(check.duplicated),
-        **{f"digest {node}": f"{digest} at {outcome.index}" for node, digest in outcome.digests.items()},
+        **{f"digest {node}": f"{digest} at {outcome.log_index}" for node, digest in outcome.digests.items()},
     }
     table = columns("all holds" if not outcome.problems else "IT DOES NOT HOLD", "figure", "value")
     for name, value in rows.items():
@@ -124,7 +124,7 @@ def closing_json(outcome: Outcome) -> dict[str, Any]:
         "longest_gap_s": round(outcome.longest_gap_s, 3),
         "lost": check.lost,
         "duplicated": check.duplicated,
-        "index": outcome.index,
+        "index": outcome.log_index,
         "digests": outcome.digests,
         "elapsed_s": round(outcome.seconds, 1),
         "problems": outcome.problems,

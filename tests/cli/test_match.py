@@ -171,7 +171,9 @@ class TestLinesThatAreNoCommand:
         matcher.exchange.check()
 
     def test_a_wrong_instrument_spec_is_wrong_usage(self):
-        result = CliRunner().invoke(app, ["match", "--instrument", "ACME,price_decimals=2,quantity_decimals=0,tick_size=x"], input="")
+        result = CliRunner().invoke(
+            app, ["match", "--instrument", "ACME,price_decimals=2,quantity_decimals=0,tick_size=x"], input=""
+        )
         assert result.exit_code == 2
         assert "tick_size" in result.stderr
         assert result.stdout == ""
