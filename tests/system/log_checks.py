@@ -1,0 +1,240 @@
+"""Do the nodes' logs hold what the clients were told, all of it, once, in its order, and nothing else?
+
+The nodes are stopped, and what they left on disk is executed again from the first entry on; so the check relies on
+nothing that a node says. A node that has compacted its log is compared by its digests alone, and then another
+one must be a witness that has kept everything.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from raftbook.codec import decode_entry
+from raftbook.engine.commands import AddInstrument, Tick
+from raftbook.engine.events import Execution, OrderEvent
+from raftbook.engine.types import EventKind, Side
+from raftbook.json_format import command_from_fields, dumps, report_to_json
+from raftbook.replication.disk import FileDisk
+from raftbook.replication.raft_core import REGULAR_COMMAND
+from raftbook.replication.snapshot_store import SnapshotStore
+from raftbook.replication.write_ahead_log import inspect
+from raftbook.state_machine import StateMachine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from raftbook.engine.commands import Command
+    from tests.system.clients import Clients, Record
+    from tests.system.system_cluster import SystemCluster
+
+
+class ExecutedCommand(NamedTuple):
+    command: Command
+    execution: Execution
+
+
+class ReplayedLog(NamedTuple):
+    """What a node's folder gives: the state, and every command from entry `base_index` + 1 on in its order."""
+
+    node_id: str
+    base_index: int
+    state: StateMachine
+    executed: list[ExecutedCommand]
+
+    @property
+    def is_whole(self) -> bool:
+        return self.base_index == 0
+
+
+def replay(node_id: str, folder: Path, index: int | None = None) -> ReplayedLog:
+    """Execute the log of a stopped node, up to `index` where that is given; behind it only no-ops may follow."""
+    disk = FileDisk(folder, "os")
+    try:
+        found = inspect(disk)
+        assert found is not None, f"{folder} holds no log"
+        identity, recovered = found
+        assert identity.node_id == node_id
+        snapshots = SnapshotStore(disk, identity)
+        snapshot = snapshots.latest(recovered.base_index)
+        body = None if snapshot is None else snapshots.load(snapshot)
+        if recovered.base_index == 0:
+            state = StateMachine()
+        else:
+            assert body is not None
+            state = StateMachine.from_snapshot(body)
+        executed: list[ExecutedCommand] = []
+        for entry_index, _term, command in recovered.entries:
+            if entry_index <= state.index:
+                continue
+            is_regular = command[:1] == REGULAR_COMMAND
+            if index is not None and entry_index > index:
+                entry = decode_entry(command[1:]) if is_regular else None
+                assert entry is None or not entry.runs, f"{node_id}: entry {entry_index} holds commands behind {index}"
+                continue
+            if is_regular:
+                executed += _execute(state, entry_index, command[1:])
+            else:
+                state.advance(entry_index)
+            if snapshot is not None and snapshot.index == entry_index:
+                assert state.to_snapshot() == body, f"{node_id}: the snapshot of entry {entry_index} is another state"
+        return ReplayedLog(node_id, recovered.base_index, state, executed)
+    finally:
+        disk.close()
+
+
+def _execute(state: StateMachine, index: int, raw_entry: bytes) -> Iterable[ExecutedCommand]:
+    entry = decode_entry(raw_entry)
+    assert entry is not None, f"entry {index} is none"
+    commands = {
+        (run.origin, sequence): command
+        for run in entry.runs
+        for sequence, command in enumerate(run.commands, run.first_sequence)
+    }
+    for execution in state.apply(index, raw_entry):
+        yield ExecutedCommand(commands[execution.origin, execution.sequence], execution)
+
+
+async def check_against_logs(cluster: SystemCluster, clients: Clients) -> list[ReplayedLog]:
+    """The end of every test: see the module's docstring. Stops the nodes; returns what their folders gave."""
+    index, digest = await cluster.wait_for_rest()
+    verification = await clients.at(cluster.node_ids[0]).verify()
+    assert verification.agree, verification
+    assert not verification.missing, verification
+    assert {node.state_digest for node in verification.nodes} != {None}
+    exit_codes = await cluster.terminate()
+    assert exit_codes == dict.fromkeys(cluster.node_ids, 0), f"SIGTERM ends a node with 0, not {exit_codes}"
+
+    logs = [replay(node_id, cluster.data_folder(node_id), index) for node_id in cluster.node_ids]
+    for log in logs:
+        assert (log.state.index, log.state.chain_digest.hex()) == (index, digest), f"{log.node_id}: another state"
+        log.state.exchange.check()
+        _check_bought_equals_sold(log)
+    witnesses = [log for log in logs if log.is_whole]
+    assert witnesses, "no node has kept its whole log"
+    for log in witnesses:
+        check_records(clients.records, log, barriers=clients.barriers)
+    check_real_time_order(clients.records)
+    return logs
+
+
+def check_records(records: list[Record], log: ReplayedLog, *, barriers: int = 0) -> None:
+    """Hold one whole log to the clients' records, and the other way round."""
+    assert len({record.key for record in records}) == len(records)
+    _check_everything_was_sent(records, log, barriers)
+    executions = {(execution.origin, execution.sequence): execution for _, execution in log.executed}
+    assert len(executions) == len(log.executed), "nothing is executed twice"
+    instruments = log.state.exchange.instruments
+    entered: defaultdict[tuple[str, str], list[OrderEvent]] = defaultdict(list)
+    for _, execution in log.executed:
+        for event in execution.events:
+            if isinstance(event, OrderEvent) and event.kind is EventKind.ORDER_ACCEPTED and not event.duplicate:
+                entered[event.order.account, event.order.client_order_id].append(event)
+    assert all(len(events) == 1 for events in entered.values()), "no order is entered twice"
+
+    for record in records:
+        op, account, client_order_id = record.key
+        assert record.report is not None, f"never settled: {record}"
+        for attempt in record.attempts:
+            if attempt.outcome == "definite":
+                report = attempt.report
+                assert report is not None
+                origin, sequence = report["origin"], report["origin_sequence"]
+                execution = executions.get((origin, sequence))
+                assert execution is not None, f"{log.node_id} lost what was reported: {record}"
+                expected = msgspec.json.decode(dumps(report_to_json(origin, sequence, execution, instruments)))
+                assert report == expected, f"the log of {log.node_id} says otherwise: {record}"
+        if op == "new":
+            _check_order(record, entered.get((account, client_order_id), []))
+
+
+def _check_order(record: Record, entered: list[OrderEvent]) -> None:
+    """An accepted order is in the log once, under the id that its client was told; a refused one is not."""
+    reports = [attempt.report for attempt in record.attempts if attempt.outcome == "definite"]
+    for report in reports:
+        assert report is not None
+        if report["status"] == "accepted":
+            assert len(entered) == 1, f"{len(entered)} times in the log: {record}"
+            assert report["order"]["order_id"] == entered[0].order.order_id, record
+            if "duplicate" not in report:
+                assert report["log_index"] == entered[0].log_index, record
+        else:
+            assert entered == [], f"refused, and yet in the log: {record}"
+
+
+def _check_everything_was_sent(records: list[Record], log: ReplayedLog, barriers: int) -> None:
+    """No command of the log is anything that nobody sent, to that node, that often."""
+    sent = {record.key: record for record in records}
+    taken: Counter[tuple[str, tuple[str, str, str]]] = Counter()
+    ticks = instruments = 0
+    for command, execution in log.executed:
+        node_id = execution.origin.partition(".")[0]
+        if isinstance(command, Tick):
+            ticks += 1
+        elif isinstance(command, AddInstrument):
+            instruments += execution.accepted
+        else:
+            fields = {**_fields_of(command)}
+            record = sent.get((fields["op"], fields["account"], fields["client_order_id"]))
+            assert record is not None, f"nobody sent {command}"
+            expected = _command_of(record)
+            assert command._replace(not_after=expected.not_after) == expected, f"{command} is not what was sent"
+            assert command.not_after is not None
+            assert expected.not_after in (None, command.not_after)
+            taken[node_id, record.key] += 1
+    may_have_taken = Counter(
+        (attempt.node_id, record.key)
+        for record in records
+        for attempt in record.attempts
+        if attempt.outcome != "refused"
+    )
+    assert taken <= may_have_taken, f"executed more often than sent: {taken - may_have_taken}"
+    assert ticks <= barriers, f"{ticks} ticks for {barriers} linearizable reads"
+    assert instruments == 1, "the configured instrument is added once"
+
+
+def _fields_of(command: Command) -> dict[str, Any]:
+    op = {"NewOrder": "new", "CancelOrder": "cancel"}[type(command).__name__]
+    return {"op": op, **command._asdict()}
+
+
+def _command_of(record: Record) -> Command:
+    fields = {name: value for name, value in record.command.items() if name != "op"}
+    return command_from_fields(record.command["op"], fields)
+
+
+def check_real_time_order(records: list[Record]) -> None:
+    """Whatever was reported before something else was sent has the lower place in the log."""
+    answered = sorted(
+        (attempt.answered_at, attempt.report["log_index"])
+        for record in records
+        for attempt in record.attempts
+        if attempt.outcome == "definite" and attempt.report is not None
+    )
+    sent = sorted(
+        (attempt.sent_at, attempt.report["log_index"])
+        for record in records
+        for attempt in record.attempts
+        if attempt.outcome == "definite" and attempt.report is not None
+    )
+    highest = place = 0
+    for sent_at, log_index in sent:
+        while place < len(answered) and answered[place][0] < sent_at:
+            highest = max(highest, answered[place][1])
+            place += 1
+        assert log_index > highest, f"sent after entry {highest} was reported, executed in entry {log_index}"
+
+
+def _check_bought_equals_sold(log: ReplayedLog) -> None:
+    filled: Counter[Side] = Counter()
+    for order in log.state.exchange.orders(open_only=False):
+        filled[order.side] += order.filled_quantity
+    assert filled[Side.BUY] == filled[Side.SELL], f"{log.node_id}: {filled}"
+
+
+def elapsed_since(start: float) -> str:
+    return f"{time.monotonic() - start:.2f} s"
