@@ -82,7 +82,8 @@ class Rejection(NamedTuple):
     """A command was refused and nothing changed: every kind that ends in `_rejected`.
 
     `command` is what was asked for. `order` is the account's own order that a refused cancel or replace names,
-    open or closed, or that holds the client order id of a refused new order; it stays as it was. `detail` says in words what to do, where the reason alone does not.
+    open or closed, or that holds the client order id of a refused new order; it stays as it was. `detail` says
+    in words what to do, where the reason alone does not.
     """
 
     kind: EventKind
