@@ -26,6 +26,10 @@ class Report(NamedTuple):
     execution: Execution | None
 
 
+_ReportWaiter = tuple[int, int, int, "asyncio.Future[list[Report]]"]
+"""(last sequence, ticket, first sequence, future); tickets keep futures from being compared."""
+
+
 class Publisher:
     """Takes executions in as the log is applied, and wakes whoever waits for them. O(log waiters) an entry."""
 
@@ -33,7 +37,7 @@ class Publisher:
         self._reports_kept = reports_kept
         self._order: deque[tuple[str, int]] = deque()
         self._executions: dict[str, dict[int, Execution]] = {}
-        self._report_waiters: dict[str, list[tuple[int, int, int, asyncio.Future[list[Report]]]]] = {}
+        self._report_waiters: dict[str, list[_ReportWaiter]] = {}
         self._index_waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tickets = 0
 
@@ -96,14 +100,26 @@ class Publisher:
             future: asyncio.Future[list[Report]] = asyncio.get_running_loop().create_future()
             self._tickets += 1
             waiters = self._report_waiters.setdefault(origin, [])
-            heapq.heappush(waiters, (last_sequence, self._tickets, first_sequence, future))
-            done, _ = await asyncio.wait((future,), timeout=wait_s)
+            waiter = (last_sequence, self._tickets, first_sequence, future)
+            heapq.heappush(waiters, waiter)
+            try:
+                done, _ = await asyncio.wait((future,), timeout=wait_s)
+            finally:
+                if not future.done():
+                    self._give_up(origin, waiter)
             if done:
                 return self._all_held(future.result())
-            future.cancel()
             return self.reports(origin, first_sequence, count)
         executed = self._all_held(reports[: max(0, watermark - first_sequence + 1)])
         return executed + reports[len(executed) :]
+
+    def _give_up(self, origin: str, waiter: _ReportWaiter) -> None:
+        """Forget who no longer waits, so that requests for what never comes leave nothing behind. O(waiters)."""
+        waiters = self._report_waiters[origin]
+        waiters.remove(waiter)
+        heapq.heapify(waiters)
+        if not waiters:
+            del self._report_waiters[origin]
 
     def _all_held(self, reports: list[Report]) -> list[Report]:
         for origin, sequence, execution in reports:
@@ -125,8 +141,13 @@ class Publisher:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tickets += 1
-        heapq.heappush(self._index_waiters, (index, self._tickets, future))
-        done, _ = await asyncio.wait((future,), timeout=timeout_s)
+        waiter = (index, self._tickets, future)
+        heapq.heappush(self._index_waiters, waiter)
+        try:
+            done, _ = await asyncio.wait((future,), timeout=timeout_s)
+        finally:
+            if not future.done():
+                self._index_waiters.remove(waiter)
+                heapq.heapify(self._index_waiters)
         if not done:
-            future.cancel()
             raise NotReadyError(f"log index {index} is not applied on this node after {timeout_s:g} s")
