@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import httpx
+
 from raftbook.client import RaftbookClient
 from raftbook.errors import OutcomeUnknownError, ProblemError, UnreachableError
 from tests.system.system_cluster import DEADLINE_S
@@ -99,13 +101,51 @@ class Clients:
 
     async def enter(self, node_id: str, command: Document, *, wait_s: float = WAIT_S) -> Attempt:
         """Send a command once. The same command again is another attempt of the same record."""
+        return (await self._send(self._own, node_id, [self._record_of(command)], wait_s))[0]
+
+    async def post_order(self, node_id: str, order: Document, **parameters: str) -> httpx.Response:
+        """POST /v1/orders, for what its status codes say; also written down as an attempt."""
+        attempt = Attempt(node_id, time.monotonic())
+        self._record_of(order).attempts.append(attempt)
+        fields = {name: value for name, value in order.items() if name != "op"}
+        async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE_S) as client:
+            response = await client.post(f"{self._cluster.url(node_id)}/v1/orders", json=fields, params=parameters)
+        attempt.answered_at = time.monotonic()
+        document = response.json()
+        attempt.report = document.get("report", document if response.is_success else None)
+        if response.status_code in (200, 409):
+            attempt.outcome = "definite"
+        elif attempt.report is None:
+            attempt.outcome = "refused"
+        return response
+
+    async def collect(self, attempt: Attempt) -> Document:
+        """Ask the node that answered `pending` again, until the report is a definite one."""
+        assert attempt.report is not None
+        assert attempt.report["status"] == "pending"
+        client = self.at(attempt.node_id)
+        origin, sequence = attempt.report["origin"], attempt.report["origin_sequence"]
+        async with asyncio.timeout(DEADLINE_S):
+            while attempt.outcome != "definite":
+                (report,) = await client.collect(origin, sequence, 1, wait_s=WAIT_S)
+                if report["status"] != "pending":
+                    attempt.report, attempt.outcome, attempt.answered_at = report, "definite", time.monotonic()
+        return attempt.report
+
+    async def read(self, node_id: str, path: str, **parameters: str) -> httpx.Response:
+        """GET at that node, for what its status codes say."""
+        self.barriers += parameters.get("consistency") == "linearizable"
+        async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE_S) as client:
+            return await client.get(f"{self._cluster.url(node_id)}{path}", params=parameters)
+
+    def _record_of(self, command: Document) -> Record:
         record = Record(command)
         known = next((other for other in self.records if other.key == record.key), None)
         if known is None:
             self.records.append(record)
-        else:
-            assert known.command == command, "the same client order id means the same command"
-        return (await self._send(self._own, node_id, [known or record], wait_s))[0]
+            return record
+        assert known.command == command, "the same client order id means the same command"
+        return known
 
     async def settle(self) -> None:
         """Submit again, elsewhere, whatever has no definite answer yet, until everything has one."""

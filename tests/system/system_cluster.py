@@ -36,7 +36,7 @@ class SystemCluster(LocalCluster):
         node_limits: Mapping[str, LimitsConfig] | None = None,
     ) -> None:
         super().__init__(folder, node_count=node_count, name="system", limits=limits)
-        self._node_limits = dict(node_limits or {})
+        self.node_limits = dict(node_limits or {})
         self._proxies: dict[tuple[str, str], TcpProxy] = {}
         # Between two nodes the one with the smaller id dials.
         for pair in itertools.combinations(sorted(self.node_ids), 2) if proxied else ():
@@ -52,7 +52,7 @@ class SystemCluster(LocalCluster):
         self._proxies.clear()
 
     def _config_seen_by(self, node_id: str) -> Config:
-        limits = self._node_limits.get(node_id, self.config.limits)
+        limits = self.node_limits.get(node_id, self.config.limits)
         return msgspec.structs.replace(super()._config_seen_by(node_id), limits=limits)
 
     def others(self, *node_ids: str) -> list[str]:
