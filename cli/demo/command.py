@@ -14,6 +14,8 @@ from cli.output import print_json, print_table, wants_table
 app = typer.Typer()
 
 DEFAULT_SECONDS: Final = 20.0
+DEFAULT_RATE: Final = 3_000
+"""Leaves a laptop with two cores some room to start a killed node again; `raftbook bench` shows what is possible."""
 
 
 @app.command()
@@ -39,6 +41,12 @@ def demo(
     seed: Annotated[
         int, typer.Option("--seed", parser=options.whole_number(0), metavar="N", help="Of the generated order flow.")
     ] = 1,
+    rate: Annotated[
+        int,
+        typer.Option(
+            "--rate", parser=options.whole_number(1), metavar="N", help="Generated commands a second, at most."
+        ),
+    ] = DEFAULT_RATE,
     output: options.Output = None,
 ) -> None:
     """Runs three nodes on this machine, trades at all of them, and kills the leader again and again.
@@ -58,7 +66,7 @@ def demo(
     del no_browser  # There is no page to open.
     if seconds is None and data is None:
         seconds = DEFAULT_SECONDS
-    plan = Plan(seconds, kill_leader_every_s, seed, None if data is None else Path(data))
+    plan = Plan(seconds, kill_leader_every_s, seed, None if data is None else Path(data), rate)
     for end_signal in (signal.SIGTERM, signal.SIGHUP):
         # As Ctrl-C does, they unwind the stack, which ends the nodes.
         signal.signal(end_signal, lambda number, _frame: sys.exit(128 + number))

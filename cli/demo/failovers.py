@@ -32,16 +32,23 @@ async def fail_over(
     *,
     before_kill: Callable[[str], Awaitable[None]],
     after_return: Callable[[str], None],
+    tell: Callable[[str], None],
 ) -> Failover:
-    """SIGKILL to the leader; returns when another leads, and the killed node is back and has caught up."""
+    """SIGKILL to the leader; returns when another leads, and the killed node is back and has caught up.
+
+    `tell` hears what is going on.
+    """
     leader = await cluster.wait_for_leader(deadline_s=ELECTION_DEADLINE_S)
     await before_kill(leader)
+    tell(f"leader {leader} is killed")
     killed_at = time.monotonic()
     await asyncio.to_thread(cluster.kill, leader)
     successor = await cluster.wait_for_leader(deadline_s=ELECTION_DEADLINE_S, other_than=leader)
     led_again_at = time.monotonic()
+    tell(f"{successor} leads, {leader} is down")
     await asyncio.sleep(DOWN_S)
     cluster.start(leader)
+    tell(f"{successor} leads, {leader} starts again")
 
     def is_back(statuses: dict[str, dict[str, Any] | None]) -> bool | None:
         status = statuses[leader]

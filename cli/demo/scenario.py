@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 TRADERS_PER_NODE: Final = 2
 MINIMUM_FAILOVERS: Final = 2
 MAX_COMMANDS: Final = 500_000
-"""Spread over the time of a run; so many fit into logs that are never cut, which the check at the end needs."""
-NO_SNAPSHOTS: Final = 1 << 40
+"""So many fit with ease into logs that are never cut, which the check at the end needs."""
+SNAPSHOT_ENTRIES: Final = 100
+"""Often, so that a killed node is back soon; the log before a snapshot is kept all the same."""
+KEPT_ENTRIES: Final = 1 << 40
 START_DEADLINE_S: Final = 60.0
 QUIESCE_DEADLINE_S: Final = 60.0
 REFRESH_S: Final = 0.5
@@ -49,6 +51,8 @@ class Plan(NamedTuple):
     kill_leader_every_s: float
     seed: int
     data: Path | None
+    commands_per_s: float
+    """Of all clients together, unless they replay `data`."""
 
 
 @dataclass
@@ -63,6 +67,9 @@ class Progress:
     phase: str = "starting three nodes"
     recent_rate: float = 0.0
     """Commands per second, answered since the last refresh."""
+
+    def enter_phase(self, phase: str) -> None:
+        self.phase = phase
 
 
 class Outcome(NamedTuple):
@@ -88,7 +95,7 @@ class Outcome(NamedTuple):
 async def run_scenario(plan: Plan, folder: Path, show: Callable[[Progress], None]) -> Outcome:
     """Runs the demonstration in `folder`; `show` is called with what is new about twice a second."""
     symbol, instrument = ("ACME", ACME) if plan.data is None else _recorded_instrument(plan.data)
-    limits = LimitsConfig(snapshot_entries=NO_SNAPSHOTS, log_retain_entries=NO_SNAPSHOTS)
+    limits = LimitsConfig(snapshot_entries=SNAPSHOT_ENTRIES, log_retain_entries=KEPT_ENTRIES)
     progress = Progress(time.monotonic(), Ledger())
     with LocalCluster(folder, name="demo", instruments=[instrument], limits=limits) as cluster:
         cluster.start()
@@ -167,14 +174,14 @@ async def _kill_leaders(
     while True:
         is_enough = len(progress.failovers) >= MINIMUM_FAILOVERS
         next_kill = began_at + (len(progress.failovers) + 1) * every_s
-        if is_enough and (trading.done() or next_kill >= end):
+        if is_enough and (trading.done() or max(next_kill, time.monotonic()) >= end):
             break
         await asyncio.wait((trading,), timeout=max(0.0, next_kill - time.monotonic()))
         if trading.done() and (trading.exception() is not None or is_enough):
             break
-        progress.phase = "the leader is killed, and started again"
-        progress.failovers.append(await fail_over(cluster, before_kill=leave, after_return=go_home))
-        progress.phase = "trading"
+        failover = await fail_over(cluster, before_kill=leave, after_return=go_home, tell=progress.enter_phase)
+        progress.failovers.append(failover)
+        progress.enter_phase("trading")
     await asyncio.wait((trading,), timeout=max(0.0, end - time.monotonic()) if end != float("inf") else None)
 
 
@@ -184,7 +191,7 @@ def _traders(plan: Plan, symbol: str, clients: Mapping[str, RaftbookClient], led
         return [Trader("n2", clients, _recorded_commands(plan.data, symbol), ledger, float("inf"))]
     homes = [node_id for node_id in clients for _ in range(TRADERS_PER_NODE)]
     assert plan.seconds is not None
-    rate = MAX_COMMANDS / (2 * plan.seconds + QUIESCE_DEADLINE_S) / len(homes)
+    rate = min(plan.commands_per_s, MAX_COMMANDS / plan.seconds) / len(homes)
     return [
         Trader(
             home,
