@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, TypeVar
+
+from cli.errors import WrongUsageError
+from raftbook.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -14,10 +16,16 @@ Answer = TypeVar("Answer")
 
 
 def talk(url: str, api_key: str | None, conversation: Callable[[RaftbookClient], Awaitable[Answer]]) -> Answer:
+    import asyncio
+
     from raftbook.client import RaftbookClient
 
     async def run() -> Answer:
-        async with RaftbookClient(url, api_key) as client:
+        try:
+            client = RaftbookClient(url, api_key)
+        except ConfigError as error:
+            raise WrongUsageError(f"--url or RAFTBOOK_URL: {error}") from error
+        async with client:
             return await conversation(client)
 
     return asyncio.run(run())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -78,6 +77,8 @@ async def _follow(
     client: RaftbookClient, symbol: str, depth: int, at_least: int | None, show: Callable[[dict[str, Any]], None]
 ) -> None:
     """Shows the book each time that it has changed, until it is cancelled."""
+    import asyncio
+
     shown: tuple[object, object] | None = None
     while True:
         try:
