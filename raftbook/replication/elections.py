@@ -9,7 +9,8 @@ later term at once. Around it stand three rules:
 - **Standing**: a member with an empty disk may have forgotten votes that it gave and entries that it acknowledged.
   Unless the whole cluster is new, it is a *learner*: it follows, but it neither votes nor campaigns, and what it
   acknowledges does not count, until it holds everything that may have been committed with its forgotten help. The
-  proof of that is an entry that the leader committed, without its help, after it came back.
+  proof of that is an entry that its leader proposed, and committed without its help, after it came back: then a
+  majority still followed that leader, so no later one can have committed anything with the help of the lost disk.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ class Standing:
         self.is_voter = is_voter
         self._may_be_new = is_empty and not is_voter
         self._new_peers: set[str] = set()
-        self._bound_index: int | None = None
+        self._leader: tuple[str, int] | None = None
+        self._bound_index = 0
 
     def greeted(self, peer: str, *, peer_is_fresh: bool) -> None:
         """A peer that has decided something proves that the cluster is not new."""
@@ -67,18 +69,25 @@ class Standing:
         """A majority of the members, this one among them, have never decided anything: the cluster is new."""
         return self._may_be_new and len(self._new_peers) + 1 > self._member_count // 2
 
-    def leader_heard(self, leader_commit_index: int) -> None:
-        """A leader speaks. What it has committed when it does so first bounds what may have been forgotten."""
+    def leader_heard(self, leader: str, term: int, last_index: int) -> None:
+        """An append of the leader of `term`, with entries up to `last_index`.
+
+        The first one on a connection begins at the leader's last entry, or behind it, so no entry beyond it was
+        proposed before this member came back. Another leader, or the same in another term, is a new beginning.
+        """
         self._may_be_new = False
-        if self._bound_index is None:
-            self._bound_index = leader_commit_index
+        if self._leader != (leader, term):
+            self._leader = (leader, term)
+            self._bound_index = last_index
 
     def leader_lost(self) -> None:
-        self._bound_index = None
+        self._leader = None
 
-    def has_caught_up(self, durable_commit_index: int, commit_term: int | None, term: int) -> bool:
-        """What is committed and on this disk goes beyond the bound, and ends in an entry of the leader's own term."""
-        return self._bound_index is not None and durable_commit_index > self._bound_index and commit_term == term
+    def caught_up_with(self, durable_commit_index: int, commit_term: int | None, term: int) -> str | None:
+        """The leader of `term`, if what it committed and is on this disk goes beyond the bound, in an own entry."""
+        if self._leader is None or self._leader[1] != term or commit_term != term:
+            return None
+        return self._leader[0] if durable_commit_index > self._bound_index else None
 
     def become_voter(self) -> None:
         self.is_voter = True

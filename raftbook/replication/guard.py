@@ -41,7 +41,7 @@ class Mismatch(NamedTuple):
 
 
 class Verified(NamedTuple):
-    """The append fits. Hand `entries` on behind `previous`; acknowledge `verified_index`, commit up to `commit_index`."""
+    """The append fits: hand `entries` on behind `previous`, acknowledge `verified_index`, commit to `commit_index`."""
 
     verified_index: int
     commit_index: int

@@ -115,7 +115,10 @@ class Journal:
         return self._entries[start:end]
 
     def oldest_index_within(self, limit_bytes: int, limit_entries: int, upto: int) -> int:
-        """The lowest index from which on the entries up to `upto` fit both limits; for choosing what compaction keeps."""
+        """The lowest base behind which the entries up to `upto` fit both limits: what compaction may forget.
+
+        O(entries that fit).
+        """
         index = upto
         size_bytes = 0
         while index > self.base_index and upto - index < limit_entries:

@@ -60,6 +60,8 @@ class CoreJournal(Protocol):
     @property
     def base_index(self) -> int: ...
     @property
+    def last_index(self) -> int: ...
+    @property
     def term(self) -> int: ...
     @property
     def voted_for(self) -> str | None: ...
@@ -91,9 +93,11 @@ def check_version() -> None:
         raise ConfigError(message)
 
 
-def use_clock(clock: Callable[[], float]) -> None:
-    """Give PySyncObj another monotonic clock (seconds), for the whole process."""
+def use_clock(clock: Callable[[], float]) -> Callable[[], float]:
+    """Give PySyncObj another monotonic clock (seconds), for the whole process; returns the one before."""
+    before: Callable[[], float] = pysyncobj.syncobj.monotonicTime
     pysyncobj.syncobj.monotonicTime = clock
+    return before
 
 
 class _PeerNode(Node):  # type: ignore[misc]
@@ -224,10 +228,10 @@ class _Core(SyncObj):  # type: ignore[misc]
     def _SyncObj__tryLogCompaction(self) -> None:  # noqa: N802 (PySyncObj's name)
         """Snapshots are raftbook's own."""
 
-    def _SyncObj__loadDumpFile(self, clearJournal: bool) -> None:  # noqa: N802, N803 (PySyncObj's name)
+    def _SyncObj__loadDumpFile(self, clearJournal: bool) -> None:  # noqa: ARG002, N802, N803 (PySyncObj's)
         raise AssertionError("the core does not install snapshots")
 
-    def _SyncObj__doApplyCommand(self, command: bytes) -> None:  # noqa: N802 (PySyncObj's name)
+    def _SyncObj__doApplyCommand(self, command: bytes) -> None:  # noqa: ARG002, N802 (PySyncObj's)
         raise AssertionError("commands are applied by apply_committed alone; PySyncObj's way would unpickle them")
 
 
@@ -338,13 +342,14 @@ class RaftCore:
         self._core.doTick(0.0)
 
     def propose(self, command: bytes) -> int:
-        """Append a command to the leader's log and send it; returns its index. The caller knows that this node leads."""
+        """Append a command to the log and send it; returns its index. The caller knows that this node leads."""
         assert self.role == LEADER
+        index = self._journal.last_index + 1
         self._core._applyCommand(REGULAR_COMMAND + command, None)
-        self._core._checkCommandsToApply()
-        last = self._journal[-1]
-        assert isinstance(last, tuple)
-        return int(last[1])
+        # The core takes its queue up for a time only, which a pause of the process can use up before the first command.
+        while self._journal.last_index < index:
+            self._core._checkCommandsToApply()
+        return index
 
     def connected(self, peer: str) -> None:
         self._core._SyncObj__onNodeConnected(self._nodes[peer])
@@ -359,6 +364,8 @@ class RaftCore:
         """Stand for election now: the core raises its term, votes for itself and asks for votes."""
         self._core._SyncObj__raftElectionDeadline = float("-inf")
         self.tick()
+        # Also where the core could not: it must not do so later, when nobody has granted a pre-vote.
+        self._core._SyncObj__raftElectionDeadline = self._clock() + _NEVER_S
 
     def vote_requested(self, peer: str, term: int, last_index: int, last_term: int) -> None:
         message = {"type": "request_vote", "term": term, "last_log_index": last_index, "last_log_term": last_term}
@@ -400,9 +407,13 @@ class RaftCore:
         self._core._SyncObj__setState(FOLLOWER)
         self._core._SyncObj__raftLeader = self._nodes[peer]
 
-    def vote_for_leader(self) -> None:
-        """A member that may vote from now on has no vote left in the term that it joined."""
-        self._core._SyncObj__setCurrentTerm(self.term, self.leader)
+    def forget_leader(self) -> None:
+        """The leader has not been heard for long; whoever speaks next is followed."""
+        self._core._SyncObj__raftLeader = None
+
+    def vote_for(self, leader: str) -> None:
+        """A member that may vote from now on has no vote left in the term of the leader that it joined."""
+        self._core._SyncObj__setCurrentTerm(self.term, leader)
 
     def raise_commit_index(self, index: int) -> None:
         self._core._SyncObj__raftCommitIndex = max(self.commit_index, index)

@@ -74,25 +74,22 @@ class Outbox:
             self._held.append((self._wal.position, peer, message))
 
     def release(self) -> None:
-        """Send what the disk has caught up with; of several acknowledgements to one peer the last says it all."""
+        """Send what the disk has caught up with; of several acknowledgements to one peer only the furthest."""
         due: list[tuple[str, Message]] = []
+        furthest: dict[tuple[str, int], int] = {}
         while self._held and self._held[0][0] <= self._wal.durable_position:
             _position, peer, message = self._held.popleft()
             due.append((peer, message))
-        last_acknowledgement = {
-            peer: place
-            for place, (peer, message) in enumerate(due)
-            if isinstance(message, AppendReply) and message.success
-        }
-        for place, (peer, message) in enumerate(due):
-            is_outdone = (
-                isinstance(message, AppendReply)
-                and message.success
-                and place != last_acknowledgement[peer]
-                and message.term == getattr(due[last_acknowledgement[peer]][1], "term", None)
-            )
-            if not is_outdone:
-                self._transport.send(peer, message)
+            if isinstance(message, AppendReply) and message.success:
+                key = (peer, message.term)
+                furthest[key] = max(message.match_index, furthest.get(key, 0))
+        for peer, message in due:
+            if isinstance(message, AppendReply) and message.success:
+                # The last need not say most: a heartbeat may fit at an earlier index than the entries before it.
+                if furthest.get((peer, message.term)) != message.match_index:
+                    continue
+                del furthest[peer, message.term]
+            self._transport.send(peer, message)
 
     def forget(self, peer: str) -> None:
         self._held = deque(held for held in self._held if held[1] != peer)
@@ -217,7 +214,8 @@ class RaftNode:
             base_index=self._journal.base_index,
             last_index=self._journal.last_index,
             durable_index=self._journal.durable_index,
-            commit_index=self._core.commit_index,
+            # A single node commits in memory at once; what it may lose again is not committed.
+            commit_index=min(self._core.commit_index, self._journal.durable_index),
             applied_index=self._core.applied_index,
             ready_to_propose=self.ready_to_propose,
             has_quorum=self._core.leader is not None and self._is_majority(1 + len(self._transport.connected)),
@@ -245,6 +243,7 @@ class RaftNode:
             self._review_standing()
         if self._core.role != LEADER and self._clock() >= self._election_deadline:
             self._postpone_election()
+            self._core.forget_leader()
             self._ask_for_pre_votes()
         self._core.tick()
 
@@ -285,6 +284,9 @@ class RaftNode:
 
         Returns the new base index. The caller compacts the write-ahead log to it when no batch is under way.
         """
+        if snapshot_index <= self._journal.base_index:
+            # Meanwhile a later snapshot came from the leader.
+            return self._journal.base_index
         index = self._journal.oldest_index_within(keep_bytes, keep_entries, snapshot_index)
         self._journal.compact(index)
         return index
@@ -294,11 +296,12 @@ class RaftNode:
     def _review_standing(self) -> None:
         commit_index = min(self._core.commit_index, self._journal.durable_index)
         commit_term = self._journal.term_at(commit_index)
-        if self._standing.founds_cluster or self._standing.has_caught_up(commit_index, commit_term, self._core.term):
+        caught_up_with = self._standing.caught_up_with(commit_index, commit_term, self._core.term)
+        if caught_up_with is not None or self._standing.founds_cluster:
             self._standing.become_voter()
             self._wal.record_voter(voter=True)
-            if self._core.leader is not None:
-                self._core.vote_for_leader()
+            if caught_up_with is not None:
+                self._core.vote_for(caught_up_with)
             self._postpone_election()
 
     def _draw_election_deadline(self) -> float:
@@ -322,13 +325,14 @@ class RaftNode:
         self._campaign_if_wanted()
 
     def _campaign_if_wanted(self) -> None:
-        if self._pre_ballot.is_won:
+        # The term may have moved on while the answers came, by a vote, or by an election won with late votes.
+        if self._pre_ballot.is_won and self._pre_ballot.term == self._core.term + 1 and self._core.role != LEADER:
             self._pre_ballot.close()
             self._ballot.open(self._core.term + 1, self._node_id)
             self._core.campaign()
 
     def _hears_a_leader(self) -> bool:
-        """This member has a leader, or is one that a majority answers: no reason to elect another."""
+        """Whether this member has a leader, or is one that a majority answers: no reason to elect another."""
         since = self._clock() - self._settings.election_timeout_min_s
         if self.leads:
             return self._is_majority(1 + sum(heard_at >= since for heard_at in self._heard_at.values()))
@@ -378,7 +382,7 @@ class RaftNode:
     def _on_append(self, peer: str, append: AppendEntries) -> None:
         if not self._accept_leader(peer, append.term):
             return
-        self._standing.leader_heard(append.commit_index)
+        self._standing.leader_heard(peer, append.term, append.previous_index + len(append.entries))
         previous = (append.previous_index, append.previous_term)
         review = review_append(self._journal, self._core.commit_index, previous, append.commit_index, append.entries)
         if isinstance(review, Mismatch):
@@ -389,7 +393,7 @@ class RaftNode:
         self._answer_append(peer, review.verified_index, review.verified_index + 1, success=True)
 
     def _answer_append(self, peer: str, index: int, next_index: int, *, success: bool) -> None:
-        """`index` is the last one that agrees with the leader's log, or where that is not known the one that did not."""
+        """`index` is the last that agrees with the leader's log or, without success, the one that does not."""
         is_voter = self._standing.is_voter
         self._outbox.send(peer, AppendReply(self._core.term, index, next_index, success=success, is_voter=is_voter))
 
@@ -452,6 +456,7 @@ class RaftNode:
         if self._replicator.term != self._core.term:
             noop_index = self._core.noop_index
             assert noop_index is not None
+            self._pre_ballot.close()
             self._ballot.close()
             self._sender.forget_all()
             self._collector.abort()
@@ -471,6 +476,8 @@ class RaftNode:
         self._core.heard_from(peer)
         send_more = self._replicator.answered(peer, reply)
         self._core.set_match_index(peer, self._replicator.countable_match(peer))
+        if reply.success:
+            self._sender.acknowledged(peer, reply.match_index)
         if not self._replicator.progress(peer).needs_snapshot:
             self._sender.forget(peer)
         if send_more:

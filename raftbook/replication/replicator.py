@@ -3,7 +3,8 @@
 Takes the place of PySyncObj's sender, which copies the whole log for a follower that is far behind, goes back over
 what was acknowledged, and never limits what is under way. The states are those of etcd's raft (tracker/progress.go):
 
-- *probing*: it is unknown where the follower's log agrees; one append at a time is under way.
+- *probing*: it is unknown where the follower's log agrees; one append is under way, and repeated without entries
+  while no answer comes, so that a slow link is not flooded.
 - *replicating*: appends are pipelined, up to `window_bytes` without an acknowledgement.
 - *snapshotting*: the follower needs entries that are no longer held; a snapshot is on its way.
 
@@ -48,14 +49,16 @@ class Progress:
         self.in_flight_bytes += size_bytes
         self.next_index = last_index + 1
 
-    def acknowledged(self, match_index: int) -> None:
+    def acknowledged(self, match_index: int, base_index: int) -> None:
+        """The follower's log agrees up to `match_index`; `base_index` is the last entry that is no longer held."""
         while self.unacknowledged and self.unacknowledged[0][0] <= match_index:
             self.in_flight_bytes -= self.unacknowledged.popleft()[1]
         self.match_index = max(self.match_index, match_index)
         if self.match_index >= self.next_index - 1:
             self.next_index = self.match_index + 1
             self.is_probing = False
-            self.needs_snapshot = False
+            # An empty log agrees up to 0, which leads nowhere.
+            self.needs_snapshot = self.match_index < base_index
 
     def probe_from(self, next_index: int) -> None:
         self.next_index = max(next_index, self.match_index + 1)
@@ -115,9 +118,12 @@ class Replicator:
         if progress.needs_snapshot:
             self._send_heartbeat(peer, 0, commit_index)
         elif progress.is_probing:
-            if now - progress.probe_sent_at >= self._heartbeat_s * 0.9:
+            if progress.probe_sent_at == float("-inf"):
                 progress.probe_sent_at = now
                 self._send_from(peer, progress.next_index, commit_index)
+            elif now - progress.probe_sent_at >= self._heartbeat_s * 0.9:
+                progress.probe_sent_at = now
+                self._send_heartbeat(peer, progress.next_index - 1, commit_index)
         else:
             self._stream(peer, progress, commit_index)
 
@@ -162,8 +168,8 @@ class Replicator:
             if reply.match_index > self._journal.last_index:
                 return False
             was_limited = progress.is_probing or progress.in_flight_bytes >= self._window_bytes
-            progress.acknowledged(reply.match_index)
-            return was_limited and progress.next_index <= self._journal.last_index
+            progress.acknowledged(reply.match_index, self._journal.base_index)
+            return was_limited and not progress.needs_snapshot and progress.next_index <= self._journal.last_index
         refused_index = reply.match_index
         if progress.needs_snapshot or refused_index <= progress.match_index:
             return False

@@ -65,11 +65,13 @@ class Sequencer:
                 break
             first_sequence = self._proposed.get(origin, 0) + 1
             commands = intake.run(origin, first_sequence, commands_left, bytes_left)
-            if commands:
+            size_bytes = sum(len(raw) for raw in commands)
+            # A run holds at least one command, however large: that one waits until it is the first of its entry.
+            if commands and (not runs or size_bytes <= bytes_left):
                 runs.append(RawRun(origin, first_sequence, commands))
                 self._proposed[origin] = first_sequence + len(commands) - 1
                 commands_left -= len(commands)
-                bytes_left -= sum(len(raw) for raw in commands)
+                bytes_left -= size_bytes
         if runs:
             self._turn = runs[0].origin + "\0"
         return runs

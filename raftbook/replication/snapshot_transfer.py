@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from raftbook.errors import NotHeldError
 from raftbook.replication.messages import SnapshotChunk, SnapshotReply
 
 if TYPE_CHECKING:
@@ -37,13 +38,21 @@ class SnapshotSender:
         self._outgoing: dict[str, _Outgoing] = {}
 
     def offer(self, peer: str, term: int) -> None:
-        """Send the newest snapshot to `peer`, unless one is under way."""
-        if peer in self._outgoing:
-            return
+        """Send the newest snapshot to `peer`, or go on with the one that is under way."""
+        if peer not in self._outgoing:
+            self._begin(peer)
+        self._pump(peer, term)
+
+    def _begin(self, peer: str) -> None:
         info = self._store.latest()
         assert info is not None, "the log was compacted, so there is a snapshot"
         self._outgoing[peer] = _Outgoing(info)
-        self._pump(peer, term)
+
+    def acknowledged(self, peer: str, match_index: int) -> None:
+        """The log of `peer` is on its disk up to `match_index`: a transfer is over when that covers the snapshot."""
+        transfer = self._outgoing.get(peer)
+        if transfer is not None and transfer.info.index <= match_index:
+            del self._outgoing[peer]
 
     def forget(self, peer: str) -> None:
         self._outgoing.pop(peer, None)
@@ -58,13 +67,18 @@ class SnapshotSender:
         if reply.received_bytes < transfer.confirmed_bytes:
             transfer.sent_bytes = reply.received_bytes
         transfer.confirmed_bytes = reply.received_bytes
-        if reply.received_bytes >= transfer.info.size_bytes:
-            del self._outgoing[peer]
-            return
         transfer.sent_bytes = max(transfer.sent_bytes, reply.received_bytes)
         self._pump(peer, term)
 
     def _pump(self, peer: str, term: int) -> None:
+        try:
+            self._send_window(peer, term)
+        except NotHeldError:
+            # Newer snapshots have replaced this one: a slow transfer begins anew.
+            self._begin(peer)
+            self._send_window(peer, term)
+
+    def _send_window(self, peer: str, term: int) -> None:
         transfer = self._outgoing[peer]
         info = transfer.info
         while transfer.sent_bytes < info.size_bytes and transfer.sent_bytes - transfer.confirmed_bytes < WINDOW_BYTES:
