@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import cluster, market, match, node, orders
+from cli.bench import command as bench
 from cli.demo import command as demo
 from cli.errors import RaftbookGroup
 
@@ -38,7 +39,7 @@ def raftbook(
     del version  # Its callback has done the work.
 
 
-for subject in (orders, market, cluster, match, demo):
+for subject in (orders, market, cluster, match, demo, bench):
     app.add_typer(subject.app)
 app.add_typer(node.app, name="node")
 app.add_typer(cluster.cluster_app, name="cluster")

@@ -1,39 +1,15 @@
-"""How the tests run the command line: in this process where that is enough, as a process where it matters."""
+"""Fixtures for the command line: `raftbook` as a process, and a cluster to talk to."""
 
 from __future__ import annotations
 
-import json
-import os
+import asyncio
 import subprocess
 import sys
-from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from cli.local_cluster import LocalCluster
-
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
-
-
-class Finished(NamedTuple):
-    exit_code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self):
-        return json.loads(self.stdout)
-
-    @property
-    def json_lines(self):
-        return [json.loads(line) for line in self.stdout.splitlines()]
-
-
-def environment(**variables):
-    """Ours without what would change the command line's mind, and with these."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAFTBOOK_")}
-    return {**kept, **variables}
+from tests.cli.command_line import PROJECT_ROOT, Finished, environment
 
 
 @pytest.fixture
@@ -57,9 +33,9 @@ def raftbook():
 
 
 @pytest.fixture(scope="module")
-async def cluster(tmp_path_factory):
-    """Three nodes with a leader; shared by the tests of a module, so each uses accounts of its own."""
+def cluster(tmp_path_factory):
+    """Three nodes with a leader; shared by the tests of a module, so each uses an account or a symbol of its own."""
     with LocalCluster(tmp_path_factory.mktemp("cluster")) as running:
         running.start()
-        await running.wait_for_leader(deadline_s=60)
+        asyncio.run(running.wait_for_leader(deadline_s=60))
         yield running

@@ -63,7 +63,9 @@ class TestHelp:
             "import sys; from cli.main import app; app(['--help'], standalone_mode=False); "
             f"print(*(name for name in {HEAVY_MODULES!r} if name in sys.modules), file=sys.stderr)"
         )
-        finished = subprocess.run([sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
+        finished = subprocess.run(
+            [sys.executable, "-c", program], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
+        )
         assert finished.stderr == "\n"
 
 

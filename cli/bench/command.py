@@ -1,0 +1,134 @@
+"""The command `raftbook bench`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+
+from cli import options
+from cli.errors import WrongUsageError
+from cli.output import print_json, print_table, wants_table
+
+if TYPE_CHECKING:
+    from cli.bench.measurement import Announce, Measurement, Scale
+
+app = typer.Typer()
+
+SUBJECTS: Final = ["engine", "cluster", "recovery", "all"]
+OPPONENTS: Final = ["stock"]
+DEFAULT_SECONDS: Final = 10.0
+DEFAULT_REPETITIONS: Final = 5
+
+
+@app.command()
+def bench(
+    subject: Annotated[
+        Literal["engine", "cluster", "recovery", "all"],
+        typer.Argument(parser=options.one_of(SUBJECTS), metavar="[" + "|".join(SUBJECTS) + "]"),
+    ] = "all",
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", parser=options.seconds, metavar="N", help="For each measurement. Default: 10."),
+    ] = None,
+    repetitions: Annotated[
+        int | None,
+        typer.Option(
+            "--repetitions", parser=options.whole_number(1), metavar="N", help="How many failovers. Default: 5."
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One second each, two failovers: to see that it runs.")
+    ] = False,
+    against: Annotated[
+        Literal["stock"] | None,
+        typer.Option(
+            "--against",
+            parser=options.one_of(OPPONENTS),
+            metavar="|".join(OPPONENTS),
+            help="Measure this with the same payload as well: stock is PySyncObj as it comes.",
+        ),
+    ] = None,
+    data_dir: Annotated[
+        str | None,
+        typer.Option(
+            "--data-dir",
+            metavar="DIR",
+            help="Where the nodes keep their files while it runs. Default: the folder for temporary files; where that "
+            "is in memory, name one on a disk.",
+        ),
+    ] = None,
+    output: options.Output = None,
+) -> None:
+    """Measures this machine: engine, a cluster of three node processes, recovery from failures.
+
+    Every figure comes with how it was measured. Nodes and load generators are processes of their own.
+    """
+    import asyncio
+    import shutil
+    import signal
+    import sys
+    import tempfile
+
+    from cli.bench import machine
+    from cli.bench.view import progress_view, results_table
+
+    if against is not None and subject not in ("cluster", "all"):
+        raise WrongUsageError(f"--against {against} compares clusters; use it with cluster or all")
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise WrongUsageError(f"there is no folder {data_dir}; --data-dir takes one that exists")
+    for end_signal in (signal.SIGTERM, signal.SIGHUP):
+        # As Ctrl-C does, they unwind the stack, which ends the nodes.
+        signal.signal(end_signal, lambda number, _frame: sys.exit(128 + number))
+    folder = Path(tempfile.mkdtemp(prefix="raftbook-bench-", dir=data_dir))
+    try:
+        conditions = machine.describe(folder)
+        with progress_view(_count_steps(subject, against)) as announce:
+            measured = asyncio.run(_measure(subject, against, _scale(seconds, repetitions, quick), folder, announce))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if wants_table(output):
+        print_table(results_table(conditions, measured))
+    else:
+        print_json({"machine": conditions, "measurements": [measurement.to_json() for measurement in measured]})
+
+
+def _scale(seconds: float | None, repetitions: int | None, quick: bool) -> Scale:
+    from cli.bench.measurement import QUICK_RESTING_ORDERS, QUICK_S, RESTING_ORDERS, Scale
+
+    measured_s = seconds if seconds is not None else QUICK_S if quick else DEFAULT_SECONDS
+    return Scale(
+        seconds=measured_s,
+        warm_up_s=min(2.0, measured_s / 4),
+        repetitions=repetitions if repetitions is not None else 2 if quick else DEFAULT_REPETITIONS,
+        resting_orders=QUICK_RESTING_ORDERS if quick else RESTING_ORDERS,
+    )
+
+
+def _count_steps(subject: str, against: str | None) -> int:
+    from cli.bench import cluster, engine, recovery, stock
+
+    steps = {"engine": len(engine.STEPS), "cluster": len(cluster.SCENARIOS), "recovery": len(recovery.STEPS)}
+    own = sum(steps.values()) if subject == "all" else steps[subject]
+    return own + (len(stock.SCENARIOS) if against else 0)
+
+
+async def _measure(
+    subject: str, against: str | None, scale: Scale, folder: Path, announce: Announce
+) -> list[Measurement]:
+    from cli.bench.cluster import measure_cluster
+    from cli.bench.engine import measure_engine
+    from cli.bench.recovery import measure_recovery
+    from cli.bench.stock import measure_stock
+
+    measured: list[Measurement] = []
+    if subject in ("engine", "all"):
+        measured += measure_engine(scale, announce)
+    if subject in ("cluster", "all"):
+        measured += await measure_cluster(scale, folder, announce)
+    if against == "stock":
+        measured += await measure_stock(scale, folder, announce)
+    if subject in ("recovery", "all"):
+        measured += await measure_recovery(scale, folder, announce)
+    return measured
