@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gc
 import os
 import random
 import signal
-import socket
 import sys
 import traceback
 from typing import TYPE_CHECKING, Final
@@ -17,14 +15,16 @@ from typing import TYPE_CHECKING, Final
 import uvicorn
 from structlog import get_logger
 
-from raftbook.errors import AddressInUseError, ConfigError, RaftbookError
+from raftbook.errors import RaftbookError
 from raftbook.gateway.http_api import make_app
 from raftbook.node.logs import configure_logs
 from raftbook.node.service import NodeService
 from raftbook.node.storage_folder import StorageFolder
+from raftbook.replication.listening import ListenAddress
 from raftbook.replication.transport import TcpPeerTransport
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -51,14 +51,17 @@ def run(config: Config, node_id: str, data_dir: Path | None) -> int:
         RaftbookError: it cannot start; the message says why, and what to do.
     """
     configure_logs(node_id, os.environ)
-    folder = StorageFolder.open(
-        config.node_folder(node_id, data_dir), config.cluster.name, node_id, config.cluster.durability.value
-    )
-    try:
-        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-            return runner.run(_serve(config, node_id, folder))
-    finally:
-        folder.close()
+    node = config.node(node_id)
+    with contextlib.ExitStack() as opened:
+        # Before the folder, which a node that cannot listen must leave as it is.
+        api_listener = opened.enter_context(ListenAddress.for_clients(node_id, node.api).bind())
+        peer_listener = opened.enter_context(ListenAddress.for_peers(node_id, node.peer).bind())
+        folder = StorageFolder.open(
+            config.node_folder(node_id, data_dir), config.cluster.name, node_id, config.cluster.durability.value
+        )
+        opened.callback(folder.close)
+        runner = opened.enter_context(asyncio.Runner(loop_factory=_new_event_loop))
+        return runner.run(_serve(config, node_id, folder, api_listener, peer_listener))
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
@@ -86,11 +89,16 @@ def _halt_on_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, obje
     _log.error("event loop", **{key: str(value) for key, value in context.items()})
 
 
-async def _serve(config: Config, node_id: str, folder: StorageFolder) -> int:
+async def _serve(
+    config: Config, node_id: str, folder: StorageFolder, api_listener: socket.socket, peer_listener: socket.socket
+) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_halt_on_unhandled)
     node = config.node(node_id)
-    listener = _listen(node_id, node.api.host, node.api.port)
+    try:
+        api_listener.listen(LISTEN_BACKLOG)
+    except OSError as error:
+        raise ListenAddress.for_clients(node_id, node.api).failure(error) from error
     random_source = random.Random(folder.start)  # noqa: S311 (election timeouts are no secrets)
     service = NodeService(config, node_id, folder, on_failure=halt, random_source=random_source)
     transport = TcpPeerTransport(
@@ -103,6 +111,7 @@ async def _serve(config: Config, node_id: str, folder: StorageFolder) -> int:
         on_connected=service.on_connected,
         on_disconnected=service.on_disconnected,
         on_message=service.on_message,
+        listener=peer_listener,
     )
     service.attach(transport)
     await transport.start()
@@ -114,7 +123,7 @@ async def _serve(config: Config, node_id: str, folder: StorageFolder) -> int:
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.collect()
     gc.freeze()
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    serving = asyncio.create_task(server.serve(sockets=[api_listener]), name="http")
     _log.info(
         "node started",
         cluster=config.cluster.name,
@@ -134,31 +143,6 @@ async def _serve(config: Config, node_id: str, folder: StorageFolder) -> int:
     stopping.cancel()
     _log.info("node stopped", applied_index=service.state.index)
     return EXIT_DONE
-
-
-def _listen(node_id: str, host: str, port: int) -> socket.socket:
-    """The socket for clients, bound here so that a taken port is a clear error before anything has begun."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(LISTEN_BACKLOG)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            message = (
-                f"cannot listen for clients on {host}:{port}: another process does. Stop it (is node {node_id} running "
-                f"already?), or change api_address of node {node_id} in the configuration"
-            )
-            raise AddressInUseError(message) from error
-        message = (
-            f"cannot listen for clients on {host}:{port}: {error.strerror}. Set api_address of node {node_id} to an "
-            "address of this machine"
-        )
-        raise ConfigError(message) from error
-    listener.setblocking(False)
-    return listener
 
 
 class _HttpServer(uvicorn.Server):

@@ -15,20 +15,20 @@ peer or of the network ends a connection and never more than that: it is logged,
 from __future__ import annotations
 
 import asyncio
-import errno
 import secrets
 import ssl
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from structlog import get_logger
 
-from raftbook.errors import AddressInUseError, ConfigError
 from raftbook.replication.handshake import dials, refusal_reason
+from raftbook.replication.listening import ListenAddress
 from raftbook.replication.messages import PROTOCOL_VERSION, Hello, encode
 from raftbook.replication.peer_connection import PeerConnection, TransportLimits
 
 if TYPE_CHECKING:
     import random
+    import socket
     from collections.abc import Callable, Mapping, Sequence
 
     from raftbook.replication.messages import Message
@@ -59,7 +59,8 @@ class TcpPeerTransport:
     `fresh` says whether this node's log is empty, asked at every handshake. The callbacks run on the loop that
     `start` ran on, for each peer in strict order: connected, messages, disconnected. A ProtocolError that
     `on_message` raises ends that connection; any other exception goes to the loop's exception handler, where
-    the node halts. `randomness` gives epochs and the jitter of redialling.
+    the node halts. `listener` is a socket that is bound to `listen_address` already, where the node has one.
+    `randomness` gives epochs and the jitter of redialling.
     """
 
     def __init__(
@@ -77,12 +78,14 @@ class TcpPeerTransport:
         limits: TransportLimits | None = None,
         tls: TlsContexts | None = None,
         randomness: random.Random | None = None,
+        listener: socket.socket | None = None,
     ) -> None:
         assert node_id not in peers, "peers are the other nodes"
         self._node_id = node_id
         self._cluster = cluster
         self._start_number = start
         self._listen_address = listen_address
+        self._listener = listener
         self._peers = dict(peers)
         self._fresh = fresh
         self._on_connected = on_connected
@@ -107,25 +110,18 @@ class TcpPeerTransport:
     async def start(self) -> None:
         """Listen and dial. Raises AddressInUseError, or ConfigError where the address is not this machine's."""
         self._loop = asyncio.get_running_loop()
-        host, port = self._listen_address
+        address = ListenAddress.for_peers(self._node_id, self._listen_address)
+        listener = self._listener or address.bind()
         try:
             self._server = await self._loop.create_server(
                 lambda: self._new_connection(dialled=None),
-                host,
-                port,
+                sock=listener,
                 ssl=self._tls.accepting if self._tls else None,
                 ssl_handshake_timeout=self._limits.handshake_timeout_s if self._tls else None,
             )
         except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise AddressInUseError(
-                    f"cannot listen for peers on {host}:{port}: another process does. Stop it (is node {self._node_id} "
-                    f"running already?), or change peer_address of node {self._node_id} in the configuration"
-                ) from error
-            raise ConfigError(
-                f"cannot listen for peers on {host}:{port}: {error}. Set peer_address of node {self._node_id} to an "
-                "address of this machine"
-            ) from error
+            listener.close()
+            raise address.failure(error) from error
         self._diallers = [
             asyncio.create_task(self._keep_connected(peer, address), name=f"dial {peer}")
             for peer, address in sorted(self._peers.items())
