@@ -7,14 +7,13 @@ one must be a witness that has kept everything.
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from raftbook.codec import decode_entry
-from raftbook.engine.commands import AddInstrument, Tick
+from raftbook.engine.commands import AddInstrument, Command, Tick
 from raftbook.engine.events import Execution, OrderEvent
 from raftbook.engine.types import EventKind, Side
 from raftbook.json_format import command_from_fields, dumps, report_to_json
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from raftbook.engine.commands import Command
     from tests.system.clients import Clients, Record
     from tests.system.system_cluster import SystemCluster
 
@@ -234,7 +232,3 @@ def _check_bought_equals_sold(log: ReplayedLog) -> None:
     for order in log.state.exchange.orders(open_only=False):
         filled[order.side] += order.filled_quantity
     assert filled[Side.BUY] == filled[Side.SELL], f"{log.node_id}: {filled}"
-
-
-def elapsed_since(start: float) -> str:
-    return f"{time.monotonic() - start:.2f} s"

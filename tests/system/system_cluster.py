@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from cli.local_cluster import LocalCluster
+from cli.local_cluster import ACME, LocalCluster
 from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from raftbook.node.config import Config, LimitsConfig
+    from raftbook.node.config import Config, InstrumentConfig, LimitsConfig
 
 DEADLINE_S: Final = 60.0
 """For whatever must happen in the end. Generous, since the machine may be busy; passing it means that it never does."""
@@ -34,8 +34,9 @@ class SystemCluster(LocalCluster):
         proxied: bool = False,
         limits: LimitsConfig | None = None,
         node_limits: Mapping[str, LimitsConfig] | None = None,
+        instruments: Sequence[InstrumentConfig] = (ACME,),
     ) -> None:
-        super().__init__(folder, node_count=node_count, name="system", limits=limits)
+        super().__init__(folder, node_count=node_count, name="system", limits=limits, instruments=instruments)
         self.node_limits = dict(node_limits or {})
         self._proxies: dict[tuple[str, str], TcpProxy] = {}
         # Between two nodes the one with the smaller id dials.
