@@ -123,7 +123,8 @@ class LimitsConfig(Struct, frozen=True, kw_only=True):
     account_max_items: Annotated[int, Meta(ge=1, le=100_000_000)] = 50_000
 
     # What the leader packs into one entry, and how many entries may be under way before the next has to wait.
-    max_entry_bytes: Annotated[int, Meta(ge=4096, le=16 << 20)] = 256 << 10
+    # An entry goes to the followers in one message, of 8 MiB at the most.
+    max_entry_bytes: Annotated[int, Meta(ge=4096, le=4 << 20)] = 256 << 10
     max_in_flight_entries: Annotated[int, Meta(ge=1, le=1024)] = 8
 
     # Executed submissions that can still be asked for; the oldest is forgotten (`not_held`).

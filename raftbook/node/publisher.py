@@ -15,7 +15,7 @@ from raftbook.engine.events import Execution
 from raftbook.errors import NotHeldError, NotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 class Report(NamedTuple):
@@ -87,16 +87,17 @@ class Publisher:
         return [Report(origin, sequence, held.get(sequence)) for sequence in sequences]
 
     async def wait_for_reports(
-        self, origin: str, first_sequence: int, count: int, *, watermark: int, wait_s: float
+        self, origin: str, first_sequence: int, count: int, *, watermark: Callable[[], int], wait_s: float
     ) -> list[Report]:
         """The reports of consecutive submissions: when all are executed, or as they are after `wait_s`.
+
+        `watermark` tells the last sequence of `origin` that is executed.
 
         Raises:
             NotHeldError: one was executed so long ago, or behind a snapshot, that its report is not held here.
         """
         last_sequence = first_sequence + count - 1
-        reports = self.reports(origin, first_sequence, count)
-        if last_sequence > watermark and wait_s > 0:
+        if last_sequence > watermark() and wait_s > 0:
             future: asyncio.Future[list[Report]] = asyncio.get_running_loop().create_future()
             self._tickets += 1
             waiters = self._report_waiters.setdefault(origin, [])
@@ -109,8 +110,8 @@ class Publisher:
                     self._give_up(origin, waiter)
             if done:
                 return self._all_held(future.result())
-            return self.reports(origin, first_sequence, count)
-        executed = self._all_held(reports[: max(0, watermark - first_sequence + 1)])
+        reports = self.reports(origin, first_sequence, count)
+        executed = self._all_held(reports[: max(0, watermark() - first_sequence + 1)])
         return executed + reports[len(executed) :]
 
     def _give_up(self, origin: str, waiter: _ReportWaiter) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from structlog import get_logger
 
-from raftbook.codec import encode_command, encode_entry
+from raftbook.codec import RawRun, encode_command, encode_entry
 from raftbook.engine.commands import CancelAll, CancelOrder, NewOrder, ReplaceOrder, Tick
 from raftbook.errors import NoQuorumError, StorageError
 from raftbook.intake import Delta, Intake, IntakeLimits
@@ -42,11 +42,15 @@ REPORT_S: Final = 0.25
 DEFAULT_NOT_AFTER_S: Final = 5.0
 """How long a submission may wait for its place in the log, unless the client says otherwise."""
 
+CONFIGURATION_ORIGIN: Final = "configuration"
+"""The origin of the configured instruments, which no node submits."""
+
 READY_LAG_ENTRIES: Final = 64
 """A node this far behind what the leader had committed a moment ago still counts as caught up."""
 
 SNAPSHOT_LOG_BYTES: Final = 64 * 1024 * 1024
 RETAIN_LOG_BYTES: Final = 32 * 1024 * 1024
+SNAPSHOT_RETRY_S: Final = 10.0
 
 _NS: Final = 1_000_000_000
 
@@ -139,6 +143,7 @@ class NodeService:
         self._writer = LogWriter(folder.wal, self._synced, on_failure)
         self._snapshots = SnapshotWriter(folder.snapshots)
         self._last_snapshot_index = folder.state.index
+        self._snapshot_not_before = float("-inf")
         self._heard: dict[str, _Heard] = {}
         self._step_scheduled = False
         self._timers: list[asyncio.TimerHandle] = []
@@ -166,7 +171,8 @@ class NodeService:
                 election_timeout_min_s=raft.election_timeout_min_s,
                 election_timeout_max_s=raft.election_timeout_max_s,
                 fallback_timeout_s=raft.fallback_timeout_s,
-                append_limit_bytes=max(1024 * 1024, 2 * self.config.limits.max_entry_bytes),
+                # Not more: an entry goes whole, and a message that holds it must stay below the transport's bound.
+                append_limit_bytes=max(1024 * 1024, self.config.limits.max_entry_bytes),
             ),
             applied_index=self._replica.state.index,
         )
@@ -197,7 +203,7 @@ class NodeService:
             return False
         if status.leader == self.node_id:
             return status.ready_to_propose
-        heard = self._heard.get(status.leader)
+        heard = self._heard.get(status.leader) if status.leader in self._transport.connected else None
         return heard is not None and status.applied_index + READY_LAG_ENTRIES >= heard.report.commit_index
 
     async def submit(self, commands: Sequence[Command], *, wait_s: float) -> list[Report]:
@@ -222,8 +228,13 @@ class NodeService:
 
     async def submission(self, origin: str, first_sequence: int, count: int, *, wait_s: float) -> list[Report]:
         """The reports of consecutive submissions of any origin; see `Publisher.wait_for_reports`."""
-        watermark = self.state.exchange.watermarks.get(origin, 0)
-        return await self._publisher.wait_for_reports(origin, first_sequence, count, watermark=watermark, wait_s=wait_s)
+        return await self._publisher.wait_for_reports(
+            origin,
+            first_sequence,
+            count,
+            watermark=lambda: self.state.exchange.watermarks.get(origin, 0),
+            wait_s=wait_s,
+        )
 
     async def wait_applied(self, index: int, *, timeout_s: float) -> None:
         """Returns when the log is applied up to `index`; NotReadyError after `timeout_s`."""
@@ -386,16 +397,21 @@ class NodeService:
         )
 
     def _help_learners(self) -> None:
-        has_learner = any(heard.report.role == "learner" for heard in self._heard.values())
+        reports = [self._heard[peer].report for peer in self._transport.connected if peer in self._heard]
+        has_learner = any(report.role == "learner" for report in reports)
         if has_learner and self._raft.ready_to_propose and self._raft.in_flight == 0:
             # An entry that is committed without a learner's help is what lets it vote again.
             self._raft.propose(encode_entry(self._wall_clock_ns(), []))
 
     def _add_configured_instruments(self) -> None:
-        """The first leader of a new cluster does this before anything else gets into the log."""
+        """The first leader of a new cluster does this before anything else gets into the log.
+
+        Not through the intake, where orders may wait already. Should its entry be lost, the next leader finds the
+        state as empty as this one did; the dots are the same, so they are executed once.
+        """
         if not self.state.exchange.watermarks and self.config.instruments:
-            commands = [instrument.to_command() for instrument in self.config.instruments]
-            self._intake.submit([("", encode_command(command)) for command in commands])
+            commands = tuple(encode_command(instrument.to_command()) for instrument in self.config.instruments)
+            self._raft.propose(encode_entry(self._wall_clock_ns(), [RawRun(CONFIGURATION_ORIGIN, 1, commands)]))
 
     def _mind_snapshots(self) -> None:
         """Fork off a snapshot when the log behind the last one has grown long; compact the log when it is written."""
@@ -403,10 +419,11 @@ class NodeService:
         try:
             info = self._snapshots.poll()
         except StorageError as error:
-            _log.error("snapshot failed; the next one is tried soon", error=str(error))
+            _log.error("snapshot failed; the next one is tried soon", error=str(error), retry_s=SNAPSHOT_RETRY_S)
+            self._snapshot_not_before = self._clock() + SNAPSHOT_RETRY_S
             return
         if info is not None:
-            self._last_snapshot_index = info.index
+            self._last_snapshot_index = max(self._last_snapshot_index, info.index)
             self._writer.compact(self._raft.compact(info.index, RETAIN_LOG_BYTES, limits.log_retain_entries))
             _log.info("snapshot written", index=info.index, size_bytes=info.size_bytes)
         index = self._raft.applied_index
@@ -414,7 +431,8 @@ class NodeService:
             index - self._last_snapshot_index >= limits.snapshot_entries
             or self._folder.journal.size_bytes > SNAPSHOT_LOG_BYTES + RETAIN_LOG_BYTES
         )
-        if is_due and index > self._last_snapshot_index and not self._snapshots.is_busy:
+        may_start = not self._snapshots.is_busy and self._clock() >= self._snapshot_not_before
+        if is_due and may_start and index > self._last_snapshot_index:
             term = self._folder.journal.term_at(index)
             assert term is not None
             self._snapshots.start(index, term, self.state.to_snapshot)

@@ -11,6 +11,7 @@ import asyncio
 import gc
 import os
 import signal
+import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
@@ -29,6 +30,7 @@ _log = get_logger()
 
 _CHILD_DONE: Final = 0
 _CHILD_FAILED: Final = 1
+_STANDARD_ERROR: Final = 2
 _FIRST_INHERITED_DESCRIPTOR: Final = 3
 
 
@@ -51,17 +53,19 @@ class LogWriter:
         """Start the next batch, if there is something to write and no other is under way."""
         if self._busy:
             return
+        if self._compact_to is not None:
+            # First, since under load there is always a batch; it comes once a snapshot, and costs as much as one batch.
+            index, self._compact_to = self._compact_to, None
+            self._run(lambda: self._wal.compact(index), None)
+            return
         batch = self._wal.take_batch()
         if batch is not None:
             self._run(lambda: self._wal.write_batch(batch), batch)
-        elif self._compact_to is not None:
-            index, self._compact_to = self._compact_to, None
-            self._run(lambda: self._wal.compact(index), None)
         else:
             self._idle.set()
 
     def compact(self, index: int) -> None:
-        """Remove what a durable snapshot covers, when the disk has nothing better to do."""
+        """Remove what a durable snapshot covers, as soon as the batch that is under way is written."""
         self._compact_to = index
         self.kick()
 
@@ -120,6 +124,8 @@ class SnapshotWriter:
             gc.disable()
             self._store.write(index, term, encode())
             code = _CHILD_DONE
+        except Exception:  # noqa: BLE001 (whatever it is, standard error is all that is left to tell it)
+            os.write(_STANDARD_ERROR, traceback.format_exc().encode(errors="backslashreplace"))
         finally:
             os._exit(code)
 

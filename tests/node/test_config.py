@@ -436,7 +436,7 @@ def configs(draw: st.DrawFn) -> Config:
         nodes=nodes,
         instruments=instruments,
         limits=LimitsConfig(
-            max_entry_bytes=draw(st.integers(4096, 16 << 20)), snapshot_entries=draw(st.integers(1, 99))
+            max_entry_bytes=draw(st.integers(4096, 4 << 20)), snapshot_entries=draw(st.integers(1, 99))
         ),
         raft=RaftConfig(
             heartbeat_s=heartbeat_s,

@@ -1,0 +1,99 @@
+"""What a node does around its log, in the loop of the test."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING
+
+from raftbook.engine.commands import NewOrder
+from raftbook.engine.types import Number, OrderType, Side, TimeInForce
+from raftbook.node.config import ClusterConfig, Config, Durability, InstrumentConfig, LimitsConfig, NodeConfig
+from raftbook.node.service import NodeService
+from raftbook.node.storage_folder import StorageFolder
+from raftbook.replication.disk import FileDisk
+from raftbook.replication.messages import PROTOCOL_VERSION, AppendEntries, Hello, NodeReport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from raftbook.replication.messages import Message
+
+ORDER = NewOrder("ACME", "alice", "order-1", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, Number(100, 0), Number(1, 0))
+
+
+class Peers:
+    """A transport whose other ends are the test."""
+
+    def __init__(self) -> None:
+        self.connected: tuple[str, ...] = ()
+        self.sent: list[tuple[str, Message]] = []
+
+    def send(self, peer: str, message: Message) -> bool:
+        self.sent.append((peer, message))
+        return peer in self.connected
+
+    def send_many(self, peers: tuple[str, ...], message: Message) -> tuple[str, ...]:
+        return tuple(peer for peer in peers if self.send(peer, message))
+
+
+def make_service(folder: Path, member_count: int, **limits: int) -> tuple[NodeService, Peers, list[BaseException]]:
+    nodes = tuple(
+        NodeConfig(id=f"n{number}", peer_address=f"127.0.0.1:{7100 + number}", api_address=f"127.0.0.1:{8100 + number}")
+        for number in range(1, member_count + 1)
+    )
+    config = Config(
+        cluster=ClusterConfig(name="test", data_dir=str(folder), durability=Durability.OS),
+        nodes=nodes,
+        instruments=(InstrumentConfig(symbol="ACME", price_decimals=2, tick_size="0.01", lot_size="1"),),
+        limits=LimitsConfig(**limits),
+    )
+    failures: list[BaseException] = []
+    storage = StorageFolder(FileDisk(folder, "os"), "test", "n1", 1)
+    service = NodeService(config, "n1", storage, on_failure=failures.append, random_source=random.Random(1))
+    peers = Peers()
+    service.attach(peers)
+    return service, peers, failures
+
+
+async def test_configured_instruments_come_before_orders_that_wait_already(tmp_path):
+    service, _peers, failures = make_service(tmp_path, 1)
+    waiting = asyncio.ensure_future(service.submit([ORDER], wait_s=5.0))
+    await asyncio.sleep(0)
+    service.start()
+    (report,) = await waiting
+    assert report.execution is not None
+    assert report.execution.accepted
+    assert not failures
+    await service.stop()
+
+
+async def test_a_full_intake_does_not_keep_a_new_leader_from_adding_them(tmp_path):
+    service, _peers, failures = make_service(
+        tmp_path, 1, intake_max_items=1, account_max_items=1, max_commands_per_request=1
+    )
+    waiting = asyncio.ensure_future(service.submit([ORDER], wait_s=5.0))
+    await asyncio.sleep(0)
+    service.start()
+    (report,) = await waiting
+    assert report.execution is not None
+    assert "ACME" in service.state.exchange.instruments
+    assert not failures
+    await service.stop()
+
+
+async def test_a_follower_is_ready_only_while_it_is_connected_to_its_leader(tmp_path):
+    service, peers, failures = make_service(tmp_path, 3)
+    service.start()
+    peers.connected = ("n2", "n3")
+    for peer in peers.connected:
+        service.on_connected(peer, Hello(PROTOCOL_VERSION, "test", peer, 1, False, 1))
+    assert not service.ready
+    service.on_message("n2", AppendEntries(1, 0, 0, 0, ((1, b"\x01"),)))
+    service.on_message("n2", NodeReport(1, "leader", "n2", 1, 1, 1, 0, "", True))
+    assert service.ready
+    peers.connected = ("n3",)
+    service.on_disconnected("n2")
+    assert not service.ready
+    assert not failures
+    await service.stop()

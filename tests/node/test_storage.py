@@ -1,0 +1,173 @@
+"""The parts of a node that leave its loop: the thread that writes the log, the child that writes a snapshot."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from raftbook.errors import StorageError
+from raftbook.node.storage import LogWriter, SnapshotWriter
+from raftbook.replication.disk import FileDisk
+from raftbook.replication.snapshot_store import SnapshotStore
+from raftbook.replication.write_ahead_log import Identity, WriteAheadLog, inspect
+from tests.support.faulty_disk import FaultyDisk, PowerLossError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from raftbook.replication.snapshot_store import SnapshotInfo
+
+IDENTITY = Identity("c", "n1")
+
+
+class SlowDisk(FaultyDisk):
+    """Every sync waits for `gate`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def sync(self, name: str) -> None:
+        assert self.gate.wait(10)
+        super().sync(name)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (a state that tells nobody of its changes)
+            await asyncio.sleep(0.002)
+
+
+class TestLogWriter:
+    async def test_what_comes_during_a_sync_is_the_next_batch(self):
+        disk = SlowDisk()
+        wal, _ = WriteAheadLog.open(disk, IDENTITY)
+        durable: list[int] = []
+        writer = LogWriter(wal, lambda: durable.append(wal.durable_index), pytest.fail)
+        disk.gate.clear()
+        wal.append(1, 1, b"first")
+        writer.kick()
+        for index in (2, 3, 4):
+            wal.append(index, 1, b"later")
+            writer.kick()
+        assert wal.durable_index == 0
+        disk.gate.set()
+        await until(lambda: wal.durable_index == 4)
+        assert durable == [1, 4]
+        await writer.close()
+
+    async def test_closing_writes_what_waits(self):
+        disk = FaultyDisk()
+        wal, _ = WriteAheadLog.open(disk, IDENTITY)
+        writer = LogWriter(wal, lambda: None, pytest.fail)
+        wal.append(1, 1, b"entry")
+        await writer.close()
+        assert wal.durable_index == 1
+
+    async def test_compaction_is_not_put_off_by_a_log_that_never_rests(self):
+        disk = FaultyDisk()
+        wal, _ = WriteAheadLog.open(disk, IDENTITY)
+        index = 0
+
+        def keep_busy() -> None:
+            nonlocal index
+            if index < 50:
+                index += 1
+                wal.append(index, 1, b"entry")
+            if index == 5:
+                writer.compact(3)
+
+        writer = LogWriter(wal, keep_busy, pytest.fail)
+        keep_busy()
+        writer.kick()
+
+        def base_index() -> int:
+            found = inspect(
+                disk,
+            )
+            assert found is not None
+            return found[1].base_index
+
+        await until(lambda: base_index() == 3 or index == 50)
+        assert index < 50
+        await writer.close()
+
+    async def test_a_disk_that_fails_halts_the_node(self):
+        disk = FaultyDisk()
+        wal, _ = WriteAheadLog.open(disk, IDENTITY)
+        failures: list[BaseException] = []
+        writer = LogWriter(wal, lambda: None, failures.append)
+        wal.append(1, 1, b"entry")
+        disk.fail_after = 0
+        writer.kick()
+        await until(lambda: bool(failures))
+        assert isinstance(failures[0], PowerLossError)
+        assert wal.durable_index == 0
+
+
+def wait_for_snapshot(writer: SnapshotWriter) -> SnapshotInfo:
+    deadline = time.monotonic() + 10
+    while (info := writer.poll()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    return info
+
+
+class TestSnapshotWriter:
+    def test_a_child_writes_the_state_as_it_was_at_the_fork(self, tmp_path: Path):
+        store = SnapshotStore(FileDisk(tmp_path), IDENTITY)
+        writer = SnapshotWriter(store)
+        state = bytearray(b"at the fork")
+        writer.start(7, 2, lambda: bytes(state))
+        assert writer.is_busy
+        state[:] = b"changed since"
+        info = wait_for_snapshot(writer)
+        assert (info.index, info.term) == (7, 2)
+        assert store.load(info) == b"at the fork"
+        assert not writer.is_busy
+
+    def test_a_child_that_fails_says_why_and_is_an_error(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+        store = SnapshotStore(FileDisk(tmp_path), IDENTITY)
+        writer = SnapshotWriter(store)
+
+        def fail() -> bytes:
+            raise ValueError("no such state")
+
+        writer.start(7, 2, fail)
+        with pytest.raises(StorageError, match="entry 7 ended with code 1"):
+            wait_for_snapshot(writer)
+        assert "ValueError: no such state" in capfd.readouterr().err
+        assert not writer.is_busy
+        assert store.indexes() == []
+
+    def test_a_child_keeps_none_of_the_nodes_descriptors(self, tmp_path: Path):
+        reading, writing = os.pipe()
+        writer = SnapshotWriter(SnapshotStore(FileDisk(tmp_path), IDENTITY))
+
+        def encode() -> bytes:
+            time.sleep(30)
+            return b""
+
+        writer.start(1, 1, encode)
+        os.close(writing)
+        assert os.read(reading, 1) == b""
+        os.close(reading)
+        writer.stop()
+        assert not writer.is_busy
+
+    def test_stopping_ends_the_child_and_leaves_no_snapshot(self, tmp_path: Path):
+        disk = FileDisk(tmp_path)
+        store = SnapshotStore(disk, IDENTITY)
+        writer = SnapshotWriter(store)
+        writer.start(1, 1, lambda: time.sleep(30) or b"")
+        writer.stop()
+        assert writer.poll() is None
+        assert SnapshotStore(disk, IDENTITY).latest() is None
+        assert [name for name in disk.names() if name.startswith("snapshot")] == []
