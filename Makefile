@@ -1,8 +1,9 @@
 # `make demo` shows it, `make test` proves it. Each makes the virtual environment it needs by itself.
 
 BIN := .venv/bin
+BENCH := all --against stock
 
-.PHONY: demo test lint types format lock clean
+.PHONY: demo test lint types bench format lock clean
 
 demo: .venv/ready
 	$(BIN)/raftbook demo
@@ -16,6 +17,10 @@ lint: .venv/ready
 
 types: .venv/ready
 	$(BIN)/mypy
+
+# BENCH="cluster --seconds 30" measures something else than all of it.
+bench: .venv/ready
+	$(BIN)/raftbook bench $(BENCH)
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .

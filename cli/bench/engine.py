@@ -85,7 +85,7 @@ def _state_machine(name: str, scale: Scale) -> Measurement:
 
 
 def _rate(apply_chunk: Callable[[int], tuple[float, int, int]], scale: Scale) -> dict[str, float]:
-    """Chunks until the time is up; the first second's worth of warm-up fills the book and does not count."""
+    """Chunks until the time is up; those of the warm-up fill the book and do not count."""
     index = 1
     warm_up_s = elapsed_s = 0.0
     count = refused = 0

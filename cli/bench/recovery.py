@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
     from cli.demo.log_check import LogEntry
 
-STEPS: Final = ("failover", "replay of a log", "restart of all nodes")
+LEADER_KILLED: Final = "failover, leader killed"
+LEADER_HANGS: Final = "failover, leader hangs"
+REPLAY: Final = "replay of a log"
+RESTART: Final = "restart of all nodes"
+STEPS: Final = (LEADER_KILLED, LEADER_HANGS, REPLAY, RESTART)
+
 NO_SNAPSHOTS: Final = 1 << 40
 """So that a log holds everything from the first entry on, which makes the restart the slowest that there is."""
 REQUEST_DEADLINE_S: Final = 30.0
@@ -32,37 +37,66 @@ async def measure_recovery(scale: Scale, folder: Path, announce: Announce) -> li
     limits = LimitsConfig(snapshot_entries=NO_SNAPSHOTS, log_retain_entries=NO_SNAPSHOTS)
     with LocalCluster(folder / "recovery", name="bench", limits=limits) as cluster:
         cluster.start()
-        announce(STEPS[0])
-        failover = await _failovers(cluster, scale)
-        announce(STEPS[1])
+        announce(LEADER_KILLED)
+        killed = await _failovers(cluster, scale, _Killed())
+        announce(LEADER_HANGS)
+        hung = await _failovers(cluster, scale, _Hung())
+        announce(REPLAY)
         leader = await settled_leader(cluster)
         await run_load(load_plan(cluster, leader, SCENARIOS[0], scale, 0))
         index, digest = await cluster.wait_for_equal_state(deadline_s=EQUAL_STATE_DEADLINE_S)
         await cluster.terminate()
         replay = await asyncio.to_thread(_replay, cluster.data_folder("n1"), index, digest)
-        announce(STEPS[2])
+        announce(RESTART)
         restart = await _restart(cluster, index)
         await cluster.terminate()
-    return [failover, replay, restart]
+    return [killed, hung, replay, restart]
 
 
-async def _failovers(cluster: LocalCluster, scale: Scale) -> Measurement:
+class _Killed:
+    """The machine lives on: it closes the connections of the dead process, which the others notice at once."""
+
+    name = LEADER_KILLED
+    words = "SIGKILL to the leader"
+
+    def strike(self, cluster: LocalCluster, leader: str) -> None:
+        cluster.kill(leader)
+
+    def bring_back(self, cluster: LocalCluster, leader: str) -> None:
+        cluster.start(leader)
+
+
+class _Hung:
+    """As when the machine or its network is gone: the connections stay, and nothing comes over them."""
+
+    name = LEADER_HANGS
+    words = "SIGSTOP to the leader, so that it is silent but its connections stay, as those of a machine without power"
+
+    def strike(self, cluster: LocalCluster, leader: str) -> None:
+        cluster.pause(leader)
+
+    def bring_back(self, cluster: LocalCluster, leader: str) -> None:
+        cluster.resume(leader)
+
+
+async def _failovers(cluster: LocalCluster, scale: Scale, fault: _Killed | _Hung) -> Measurement:
     times_s = []
     async with httpx.AsyncClient(trust_env=False, timeout=REQUEST_DEADLINE_S) as client:
         for repetition in range(scale.repetitions):
             leader = await settled_leader(cluster)
             survivors = [node_id for node_id in cluster.node_ids if node_id != leader]
             url = cluster.url(survivors[repetition % len(survivors)])
-            await _enter(client, url, f"before-{repetition}")
-            killed_at = time.perf_counter()
-            cluster.kill(leader)
-            await _enter(client, url, f"after-{repetition}")
-            times_s.append(time.perf_counter() - killed_at)
-            cluster.start(leader)
+            await _enter(client, url)
+            struck_at = time.perf_counter()
+            fault.strike(cluster, leader)
+            await _enter(client, url)
+            times_s.append(time.perf_counter() - struck_at)
+            fault.bring_back(cluster, leader)
+            await cluster.wait_until(_one_leader, deadline_s=START_DEADLINE_S, awaited="the old leader to follow")
     return Measurement(
-        STEPS[0],
-        f"{scale.repetitions} times SIGKILL to the leader of three nodes that are otherwise idle; from then until an "
-        "order that is entered right after it, at a surviving node, is answered as executed",
+        fault.name,
+        f"{scale.repetitions} times {fault.words}; three nodes that are otherwise idle; from then until an order that "
+        "is entered right after it, at a surviving node, is answered as executed",
         {
             "p50_ms": milliseconds(percentile(times_s, 0.5)),
             "max_ms": milliseconds(max(times_s)),
@@ -71,11 +105,16 @@ async def _failovers(cluster: LocalCluster, scale: Scale) -> Measurement:
     )
 
 
-async def _enter(client: httpx.AsyncClient, url: str, client_order_id: str) -> None:
+def _one_leader(statuses: dict[str, dict[str, Any] | None]) -> bool | None:
+    named = {status["leader"] for status in statuses.values() if status is not None}
+    return True if all_ready(statuses) and len(named) == 1 and None not in named else None
+
+
+async def _enter(client: httpx.AsyncClient, url: str) -> None:
+    # The node names an order that has no name.
     order = {
         "symbol": "ACME",
         "account": "bench",
-        "client_order_id": client_order_id,
         "side": "buy",
         "order_type": "limit",
         "time_in_force": "gtc",
@@ -106,7 +145,7 @@ def _replay(folder: Path, index: int, digest: str) -> Measurement:
     if state.chain_digest.hex() != digest:
         raise BenchmarkFailedError(f"the log in {folder} replayed gives another digest than the node had")
     return Measurement(
-        STEPS[1],
+        REPLAY,
         "the write-ahead log of a node that was stopped after batches at a follower, read, checked and run through "
         "the state machine, without a snapshot; ends at the node's own digest",
         {
@@ -136,7 +175,7 @@ async def _restart(cluster: LocalCluster, index: int) -> Measurement:
     cluster.start()
     await cluster.wait_until(all_back, deadline_s=START_DEADLINE_S, awaited="all nodes to be back")
     return Measurement(
-        STEPS[2],
+        RESTART,
         "all three started again on the same log, without a snapshot; from starting the processes until every node "
         "has applied it all and serves",
         {"ready_ms": milliseconds(time.perf_counter() - began_at)},

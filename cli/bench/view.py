@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from cli.errors import tell
 from cli.output import error_console
@@ -13,8 +15,6 @@ from cli.render import columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-
-    from rich.table import Table
 
     from cli.bench.measurement import Measurement
 
@@ -43,21 +43,16 @@ def progress_view(steps: int) -> Iterator[Callable[[str], None]]:
         yield advance
 
 
-def results_table(machine: dict[str, Any], measured: Sequence[Measurement]) -> Table:
-    """A row per figure; under it how each was measured, since a figure alone says nothing."""
+def results(machine: dict[str, Any], measured: Sequence[Measurement]) -> Group:
+    """A row per figure; under them how each was measured, since a figure alone says nothing."""
     table = columns("raftbook bench", "measured", "figure", "value", right=("value",))
-    table.caption = "\n".join(
-        [
-            ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items()),
-            *(f"{measurement.name}: {measurement.how}." for measurement in measured),
-        ]
-    )
-    table.caption_justify = "left"
     for measurement in measured:
         for position, (figure, value) in enumerate(measurement.figures.items()):
             is_last = position == len(measurement.figures) - 1
             table.add_row("" if position else measurement.name, _spoken(figure), _shown(value), end_section=is_last)
-    return table
+    conditions = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())
+    notes = [f"{measurement.name}: {measurement.how}." for measurement in measured]
+    return Group(table, Text("\n".join([f"Measured on: {conditions}.", *notes])))
 
 
 def _spoken(figure: str) -> str:

@@ -1,0 +1,278 @@
+"""`raftbook bench`: every figure is measured on the real thing, says how, and nothing is left behind."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli.bench import cluster, engine, recovery, stock
+from cli.bench.http_load import LoadConnection, encode_request
+from cli.bench.load import Load, LoadPlan
+from cli.bench.machine import cpu_seconds
+from cli.bench.measurement import BenchmarkFailedError, percentile
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 150
+
+
+def start(folder, *arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", "cli", "bench", *arguments, "--data-dir", str(folder)],
+        cwd=PROJECT_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def bench(folder, *arguments):
+    """The measurements, by name, of a run that went well."""
+    process = start(folder, *arguments, "--quick", "-o", "json")
+    output, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 0, errors
+    assert_nothing_is_left(folder)
+    document = json.loads(output)
+    assert document["machine"]["fdatasync_p50_ms"] > 0
+    found = {measurement["name"]: measurement for measurement in document["measurements"]}
+    assert all(measurement["how"] and measurement["figures"] for measurement in found.values())
+    for name in found:
+        assert name in errors, "progress names each step"
+    return found
+
+
+def processes_of(folder):
+    """Ids of the processes whose arguments name something in the folder."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                arguments = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(folder) in arguments:
+                found.append(int(entry.name))
+    return found
+
+
+def assert_nothing_is_left(folder):
+    assert processes_of(folder) == []
+    assert list(folder.iterdir()) == []
+
+
+class TestEngine:
+    def test_speed_and_memory(self, tmp_path):
+        measured = bench(tmp_path, "engine")
+        assert list(measured) == list(engine.STEPS)
+        matching, state, memory = (measurement["figures"] for measurement in measured.values())
+        assert matching["commands_per_s"] == pytest.approx(1e6 / matching["command_us"], rel=0.02)
+        assert state["commands_per_s"] < matching["commands_per_s"], "it does all that the engine does, and more"
+        assert 100 < memory["order_bytes"] < 4096
+
+
+@pytest.mark.system
+class TestCluster:
+    def test_orders_through_three_nodes_and_through_stock(self, tmp_path):
+        measured = bench(tmp_path, "cluster", "--against", "stock")
+        assert list(measured) == [scenario.name for scenario in (*cluster.SCENARIOS, *stock.SCENARIOS)]
+        for scenario in (*cluster.SCENARIOS, *stock.SCENARIOS):
+            figures = measured[scenario.name]["figures"]
+            assert figures["orders_per_s"] > 0
+            assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+            # Little's law: what is under way at a time is the rate times the time each takes.
+            under_way = getattr(scenario, "connections", None) or scenario.outstanding
+            assert figures["p50_ms"] / 1e3 * figures["orders_per_s"] / scenario.batch_commands < 2 * under_way
+        for scenario in cluster.SCENARIOS:
+            figures = measured[scenario.name]["figures"]
+            assert figures["leader_cpu"] > 0
+            assert figures["follower_cpu"] > 0
+            assert figures["load_generator_cpu"] < 0.5, "the load generator must not be what is measured"
+
+    def test_a_run_that_is_ended_ends_its_nodes(self, tmp_path):
+        process = start(tmp_path, "cluster", "--seconds", "60")
+        deadline = time.monotonic() + 60
+        while len(processes_of(tmp_path)) < 4:
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+        assert process.returncode == 128 + signal.SIGTERM
+        assert_nothing_is_left(tmp_path)
+
+
+@pytest.mark.system
+class TestRecovery:
+    def test_failovers_replay_and_restart(self, tmp_path):
+        measured = bench(tmp_path, "recovery")
+        assert list(measured) == list(recovery.STEPS)
+        for name in (recovery.LEADER_KILLED, recovery.LEADER_HANGS):
+            figures = measured[name]["figures"]
+            assert 0 < figures["p50_ms"] <= figures["max_ms"]
+        replay = measured[recovery.REPLAY]["figures"]
+        assert replay["commands"] > 0
+        assert replay["entries"] > 0
+        assert measured[recovery.RESTART]["figures"]["ready_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["engine", "--against", "stock"], "use it with cluster or all"),
+        (["engine", "--seconds", "0"], "no number of seconds above zero"),
+        (["moon"], "none of engine, cluster, recovery, all"),
+        (["cluster", "--against", "moon"], "none of stock"),
+    ],
+)
+def test_wrong_usage_is_refused_in_a_sentence(tmp_path, arguments, words):
+    process = start(tmp_path, *arguments)
+    output, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 2
+    assert output == ""
+    assert words in errors
+
+
+def test_the_stock_node_imports_neither_raftbook_nor_cli():
+    # raft_core changes PySyncObj for all of a process; what runs beside it is no longer stock.
+    code = "import runpy, sys; runpy.run_path(sys.argv[1]); print(*sys.modules)"
+    command = [sys.executable, "-P", "-c", code, str(stock.SCRIPT)]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout.split()
+    assert "pysyncobj" in loaded
+    assert [name for name in loaded if name.split(".")[0] in ("raftbook", "cli")] == []
+    assert ast.parse(stock.SCRIPT.read_text())
+
+
+@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(0.01, 1))
+def test_a_percentile_is_the_smallest_value_that_enough_do_not_exceed(values, share):
+    found = percentile(values, share)
+    assert sum(value <= found for value in values) >= share * len(values) - 1e-9 * len(values)
+    assert all(sum(value <= lower for value in values) < share * len(values) for lower in values if lower < found)
+
+
+def test_no_percentile_of_nothing():
+    with pytest.raises(BenchmarkFailedError, match="more --seconds"):
+        percentile([], 0.5)
+
+
+def test_the_processor_time_of_a_process_is_what_it_says_of_itself():
+    before, own_before = cpu_seconds(os.getpid()), time.process_time()
+    while time.process_time() - own_before < 0.2:
+        pass
+    assert cpu_seconds(os.getpid()) - before == pytest.approx(0.2, abs=0.1)
+
+
+class TestLoadGenerator:
+    """Against a server of a few lines, which answers what the test tells it to."""
+
+    @staticmethod
+    async def serve(answer):
+        async def handle(reader, writer):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = next(
+                    (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"content-length")), 0
+                )
+                writer.write(answer(head, await reader.readexactly(length)))
+                await writer.drain()
+
+        async def handle_until_closed(reader, writer):
+            try:
+                await handle(reader, writer)
+            except (asyncio.IncompleteReadError, ConnectionError):
+                pass
+            finally:
+                writer.close()
+
+        server = await asyncio.start_server(handle_until_closed, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        return server, f"{host}:{port}"
+
+    @staticmethod
+    def plan(address, **changed):
+        values = {
+            "addresses": (address,),
+            "connections": 2,
+            "batch_commands": 100,
+            "seconds": 0.2,
+            "warm_up_s": 0.05,
+            "run": 0,
+            "node_process_ids": {"n1": os.getpid()},
+        }
+        return LoadPlan(**{**values, **changed})
+
+    @staticmethod
+    def response(body, status=200):
+        return b"HTTP/1.1 %d x\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
+
+    async def test_every_command_is_sent_once_and_every_answer_counted(self):
+        batches = []
+
+        def answer(head, body):
+            assert head.startswith(b"POST /v1/commands ")
+            commands = json.loads(body)
+            batches.append(commands)
+            reports = [{"status": "rejected" if number < 7 else "accepted"} for number in range(len(commands))]
+            return self.response(json.dumps(reports, separators=(",", ":")).encode())
+
+        server, address = await self.serve(answer)
+        async with server:
+            result = await Load(self.plan(address)).run()
+        names = [command["client_order_id"] for batch in batches for command in batch if command["op"] == "new"]
+        assert len(set(names)) == len(names)
+        assert all(len(batch) == 100 for batch in batches)
+        assert 0 < result.commands <= 100 * len(batches)
+        assert result.refused == 7 * result.commands // 100
+        assert len(result.request_times_s) == result.commands // 100
+
+    @pytest.mark.parametrize(
+        ("status", "body", "words"),
+        [
+            (429, b'{"code":"busy"}', 'answered 429: {"code":"busy"}'),
+            (200, b'[{"status":"pending"}]', "answered pending"),
+        ],
+    )
+    async def test_an_answer_that_is_none_ends_the_measurement(self, status, body, words):
+        server, address = await self.serve(lambda _head, _body: self.response(body, status))
+        async with server:
+            with pytest.raises(BenchmarkFailedError, match="answered") as failure:
+                await Load(self.plan(address)).run()
+        assert words in str(failure.value)
+
+    async def test_a_lost_connection_ends_the_measurement(self):
+        server, address = await self.serve(lambda _head, _body: b"")
+        async with server:
+            loop = asyncio.get_running_loop()
+            requests = iter([encode_request("GET", "/", address)])
+            host, port = address.split(":")
+            transport, connection = await loop.create_connection(
+                lambda: LoadConnection(requests, lambda *_: None), host, int(port)
+            )
+            connection.send_next()
+            transport.abort()
+            with pytest.raises(BenchmarkFailedError, match="closed the connection"):
+                await connection.done
+
+    async def test_one_at_a_time_uses_what_a_client_would_use(self):
+        seen = set()
+
+        def answer(head, body):
+            method, path, _ = head.decode().split(" ", 2)
+            seen.add((method, "/".join(path.split("/")[:4])))
+            assert (method == "DELETE") == (body == b"")
+            return self.response(b"{}", 409 if method == "DELETE" else 200)
+
+        server, address = await self.serve(answer)
+        async with server:
+            result = await Load(self.plan(address, batch_commands=1, connections=1)).run()
+        by_client_id = "/v1/orders/by-client-id"
+        assert seen == {("POST", "/v1/orders"), ("DELETE", by_client_id), ("PATCH", by_client_id)}
+        assert 0 < result.refused < result.commands
