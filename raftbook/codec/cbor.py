@@ -67,32 +67,36 @@ def optional_text(value: str | None) -> bytes:
     return NULL if value is None else text(value)
 
 
-def _refuse_tag(_value: object, _immutable: object) -> NoReturn:
-    raise ValueError("a tag")
+def refuse_tag(*_: object) -> NoReturn:
+    raise ValueError("a CBOR tag; write plain values, and numbers that are not whole as text")
 
 
 class _EveryTagRefused(dict[int, "Callable[[object, object], NoReturn]"]):
-    """Stands for a table with a refusal for each of the 2**64 tags, so that cbor2 interprets none of them."""
+    """Stands for a table with a refusal for each of the 2**64 tags, so that cbor2 interprets none of them.
+
+    Among those that it would interpret are regular expressions, shared references and numbers with gigantic exponents.
+    """
 
     def __contains__(self, _tag: object) -> bool:
         return True
 
     def __getitem__(self, _tag: int) -> Callable[[object, object], NoReturn]:
-        return _refuse_tag
+        return refuse_tag
 
     def get(self, _tag: int, _default: object = None) -> Callable[[object, object], NoReturn]:
-        return _refuse_tag
+        return refuse_tag
 
 
-_NO_TAGS: Final = _EveryTagRefused()
+NO_TAGS: Final = _EveryTagRefused()
+"""For cbor2's `semantic_decoders`."""
 
 
 def load(raw: bytes, max_depth: int) -> object:
     """The first CBOR item of `raw`. Raises CBORError and, on nonsense, whatever else cbor2 comes to raise."""
     decoded: object = cbor2.loads(
         raw,
-        semantic_decoders=_NO_TAGS,
-        tag_hook=_refuse_tag,
+        semantic_decoders=NO_TAGS,
+        tag_hook=refuse_tag,
         max_depth=max_depth,
         allow_indefinite=False,
         strict_hashable_types=True,

@@ -142,7 +142,9 @@ class OrderHandlers:
         media_type = require_media_type(request, JSON, CBOR)
         body = await read_body(request, self._limits.max_body_bytes)
         read_array = commands_from_cbor_array if media_type == CBOR else commands_from_json_array
-        elements = read_array(body, self._limits.max_commands_per_request)
+        elements = read_array(
+            body, self._limits.max_commands_per_request, generate_client_order_id=_random_client_order_id
+        )
         commands: list[Command] = [element for element in elements if not isinstance(element, InvalidCommandError)]
         reports = iter(await submit(service, commands, wait_s) if commands else ())
         documents = [

@@ -11,12 +11,13 @@ Consensus Algorithm", figure 2; the pre-vote is section 9.6 of Ongaro's disserta
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, NoReturn, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol
 
 import cbor2
 import msgspec
 from msgspec import Meta
 
+from raftbook.codec.cbor import load
 from raftbook.errors import ProtocolError
 
 PROTOCOL_VERSION: Final = 1
@@ -193,28 +194,13 @@ def decode_handshake(payload: bytes) -> Handshake:
     return message
 
 
-def _refuse_tag(*_: object) -> NoReturn:
-    raise ProtocolError("CBOR tags are not allowed")
-
-
-class _RefuseEveryTag(dict[int, Any]):
-    """Stands in for cbor2's built-in tags, some of which would compile regular expressions or build numbers."""
-
-    def get(self, _tag: int, _default: object = None, /) -> Any:
-        return _refuse_tag
-
-    def __missing__(self, _tag: int) -> Any:
-        return _refuse_tag
-
-
-_NO_TAGS: Final = _RefuseEveryTag()
 _MAX_DEPTH: Final = 4
 """Message, runs, run, raw commands."""
 
 
 def _decode(payload: bytes, kind: Any) -> Any:
     try:
-        plain = cbor2.loads(payload, max_depth=_MAX_DEPTH, allow_indefinite=False, semantic_decoders=_NO_TAGS)
+        plain = load(payload, _MAX_DEPTH)
         message = msgspec.convert(plain, kind, builtin_types=(bytes,))
     except (cbor2.CBORError, msgspec.ValidationError) as error:
         raise ProtocolError(f"{len(payload)} bytes are no message: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 
 import cbor2
 import pytest
@@ -242,6 +243,23 @@ async def test_commands_come_and_go_in_cbor_as_well(http):
     reports = cbor2.loads((await http.post("/v1/commands", content=cbor2.dumps(mixed), headers=headers)).content)
     assert [report["status"] for report in reports] == ["rejected", "accepted", "rejected"]
     assert reports[2]["field"] == "op"
+
+
+@pytest.mark.parametrize(
+    ("media_type", "dumps", "loads"),
+    [("application/json", json.dumps, json.loads), ("application/cbor", cbor2.dumps, cbor2.loads)],
+)
+async def test_among_many_commands_too_an_order_without_a_client_order_id_gets_a_random_one(
+    http, media_type, dumps, loads
+):
+    fields = order()
+    del fields["client_order_id"]
+    body = dumps([{"op": "new", **fields}, {"op": "new", **fields}])
+
+    response = await http.post("/v1/commands", content=body, headers={"Content-Type": media_type})
+
+    first, second = loads(response.content)
+    assert first["order"]["client_order_id"] != second["order"]["client_order_id"]
 
 
 async def test_no_commands_are_no_reports(http):

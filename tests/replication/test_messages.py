@@ -202,7 +202,7 @@ def test_a_tag_is_refused_before_its_decoder_runs(tag: int) -> None:
     with pytest.raises(ProtocolError, match="tag") as caught:
         decode(head + b"\x61x")
     assert caught.value.__cause__ is not None
-    assert repr(caught.value.__cause__.__cause__) == "ProtocolError('CBOR tags are not allowed')"
+    assert str(caught.value.__cause__.__cause__).startswith("a CBOR tag")
 
 
 def test_the_error_says_what_is_wrong() -> None:
