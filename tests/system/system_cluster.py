@@ -84,7 +84,14 @@ class SystemCluster(LocalCluster):
     # ---------------------------------------------------------------- what is waited for
 
     async def start_and_elect(self) -> str:
+        """Start all nodes; returns the leader when every node is a voter, so that a majority of them is enough."""
         self.start()
+
+        def all_vote(statuses):
+            roles = [status["role"] for status in statuses.values() if status is not None]
+            return sorted(roles) == ["follower"] * (len(self.node_ids) - 1) + ["leader"] or None
+
+        await self.wait_until(all_vote, deadline_s=DEADLINE_S, awaited="a leader, and everybody else a follower")
         return await self.wait_for_leader(deadline_s=DEADLINE_S)
 
     async def wait_for_leader_among(self, *node_ids: str) -> str:
