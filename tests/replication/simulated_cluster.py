@@ -528,7 +528,7 @@ class SimulatedCluster:
             and sum(node.raft.ready_to_propose for node in nodes) == 1
             and all(status.role != "learner" for status in statuses)
             and len({(status.applied_index, status.last_index, status.term) for status in statuses}) == 1
-            and all(status.applied_index == status.durable_index for status in statuses)
+            and all(status.applied_index == status.durable_index == status.last_index for status in statuses)
         )
 
     def describe(self) -> str:
