@@ -38,10 +38,11 @@ def submit_file(file: str, *, url: str, api_key: str | None, output: OutputForma
 
     Raises OutcomeUnknownError, or what else broke the connection, after the reports that came before.
     """
-    with _opened(file) as descriptor, _progress(file) as advance:
-        bulk = BulkSubmission(descriptor, _writer(output), advance)
+    with _opened(file) as descriptor:
+        bulk = BulkSubmission(descriptor, _writer(output))
         try:
-            talk(url, api_key, bulk.run)
+            with _progress(file) as advance:
+                talk(url, api_key, lambda client: bulk.run(client, advance))
         except RaftbookError:
             tell(bulk.how_to_go_on(file))
             raise
@@ -55,21 +56,22 @@ def submit_file(file: str, *, url: str, api_key: str | None, output: OutputForma
 class BulkSubmission:
     """The way of the lines through the client's pipeline; a line that is no command is answered here, in its place."""
 
-    def __init__(self, file_descriptor: int, write: Callable[[Report], None], advance: Callable[[int], None]) -> None:
+    def __init__(self, file_descriptor: int, write: Callable[[Report], None]) -> None:
         self.counts: Counter[str] = Counter()
         """Reports by status."""
         self._file_descriptor = file_descriptor
         self._write = write
-        self._advance = advance
         self._unanswered: deque[int | Report] = deque()
         """In the order of the lines: the number of one that was handed on, or the report of one that is refused."""
         self._started_at = time.monotonic()
 
-    async def run(self, client: RaftbookClient) -> None:
+    async def run(self, client: RaftbookClient, advance: Callable[[int], None]) -> None:
+        """Until the input ends; `advance` hears how many reports have come since it heard last."""
         async for _, report in client.pipeline(self._commands()):
             self._answer_refused()
             self._unanswered.popleft()
             self._answer(report)
+            advance(1)
         self._answer_refused()
 
     def summary(self) -> str:
@@ -105,7 +107,6 @@ class BulkSubmission:
     def _answer(self, report: Report) -> None:
         self.counts[report["status"]] += 1
         self._write(report)
-        self._advance(1)
 
 
 def _command_of(line: Line) -> Command:
