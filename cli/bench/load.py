@@ -32,6 +32,7 @@ MOST_COMMANDS_PER_S: Final = 60_000
 MOST_SINGLE_COMMANDS_PER_S: Final = 5_000
 """So many are made ready; a cluster that is faster ends the measurement early, and the figures stay right."""
 
+SEED: Final = 1
 ANSWER_DEADLINE_S: Final = 30.0
 START_DEADLINE_S: Final = 120.0
 STATUS_OK: Final = 200
@@ -106,9 +107,9 @@ class Load:
         plan = self._plan
         loop = asyncio.get_running_loop()
         connections = []
-        for number in range(plan.connections):
+        for number, commands in enumerate(_deal(plan)):
             address = plan.addresses[number % len(plan.addresses)]
-            requests = self._until_end(self._requests(number, address))
+            requests = self._until_end(_encode(commands, plan.batch_commands, address))
             host, _, port = address.rpartition(":")
             _, connection = await loop.create_connection(
                 lambda requests=requests: LoadConnection(requests, self._answered),  # type: ignore[misc]
@@ -146,20 +147,6 @@ class Load:
         if answered.done():
             answered.result()
 
-    def _requests(self, number: int, address: str) -> list[bytes]:
-        """The requests of one connection, whose order flow has accounts and names of its own."""
-        plan = self._plan
-        name = f"{plan.run}-{number}"
-        accounts = [f"bench-{name}-{letter}" for letter in "abcd"]
-        flow = OrderFlow(number, accounts=accounts, client_order_id_prefix=f"{name}-")
-        is_batch = plan.batch_commands > 1
-        most_per_s = MOST_COMMANDS_PER_S if is_batch else MOST_SINGLE_COMMANDS_PER_S
-        share = int(most_per_s * (plan.warm_up_s + plan.seconds) / plan.connections / plan.batch_commands) + 1
-        if not is_batch:
-            return [encode_single(command, address) for command in islice(flow, share)]
-        batches = (islice(flow, plan.batch_commands) for _ in range(share))
-        return [encode_request("POST", "/v1/commands", address, _encode_batch(batch)) for batch in batches]
-
     def _until_end(self, requests: list[bytes]) -> Iterator[bytes]:
         for request in requests:
             if self.ending.is_set():
@@ -182,8 +169,32 @@ class Load:
         return {node_id: cpu_seconds(process_id) for node_id, process_id in self._plan.node_process_ids.items()}
 
 
-def _encode_batch(commands: Iterator[Command]) -> bytes:
-    return b"[" + b",".join(dumps(command_to_json(command)) for command in commands) + b"]"
+def _deal(plan: LoadPlan) -> list[list[Command]]:
+    """One order flow, dealt out to the connections by account, so that all trade around one middle.
+
+    Each account's commands stay in order on one connection: no cancel overtakes its order.
+    """
+    most_per_s = MOST_COMMANDS_PER_S if plan.batch_commands > 1 else MOST_SINGLE_COMMANDS_PER_S
+    count = int(most_per_s * (plan.warm_up_s + plan.seconds))
+    accounts = {
+        f"bench-{plan.run}-{number}-{letter}": number for number in range(plan.connections) for letter in "abcd"
+    }
+    dealt: list[list[Command]] = [[] for _ in range(plan.connections)]
+    for command in islice(OrderFlow(SEED, accounts=list(accounts), client_order_id_prefix=f"{plan.run}-"), count):
+        assert isinstance(command, NewOrder | CancelOrder | ReplaceOrder), "the flow enters, replaces and cancels"
+        dealt[accounts[command.account]].append(command)
+    return dealt
+
+
+def _encode(commands: list[Command], batch_commands: int, address: str) -> list[bytes]:
+    """The requests, all batches full."""
+    if batch_commands == 1:
+        return [encode_single(command, address) for command in commands]
+    encoded = [dumps(command_to_json(command)) for command in commands]
+    return [
+        encode_request("POST", "/v1/commands", address, b"[%b]" % b",".join(encoded[first : first + batch_commands]))
+        for first in range(0, len(encoded) - batch_commands + 1, batch_commands)
+    ]
 
 
 def encode_single(command: Command, address: str) -> bytes:
