@@ -169,6 +169,16 @@ class Load:
         return {node_id: cpu_seconds(process_id) for node_id, process_id in self._plan.node_process_ids.items()}
 
 
+def accounts_of(run: int, connection: int) -> list[str]:
+    return [f"bench-{run}-{connection}-{letter}" for letter in "abcd"]
+
+
+def order_flow(run: int, connections: int) -> OrderFlow:
+    """The flow that is measured with, whose accounts and names differ from those of every other run."""
+    accounts = [name for connection in range(connections) for name in accounts_of(run, connection)]
+    return OrderFlow(SEED, accounts=accounts, client_order_id_prefix=f"{run}-")
+
+
 def _deal(plan: LoadPlan) -> list[list[Command]]:
     """One order flow, dealt out to the connections by account, so that all trade around one middle.
 
@@ -176,11 +186,9 @@ def _deal(plan: LoadPlan) -> list[list[Command]]:
     """
     most_per_s = MOST_COMMANDS_PER_S if plan.batch_commands > 1 else MOST_SINGLE_COMMANDS_PER_S
     count = int(most_per_s * (plan.warm_up_s + plan.seconds))
-    accounts = {
-        f"bench-{plan.run}-{number}-{letter}": number for number in range(plan.connections) for letter in "abcd"
-    }
+    accounts = {name: number for number in range(plan.connections) for name in accounts_of(plan.run, number)}
     dealt: list[list[Command]] = [[] for _ in range(plan.connections)]
-    for command in islice(OrderFlow(SEED, accounts=list(accounts), client_order_id_prefix=f"{plan.run}-"), count):
+    for command in islice(order_flow(plan.run, plan.connections), count):
         assert isinstance(command, NewOrder | CancelOrder | ReplaceOrder), "the flow enters, replaces and cancels"
         dealt[accounts[command.account]].append(command)
     return dealt

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cli.bench.cluster import CONNECTIONS
+from cli.bench.load import order_flow
 from cli.bench.measurement import (
     BATCH_COMMANDS,
     Announce,
@@ -26,14 +27,12 @@ from cli.bench.measurement import (
 )
 from cli.local_cluster import free_ports
 from raftbook.codec import encode_command
-from raftbook.simulation.workload import OrderFlow
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 SCRIPT: Final = Path(__file__).with_name("stock_node.py")
 VERSION: Final = "0.3.17"
-SEED: Final = 1
 PAYLOAD_COMMANDS: Final = 20_000
 NODES: Final = 3
 START_DEADLINE_S: Final = 30.0
@@ -60,7 +59,9 @@ SCENARIOS: Final = (
 
 async def measure_stock(scale: Scale, folder: Path, announce: Announce) -> list[Measurement]:
     payload = folder / "payload"
-    commands = [command._replace(not_after=NOT_AFTER_NS) for command in islice(OrderFlow(SEED), PAYLOAD_COMMANDS)]
+    commands = [
+        command._replace(not_after=NOT_AFTER_NS) for command in islice(order_flow(0, CONNECTIONS), PAYLOAD_COMMANDS)
+    ]
     raw_commands = [encode_command(command) for command in commands]
     payload.write_text("\n".join(raw.hex() for raw in raw_commands))
     mean_bytes = sum(map(len, raw_commands)) / len(raw_commands)

@@ -204,8 +204,8 @@ class TestLoadGenerator:
             "addresses": (address,),
             "connections": 2,
             "batch_commands": 100,
-            "seconds": 0.2,
-            "warm_up_s": 0.05,
+            "seconds": 0.3,
+            "warm_up_s": 0.01,
             "run": 0,
             "node_process_ids": {"n1": os.getpid()},
         }
