@@ -173,7 +173,7 @@ class RaftNode:
     @property
     def is_behind(self) -> bool:
         """Committed and durable entries wait to be applied."""
-        return self._core.applied_index < min(self._core.commit_index, self._journal.durable_index)
+        return self._core.applied_index < self.commit_index
 
     @property
     def leads(self) -> bool:
@@ -182,6 +182,11 @@ class RaftNode:
     @property
     def leader(self) -> str | None:
         return self._core.leader
+
+    @property
+    def commit_index(self) -> int:
+        """Up to here entries are committed and on this disk: a single node commits in memory before it has synced."""
+        return min(self._core.commit_index, self._journal.durable_index)
 
     @property
     def applied_index(self) -> int:
@@ -214,8 +219,7 @@ class RaftNode:
             base_index=self._journal.base_index,
             last_index=self._journal.last_index,
             durable_index=self._journal.durable_index,
-            # A single node commits in memory at once; what it may lose again is not committed.
-            commit_index=min(self._core.commit_index, self._journal.durable_index),
+            commit_index=self.commit_index,
             applied_index=self._core.applied_index,
             ready_to_propose=self.ready_to_propose,
             has_quorum=self._core.leader is not None and self._is_majority(1 + len(self._transport.connected)),
@@ -294,7 +298,7 @@ class RaftNode:
     # Standing and elections.
 
     def _review_standing(self) -> None:
-        commit_index = min(self._core.commit_index, self._journal.durable_index)
+        commit_index = self.commit_index
         commit_term = self._journal.term_at(commit_index)
         caught_up_with = self._standing.caught_up_with(commit_index, commit_term, self._core.term)
         if caught_up_with is not None or self._standing.founds_cluster:
@@ -432,7 +436,7 @@ class RaftNode:
 
     def apply_committed(self) -> bool:
         """Apply what is committed and on this node's disk, for at most a slice of time; True if anything was."""
-        limit = min(self._core.commit_index, self._journal.durable_index)
+        limit = self.commit_index
         if self._core.applied_index >= limit:
             return False
         slice_end = self._clock() + self._settings.apply_slice_s

@@ -1,7 +1,7 @@
 """A random life of a cluster: faults and submissions drawn from a seed, then healing, then what must hold.
 
-A fault is never more than Raft promises to survive without loss: any number of nodes may crash, be cut off, paused or
-slow, at any time; a disk is wiped only while everyone else is healthy.
+A fault is never more than a cluster promises to survive without loss: any number of nodes may crash, be cut off, paused
+or slow, at any time; disks may be wiped, a minority's at a time, until they have caught up.
 
     python -m tests.replication.chaos SEED          tells the story of one seed
     python -m tests.replication.chaos FIRST LAST    runs many
@@ -47,6 +47,8 @@ class Chaos:
         self._random = cluster.random
         self._orders = 0
         self._end = 0.0
+        self._forgetful: set[SimulatedNode] = set()
+        """Members with a new disk that are not yet voters again."""
         self.faults: dict[str, int] = {}
         self._menu: dict[str, tuple[int, Callable[[], bool]]] = {
             "submit": (40, self._submit),
@@ -60,7 +62,7 @@ class Chaos:
             "lose power": (3, self._lose_power),
             "lose all power": (1, self._lose_all_power),
             "start": (9, self._start),
-            "wipe": (2, self._wipe),
+            "wipe": (6, self._wipe),
             "pause": (3, self._pause),
             "slow disk": (3, self._slow_disk),
             "stall a disk": (3, self._stall_disk),
@@ -158,11 +160,9 @@ class Chaos:
         return True
 
     def _calm(self) -> bool:
-        """Everything heals, and sometimes stays so long enough that a disk may be wiped."""
+        """Everything heals, and for a moment nothing else happens."""
         self.heal_everything()
         self._cluster.scheduler.run_until(lambda: self._cluster.is_healthy, self._cluster.scheduler.now + 2.0)
-        if self._random.random() < 0.5:
-            self._wipe()
         return True
 
     def _break_connection(self) -> bool:
@@ -202,17 +202,19 @@ class Chaos:
         return True
 
     def _wipe(self) -> bool:
-        if not self._cluster.is_healthy:
+        """A member gets a new disk: never more than a minority at a time, and none before every member had a log."""
+        self._forgetful = {node for node in self._forgetful if not (node.is_running and node.is_voter)}
+        node = self._node()
+        journals = [other.journal for other in self._cluster.others(node)]
+        if any(journal is None or journal.durable_index == 0 for journal in journals):
             return False
-        minority = (len(self._cluster.nodes) - 1) // 2
-        nodes = self._random.sample(list(self._cluster.nodes.values()), self._random.randint(1, minority))
-        for node in nodes:
+        if len(self._forgetful | {node}) > (len(self._cluster.nodes) - 1) // 2:
+            return False
+        if node.is_running:
             self._random.choice((node.kill, node.lose_power))()
-            node.wipe()
-            node.start()
-        self.faults["disks wiped"] = self.faults.get("disks wiped", 0) + len(nodes)
-        # The others stay healthy until the wiped ones have caught up or some time has passed.
-        self._cluster.scheduler.run_until(lambda: self._cluster.is_healthy, self._cluster.scheduler.now + 0.3)
+        self._forgetful.add(node)
+        node.wipe()
+        node.start()
         return True
 
     def _pause(self) -> bool:
@@ -304,7 +306,8 @@ def _run_many(first: int, last: int) -> int:
             failed.append(seed)
             print(f"seed {seed} FAILED")
             traceback.print_exc(limit=-4)
-        sys.stdout.flush()
+        if seed % 100 == 0:
+            print(f"... {seed} after {time.monotonic() - began:.0f} s", flush=True)
     faults: dict[str, int] = {}
     for outcome in outcomes:
         for name, times in outcome.faults.items():

@@ -50,16 +50,15 @@ class ClusterChecks:
 
     def node_moved(self, node: SimulatedNode) -> None:
         raft = node.raft
-        status = raft.status()
         term, commit_index = self._progress[node.node_id]
-        assert status.term >= term, f"{node.node_id} went from term {term} back to {status.term}"
-        assert status.commit_index >= commit_index, (
-            f"{node.node_id} went from commit index {commit_index} back to {status.commit_index}"
+        assert raft.term >= term, f"{node.node_id} went from term {term} back to {raft.term}"
+        assert raft.commit_index >= commit_index, (
+            f"{node.node_id} went from commit index {commit_index} back to {raft.commit_index}"
         )
-        self._progress[node.node_id] = (status.term, status.commit_index)
+        self._progress[node.node_id] = (raft.term, raft.commit_index)
         if raft.leads:
-            leader = self._leaders.setdefault(status.term, node.node_id)
-            assert leader == node.node_id, f"{leader} and {node.node_id} both lead term {status.term}"
+            leader = self._leaders.setdefault(raft.term, node.node_id)
+            assert leader == node.node_id, f"{leader} and {node.node_id} both lead term {raft.term}"
 
     def entry_applied(self, node: SimulatedNode, index: int, entry: bytes | None) -> None:
         before = self._applied[node.node_id]

@@ -519,13 +519,15 @@ class SimulatedCluster:
     def is_healthy(self) -> bool:
         """Every member runs as a voter, connected to all, with the same log applied to its end."""
         nodes = self.running
-        if len(nodes) < len(self.nodes) or any(node.is_paused or node.is_disk_stalled for node in nodes):
+        if len(nodes) < len(self.nodes) or not self.network.is_whole:
+            return False
+        if any(node.raft.in_flight or node.is_paused or node.is_disk_stalled for node in nodes):
+            return False
+        if sum(node.raft.ready_to_propose for node in nodes) != 1:
             return False
         statuses = [node.status for node in nodes]
         return (
-            self.network.is_whole
-            and all(len(self.network.connected(node_id)) == len(nodes) - 1 for node_id in self.member_ids)
-            and sum(node.raft.ready_to_propose for node in nodes) == 1
+            all(len(self.network.connected(node_id)) == len(nodes) - 1 for node_id in self.member_ids)
             and all(status.role != "learner" for status in statuses)
             and len({(status.applied_index, status.last_index, status.term) for status in statuses}) == 1
             and all(status.applied_index == status.durable_index == status.last_index for status in statuses)

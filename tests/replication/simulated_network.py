@@ -74,18 +74,20 @@ class SimulatedNetwork:
         self._random = random_source
         self._nodes: dict[str, SimulatedNode] = {}
         self._connections: dict[tuple[str, str], _Connection] = {}
+        self._connected: dict[str, tuple[str, ...]] = {}
+        """By node: the peers that it can send to, sorted."""
         self._cut: set[tuple[str, str]] = set()
 
     def add(self, node: SimulatedNode) -> None:
         for other in self._nodes:
             self._redial(_pair(node.node_id, other))
         self._nodes[node.node_id] = node
+        self._connected[node.node_id] = ()
 
     # What a node asks for.
 
     def connected(self, node_id: str) -> tuple[str, ...]:
-        connections = ((pair, connection) for pair, connection in self._connections.items() if node_id in pair)
-        return tuple(sorted(_other(pair, node_id) for pair, connection in connections if node_id in connection.up))
+        return self._connected[node_id]
 
     def send(self, sender: str, receiver: str, message: Message) -> bool:
         connection = self._connections.get(_pair(sender, receiver))
@@ -144,7 +146,7 @@ class SimulatedNetwork:
         """Peers learn at once that a process died, but of a machine only because it is silent."""
         for pair, connection in list(self._connections.items()):
             if node_id in pair:
-                connection.up.discard(node_id)
+                self._set_down(connection, node_id)
                 self._break(connection, 0.02, after_s=IDLE_TIMEOUT_S if silently else 0.0)
 
     # What the network does.
@@ -175,6 +177,7 @@ class SimulatedNetwork:
         def connect() -> None:
             if not connection.is_broken:
                 connection.up.add(node.node_id)
+                self._connected[node.node_id] = tuple(sorted({*self._connected[node.node_id], hello.node_id}))
                 node.on_connected(hello.node_id, hello)
                 self._deliver(connection, hello.node_id, node.node_id)
 
@@ -216,10 +219,16 @@ class SimulatedNetwork:
     def _end(self, connection: _Connection, node_id: str) -> None:
         def end() -> None:
             if node_id in connection.up:
-                connection.up.discard(node_id)
+                self._set_down(connection, node_id)
                 self._nodes[node_id].on_disconnected(_other(connection.ends, node_id))
 
         self._nodes[node_id].run(end)
+
+    def _set_down(self, connection: _Connection, node_id: str) -> None:
+        if node_id in connection.up:
+            connection.up.discard(node_id)
+            peer = _other(connection.ends, node_id)
+            self._connected[node_id] = tuple(other for other in self._connected[node_id] if other != peer)
 
     def _forget(self, connection: _Connection) -> None:
         if connection.up:

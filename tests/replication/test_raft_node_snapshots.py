@@ -7,6 +7,7 @@ import pytest
 from raftbook.replication import snapshot_transfer
 from raftbook.replication.elections import Ballot, Standing
 from raftbook.replication.messages import AppendEntries, SnapshotChunk, SnapshotReply
+from raftbook.replication.raft_node import RaftSettings
 from tests.replication.simulated_cluster import ClusterSettings, SimulatedCluster, SimulatedNode
 from tests.replication.test_raft_node import Recorder
 
@@ -184,6 +185,34 @@ class TestLearners:
             assert not wiped.is_voter
             cluster.network.heal_all()
             cluster.settle()
+
+    def test_a_stale_leader_commits_nothing_with_the_help_of_a_member_that_forgot_its_successor(self):
+        raft = RaftSettings(fallback_timeout_s=30.0)
+        with make_cluster(raft=raft) as cluster:
+            stale = cluster.settle()
+            wiped, other = cluster.others(stale)
+            fill(cluster, stale)
+            cluster.network.cut_off(stale.node_id)
+            leader = cluster.wait_for_leader(wiped.node_id, other.node_id)
+            decided = leader.propose(b"decided with the help of the disk that is lost")
+            cluster.wait_applied(decided, wiped.node_id, other.node_id)
+            cluster.network.cut_off(wiped.node_id, other.node_id)
+            wiped.kill()
+            wiped.wipe()
+            # What is under way from its last life must not tell of the later term.
+            cluster.run_for(3.0)
+            wiped.start()
+            cluster.network.heal(stale.node_id, wiped.node_id)
+            cluster.network.heal(wiped.node_id, stale.node_id)
+            index = stale.propose(b"of the stale leader")
+            cluster.wait(lambda: wiped.status.durable_index >= index)
+            cluster.run_for(2.0)
+            assert stale.leads
+            assert stale.status.commit_index < index
+            assert not wiped.is_voter
+            cluster.network.heal_all()
+            cluster.settle()
+            assert b"of the stale leader" not in [entry for _index, entry in stale.applied]
 
     def test_a_member_with_an_empty_disk_does_not_vote(self):
         with make_cluster() as cluster:
