@@ -531,8 +531,9 @@ def number_text(number: Number) -> str:
     return decimal_text(number.mantissa, number.decimals)
 
 
+@lru_cache(maxsize=65_536)
 def decimal_text(units: int, decimals: int) -> str:
-    """`units` of 10**-`decimals` as a decimal string with exactly that many decimals."""
+    """`units` of 10**-`decimals` as a decimal string with exactly that many decimals. Cached: they come again."""
     if decimals == 0:
         return str(units)
     digits = str(units)

@@ -128,7 +128,7 @@ class LimitsConfig(Struct, frozen=True, kw_only=True):
     max_in_flight_entries: Annotated[int, Meta(ge=1, le=1024)] = 8
 
     # Executed submissions that can still be asked for; the oldest is forgotten (`not_held`).
-    reports_kept: Annotated[int, Meta(ge=1, le=100_000_000)] = 200_000
+    reports_kept: Annotated[int, Meta(ge=1, le=100_000_000)] = 50_000
 
     # A snapshot is written every so many entries; then the log keeps this many before it, so that a node which was
     # away for a moment catches up from the log and needs no snapshot.

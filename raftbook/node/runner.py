@@ -41,6 +41,9 @@ DRAIN_S: Final = 3
 SWITCH_INTERVAL_S: Final = 0.0005
 """The log writer's thread must get the interpreter back quickly when its sync is done."""
 
+YOUNG_OBJECTS: Final = 20_000
+"""Against Python's 700: applying an entry took 31-33 µs an order with that, and 25-27 µs with this."""
+
 LISTEN_BACKLOG: Final = 1024
 
 
@@ -121,8 +124,7 @@ async def _serve(
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(stop_signal, stop.set)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    gc.collect()
-    gc.freeze()
+    _tune_garbage_collector()
     serving = asyncio.create_task(server.serve(sockets=[api_listener]), name="http")
     _log.info(
         "node started",
@@ -143,6 +145,13 @@ async def _serve(
     stopping.cancel()
     _log.info("node stopped", applied_index=service.state.index)
     return EXIT_DONE
+
+
+def _tune_garbage_collector() -> None:
+    """Look for cycles rarely: the node makes none on the way of an order, and each look goes over what is young."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 10, 10)
 
 
 class _HttpServer(uvicorn.Server):
