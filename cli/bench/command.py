@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -14,15 +12,12 @@ from cli.errors import WrongUsageError
 from cli.output import print_json, print_table, wants_table
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from cli.bench.measurement import Announce, Measurement, Scale
 
 app = typer.Typer()
 
 SUBJECTS: Final = ["engine", "cluster", "recovery", "all"]
 OPPONENTS: Final = ["stock"]
-END_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 DEFAULT_SECONDS: Final = 10.0
 DEFAULT_REPETITIONS: Final = 5
 
@@ -80,8 +75,6 @@ def bench(
         raise WrongUsageError(f"--against {against} compares clusters; use it with cluster or all")
     if data_dir is not None and not Path(data_dir).is_dir():
         raise WrongUsageError(f"there is no folder {data_dir}; --data-dir takes one that exists")
-    for end_signal in END_SIGNALS:
-        signal.signal(end_signal, _leave)
     folder = Path(tempfile.mkdtemp(prefix="raftbook-bench-", dir=data_dir))
     try:
         conditions = machine.describe(folder)
@@ -116,54 +109,29 @@ def _count_steps(subject: str, against: str | None) -> int:
 
 
 def _measure(subject: str, against: str | None, scale: Scale, folder: Path, announce: Announce) -> list[Measurement]:
-    import asyncio
-
     from cli.bench.engine import measure_engine
+    from cli.end_signals import run_until_ended
 
     measured: list[Measurement] = []
     if subject in ("engine", "all"):
         measured += measure_engine(scale, announce)
     if subject != "engine":
-        measured += asyncio.run(_measure_clusters(subject, against, scale, folder, announce))
+        measured += run_until_ended(_measure_clusters(subject, against, scale, folder, announce))
     return measured
 
 
 async def _measure_clusters(
     subject: str, against: str | None, scale: Scale, folder: Path, announce: Announce
 ) -> list[Measurement]:
-    import asyncio
-
     from cli.bench.cluster import measure_cluster
     from cli.bench.recovery import measure_recovery
     from cli.bench.stock import measure_stock
 
-    task = asyncio.current_task()
-    assert task is not None
-    ended_by: list[int] = []
-
-    def end(number: int) -> None:
-        ended_by.append(number)
-        task.cancel()
-
-    for end_signal in END_SIGNALS:
-        # Unlike an exception out of a signal handler, a cancellation cannot come between the start of a process and
-        # the note that it was started.
-        asyncio.get_running_loop().add_signal_handler(end_signal, end, end_signal)
     measured: list[Measurement] = []
-    try:
-        if subject in ("cluster", "all"):
-            measured += await measure_cluster(scale, folder, announce)
-        if against == "stock":
-            measured += await measure_stock(scale, folder, announce)
-        if subject in ("recovery", "all"):
-            measured += await measure_recovery(scale, folder, announce)
-    except asyncio.CancelledError:
-        if ended_by:
-            _leave(ended_by[0], None)
-        raise
+    if subject in ("cluster", "all"):
+        measured += await measure_cluster(scale, folder, announce)
+    if against == "stock":
+        measured += await measure_stock(scale, folder, announce)
+    if subject in ("recovery", "all"):
+        measured += await measure_recovery(scale, folder, announce)
     return measured
-
-
-def _leave(number: int, _frame: FrameType | None) -> NoReturn:
-    """As Ctrl-C does, this unwinds the stack, which ends all processes."""
-    sys.exit(128 + number)

@@ -54,27 +54,22 @@ def demo(
     At the end all nodes are stopped, and what the clients were told is compared with every node's log. Leaves with 1
     if an order was lost or entered twice, or if the nodes' digests differ.
     """
-    import asyncio
     import shutil
-    import signal
-    import sys
     import tempfile
 
     from cli.demo.scenario import Plan, run_scenario
     from cli.demo.view import closing_json, closing_table, progress_view
+    from cli.end_signals import run_until_ended
 
     del no_browser  # There is no page to open.
     if seconds is None and data is None:
         seconds = DEFAULT_SECONDS
     plan = Plan(seconds, kill_leader_every_s, seed, None if data is None else Path(data), rate)
-    for end_signal in (signal.SIGTERM, signal.SIGHUP):
-        # As Ctrl-C does, they unwind the stack, which ends the nodes.
-        signal.signal(end_signal, lambda number, _frame: sys.exit(128 + number))
     folder = Path(tempfile.mkdtemp(prefix="raftbook-demo-"))
     keep = False
     try:
         with progress_view() as show:
-            outcome = asyncio.run(run_scenario(plan, folder, show))
+            outcome = run_until_ended(run_scenario(plan, folder, show))
         keep = bool(outcome.problems)
     except Exception:
         keep = True
