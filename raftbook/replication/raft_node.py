@@ -68,10 +68,16 @@ class Outbox:
 
     def send(self, peer: str, message: Message) -> None:
         """Send `message` as soon as all that the write-ahead log holds now is on disk."""
-        if self._wal.durable_position >= self._wal.position:
+        position = self._wal.position
+        if self._wal.durable_position >= position:
             self._transport.send(peer, message)
-        else:
-            self._held.append((self._wal.position, peer, message))
+            return
+        if self._held:
+            # Heartbeats go on while a disk stalls: their acknowledgements must not pile up.
+            held_position, held_peer, held = self._held[-1]
+            if (held_position, held_peer) == (position, peer) and _says_no_less(message, held):
+                self._held.pop()
+        self._held.append((position, peer, message))
 
     def release(self) -> None:
         """Send what the disk has caught up with; of several acknowledgements to one peer only the furthest."""
@@ -93,6 +99,18 @@ class Outbox:
 
     def forget(self, peer: str) -> None:
         self._held = deque(held for held in self._held if held[1] != peer)
+
+
+def _says_no_less(message: Message, held: Message) -> bool:
+    """Whether `message` is an acknowledgement that makes the one before it needless."""
+    return (
+        isinstance(message, AppendReply)
+        and isinstance(held, AppendReply)
+        and message.success
+        and held.success
+        and (message.term, message.is_voter) == (held.term, held.is_voter)
+        and message.match_index >= held.match_index
+    )
 
 
 class RaftNode:

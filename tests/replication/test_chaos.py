@@ -1,6 +1,6 @@
 """Random lives of a cluster (chaos.py), each checked all along and to its end.
 
-CI takes 100 seeds; RAFTBOOK_CHAOS_SEEDS sets how many there are.
+CI takes 150 seeds; RAFTBOOK_CHAOS_SEEDS sets how many there are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.replication.chaos import live
 if TYPE_CHECKING:
     from raftbook.replication.messages import Message
 
-SEED_COUNT = int(os.environ.get("RAFTBOOK_CHAOS_SEEDS", "100"))
+SEED_COUNT = int(os.environ.get("RAFTBOOK_CHAOS_SEEDS", "150"))
 BLOCK = 10
 
 

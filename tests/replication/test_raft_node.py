@@ -379,6 +379,18 @@ class TestOutbox:
         outbox.release()
         assert wire.sent == [("n2", replies[1]), ("n2", refusal), ("n2", of_later_term)]
 
+    def test_the_acknowledgements_of_heartbeats_do_not_pile_up_while_the_disk_stalls(self, wal):
+        wire = self.Wire()
+        outbox = Outbox(wal, wire)
+        wal.append(1, 1, b"entry")
+        for _ in range(1000):
+            outbox.send("n2", AppendReply(1, 1, 2, True, True))
+        assert len(outbox._held) == 1
+        outbox.send("n2", VoteReply(2, True, False))
+        outbox.send("n2", AppendReply(2, 1, 2, True, True))
+        outbox.send("n3", AppendReply(2, 1, 2, True, True))
+        assert len(outbox._held) == 4
+
     def test_what_waits_for_a_lost_connection_is_dropped(self, wal):
         wire = self.Wire()
         outbox = Outbox(wal, wire)
