@@ -87,7 +87,9 @@ def halt(error: BaseException) -> None:
 
 def _halt_on_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
     error = context.get("exception")
-    if isinstance(error, Exception):
+    # A listener that could not accept (out of descriptors) goes on later; everything else is a bug of the node.
+    is_of_socket = isinstance(error, OSError) and "socket" in context
+    if isinstance(error, Exception) and not is_of_socket:
         halt(error)
     _log.error("event loop", **{key: str(value) for key, value in context.items()})
 

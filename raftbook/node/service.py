@@ -415,20 +415,25 @@ class NodeService:
 
     def _mind_snapshots(self) -> None:
         """Fork off a snapshot when the log behind the last one has grown long; compact the log when it is written."""
-        limits = self.config.limits
         try:
-            info = self._snapshots.poll()
+            self._finish_snapshot()
+            self._start_snapshot()
         except StorageError as error:
             _log.error("snapshot failed; the next one is tried soon", error=str(error), retry_s=SNAPSHOT_RETRY_S)
             self._snapshot_not_before = self._clock() + SNAPSHOT_RETRY_S
-            return
+
+    def _finish_snapshot(self) -> None:
+        info = self._snapshots.poll()
         if info is not None:
+            retain_entries = self.config.limits.log_retain_entries
             self._last_snapshot_index = max(self._last_snapshot_index, info.index)
-            self._writer.compact(self._raft.compact(info.index, RETAIN_LOG_BYTES, limits.log_retain_entries))
+            self._writer.compact(self._raft.compact(info.index, RETAIN_LOG_BYTES, retain_entries))
             _log.info("snapshot written", index=info.index, size_bytes=info.size_bytes)
+
+    def _start_snapshot(self) -> None:
         index = self._raft.applied_index
         is_due = (
-            index - self._last_snapshot_index >= limits.snapshot_entries
+            index - self._last_snapshot_index >= self.config.limits.snapshot_entries
             or self._folder.journal.size_bytes > SNAPSHOT_LOG_BYTES + RETAIN_LOG_BYTES
         )
         may_start = not self._snapshots.is_busy and self._clock() >= self._snapshot_not_before

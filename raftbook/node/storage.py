@@ -105,13 +105,22 @@ class SnapshotWriter:
         return self._child is not None
 
     def start(self, index: int, term: int, encode: Callable[[], bytes]) -> None:
-        """Fork a child that writes `encode()` as the snapshot at `index`. Stalls the loop for the fork alone."""
+        """Fork a child that writes `encode()` as the snapshot at `index`. Stalls the loop for the fork alone.
+
+        Raises:
+            StorageError: the system has no room for another process.
+        """
         assert self._child is None
         with warnings.catch_warnings():
             # Python warns of forking with threads. The child takes no lock that another thread could hold: it
             # encodes, writes, and leaves without returning to the interpreter's shutdown.
             warnings.simplefilter("ignore", DeprecationWarning)
-            child = os.fork()
+            try:
+                child = os.fork()
+            except OSError as error:
+                raise StorageError(
+                    f"no process could be started to write the snapshot of entry {index}: {error}"
+                ) from error
         if child == 0:
             self._write_and_exit(index, term, encode)
         self._child = (child, index, term)

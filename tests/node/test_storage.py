@@ -147,6 +147,16 @@ class TestSnapshotWriter:
         assert not writer.is_busy
         assert store.indexes() == []
 
+    def test_no_room_for_a_child_is_an_error_that_halts_nobody(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        def refuse() -> int:
+            raise BlockingIOError("no more processes")
+
+        writer = SnapshotWriter(SnapshotStore(FileDisk(tmp_path), IDENTITY))
+        monkeypatch.setattr(os, "fork", refuse)
+        with pytest.raises(StorageError, match="entry 7: no more processes"):
+            writer.start(7, 2, lambda: b"")
+        assert not writer.is_busy
+
     def test_a_child_keeps_none_of_the_nodes_descriptors(self, tmp_path: Path):
         reading, writing = os.pipe()
         writer = SnapshotWriter(SnapshotStore(FileDisk(tmp_path), IDENTITY))

@@ -47,8 +47,8 @@ class Chaos:
         self._random = cluster.random
         self._orders = 0
         self._end = 0.0
-        self._forgetful: set[SimulatedNode] = set()
-        """Members with a new disk that are not yet voters again."""
+        self._voters: set[SimulatedNode] = set()
+        """Members of which it is on their disks that they may vote, and a log."""
         self.faults: dict[str, int] = {}
         self._menu: dict[str, tuple[int, Callable[[], bool]]] = {
             "submit": (40, self._submit),
@@ -76,6 +76,7 @@ class Chaos:
         names = list(self._menu)
         weights = [weight for weight, _action in self._menu.values()]
         while self._cluster.scheduler.now < self._end:
+            self._voters |= {node for node in self._cluster.running if node.is_durably_voter}
             (name,) = self._random.choices(names, weights)
             if self._menu[name][1]():
                 self.faults[name] = self.faults.get(name, 0) + 1
@@ -202,17 +203,14 @@ class Chaos:
         return True
 
     def _wipe(self) -> bool:
-        """A member gets a new disk: never more than a minority at a time, and none before every member had a log."""
-        self._forgetful = {node for node in self._forgetful if not (node.is_running and node.is_voter)}
+        """A member gets a new disk, where a majority of the members remains that may vote and has a log."""
         node = self._node()
-        journals = [other.journal for other in self._cluster.others(node)]
-        if any(journal is None or journal.durable_index == 0 for journal in journals):
-            return False
-        if len(self._forgetful | {node}) > (len(self._cluster.nodes) - 1) // 2:
+        majority = len(self._cluster.nodes) // 2 + 1
+        if len(self._voters - {node}) < majority:
             return False
         if node.is_running:
             self._random.choice((node.kill, node.lose_power))()
-        self._forgetful.add(node)
+        self._voters.discard(node)
         node.wipe()
         node.start()
         return True

@@ -264,6 +264,12 @@ class SimulatedNode:
     def is_voter(self) -> bool:
         return self.status.role != "learner"
 
+    @property
+    def is_durably_voter(self) -> bool:
+        """It may vote, has a log, and would still after a loss of power."""
+        wal = self._folder.wal
+        return self.is_voter and wal.durable_index > 0 and wal.durable_position >= wal.position
+
     def hello(self) -> Hello:
         return Hello(PROTOCOL_VERSION, CLUSTER_NAME, self.node_id, self._start_ns, self.raft.is_fresh, 1)
 
