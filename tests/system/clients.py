@@ -31,6 +31,8 @@ WAIT_S: Final = 1.5
 """How long a node may take to execute what it was sent, before the client goes to another one."""
 TIMEOUT_S: Final = 1.0
 """How long an answer may take on top of that."""
+PATIENT_WAIT_S: Final = 30.0
+"""For single orders that a test enters where they are bound to be executed."""
 POLL_S: Final = 0.02
 
 
@@ -99,7 +101,7 @@ class Clients:
         """A plain client of that node, for whatever leaves no trace in the log."""
         return self._own.at(self._cluster.url(node_id))
 
-    async def enter(self, node_id: str, command: Document, *, wait_s: float = WAIT_S) -> Attempt:
+    async def enter(self, node_id: str, command: Document, *, wait_s: float = PATIENT_WAIT_S) -> Attempt:
         """Send a command once. The same command again is another attempt of the same record."""
         return (await self._send(self._own, node_id, [self._record_of(command)], wait_s))[0]
 
@@ -146,10 +148,6 @@ class Clients:
             return record
         assert known.command == command, "the same client order id means the same command"
         return known
-
-    async def settle(self) -> None:
-        """Submit again, elsewhere, whatever has no definite answer yet, until everything has one."""
-        await self._settle(self._own, [record for record in self.records if record.report is None], 0)
 
     # ---------------------------------------------------------------- under load
 
