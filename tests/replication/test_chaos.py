@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from raftbook.replication.elections import Standing
-from raftbook.replication.raft_node import Outbox
+from raftbook.replication.outbox import Outbox
 from raftbook.replication.replicator import Replicator
 from tests.replication.chaos import live
 

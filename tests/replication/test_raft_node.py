@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from raftbook.replication.messages import AppendEntries, AppendReply, TermNotice, VoteReply, VoteRequest
+from raftbook.replication.outbox import Outbox
 from raftbook.replication.raft_core import CANDIDATE
-from raftbook.replication.raft_node import Outbox, RaftSettings
+from raftbook.replication.raft_node import RaftSettings
 from raftbook.replication.write_ahead_log import Identity, WriteAheadLog
 from tests.replication.simulated_cluster import ClusterSettings, SimulatedCluster, SimulatedNode
 from tests.support.faulty_disk import FaultyDisk
@@ -348,13 +349,13 @@ class TestOutbox:
         vote, later_vote = VoteReply(1, True, False), VoteReply(2, True, False)
         wal.record_vote(1, "n2")
         outbox.send("n2", vote)
-        self_position = wal.take_batch()
+        first_batch = wal.take_batch()
         wal.record_vote(2, "n3")
         outbox.send("n3", later_vote)
         outbox.release()
         assert wire.sent == []
-        wal.write_batch(self_position)
-        wal.mark_durable(self_position)
+        wal.write_batch(first_batch)
+        wal.mark_durable(first_batch)
         outbox.release()
         assert wire.sent == [("n2", vote)]
         self.sync(wal)
