@@ -31,6 +31,8 @@ WAIT_S: Final = 1.5
 """How long a node may take to execute what it was sent, before the client goes to another one."""
 TIMEOUT_S: Final = 1.0
 """How long an answer may take on top of that."""
+LIFETIME_NS: Final = 5_000_000_000
+"""Of an order whose client sets it, as long as the nodes' own."""
 PATIENT_WAIT_S: Final = 30.0
 """For single orders that a test enters where they are bound to be executed."""
 POLL_S: Final = 0.02
@@ -183,7 +185,7 @@ class Clients:
 
     async def _trade(self, number: int) -> None:
         client = self._connect()
-        trader = _Trader(f"client-{number}", random.Random(f"{self._seed}/{number}"))
+        trader = _Trader(f"client-{number}", random.Random(f"{self._seed}/{number}"), is_careful=number % 2 == 0)
         turn = number
         while not self._stopping:
             batch = [Record(command) for command in trader.commands(self._batch)]
@@ -251,11 +253,15 @@ def new_order(account: str, client_order_id: str, side: str, price: str, quantit
 
 
 class _Trader:
-    """What one client wants: orders around 100.00 that often trade, and to cancel some of those that rest."""
+    """What one client wants: orders around 100.00 that often trade, and to cancel some of those that rest.
 
-    def __init__(self, account: str, randomness: random.Random) -> None:
+    A careful one says itself until when an order may be executed, so that a refusal is final for every attempt.
+    """
+
+    def __init__(self, account: str, randomness: random.Random, *, is_careful: bool) -> None:
         self._account = account
         self._random = randomness
+        self._is_careful = is_careful
         self._entered = 0
         self._resting: list[str] = []
 
@@ -279,6 +285,8 @@ class _Trader:
             order["time_in_force"] = self._random.choice(("ioc", "fok"))
         elif draw > 0.8:
             order["post_only"] = True
+        if self._is_careful:
+            order["not_after"] = time.time_ns() + LIFETIME_NS
         return order
 
     def told(self, command: Document, report: Document) -> None:

@@ -153,10 +153,11 @@ def check_records(records: list[Record], log: ReplayedLog, *, barriers: int = 0)
 def _check_order(record: Record, entered: list[OrderEvent]) -> None:
     """An accepted order is in the log once, under the id that its client was told; a refused one is not.
 
-    A refusal leaves the client order id free, so it is final only where no other attempt may still be on its way:
-    one that was sent before and never answered may find a book that takes the order.
+    Where nodes fill in `not_after`, another attempt that was never answered may outlive a refusal, on a node that was
+    paused for instance, and find a book that takes the order. With one `not_after` for all attempts none can.
     """
-    may_come_later = any(attempt.outcome == "unknown" for attempt in record.attempts)
+    is_unanswered = any(attempt.outcome == "unknown" for attempt in record.attempts)
+    may_come_later = is_unanswered and "not_after" not in record.command
     for attempt in record.attempts:
         report = attempt.report
         if attempt.outcome != "definite" or report is None:

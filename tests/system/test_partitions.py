@@ -91,6 +91,28 @@ async def test_an_order_that_a_cut_off_follower_could_not_pass_on_in_time_is_ref
     assert [log.state.exchange.order_by_client_id("alone", "late") for log in logs] == [None, None, None]
 
 
+async def test_an_order_that_was_refused_elsewhere_is_not_accepted_when_its_node_is_back(make_cluster):
+    """Its first attempt waits in a cut-off node; by the time it gets through the book would take the order."""
+    cluster = make_cluster(proxied=True)
+    leader = await cluster.start_and_elect()
+    follower, other = cluster.others(leader)
+    order = new_order("alice", "maker-only", "sell", "99.00", post_only=True, not_after=in_a_minute())
+    async with Clients(cluster) as clients:
+        await clients.enter(leader, new_order("bob", "bid", "buy", "99.00"))
+        cluster.cut(follower)
+        pending = await clients.enter(follower, order, wait_s=0)
+        assert pending.report["status"] == "pending"
+        refused = await clients.enter(other, order)
+        assert refused.report["reason"] == "post_only_would_trade"
+        canceled = await clients.enter(leader, {"op": "cancel", "account": "bob", "client_order_id": "bid"})
+        assert canceled.report["status"] == "accepted"
+        cluster.heal()
+        again = await clients.collect(pending)
+        assert (again["status"], again["reason"]) == ("rejected", "post_only_would_trade")
+        logs = await check_against_logs(cluster, clients)
+    assert [log.state.exchange.depth("ACME") for log in logs] == [([], [])] * 3
+
+
 def _attempt_of(clients, client_order_id):
     return next(r for r in clients.records if r.command["client_order_id"] == client_order_id).attempts[0]
 
