@@ -367,6 +367,7 @@ events = st.one_of(
         st.sampled_from(Reason),
         st.none() | st.text(max_size=20),
         st.none() | orders,
+        st.booleans(),
     ),
     st.builds(MassCanceled, kinds, *places, identifiers, st.none() | symbols, st.none() | sides, st.integers(0, 9)),
     st.builds(
@@ -397,6 +398,16 @@ def as_it_stands(event):
 def test_events_are_encoded_as_they_stand_in_canonical_cbor(some_events):
     expected = cbor2.dumps([1, *map(as_it_stands, some_events)], canonical=True)
     assert encode_events(some_events) == expected
+
+
+def test_the_digested_bytes_of_a_refusal_and_of_its_repetition():
+    order = NewOrder("A", "a", "x", Side.BUY, OrderType.MARKET, TimeInForce.IOC, None, Number(5, 0), not_after=9)
+    refused = Rejection(EventKind.ORDER_REJECTED, "A", 3, 12, 7, order, Reason.INSTRUMENT_HALTED)
+    repeated = refused._replace(sequence=None, log_index=13, duplicate=True)
+    command = "8b01614161616178010202f6820500f409"
+    reason = "71" + b"instrument_halted".hex()
+    assert encode_events([refused]).hex() == f"82018a026141030c07{command}{reason}f6f6f4"
+    assert encode_events([repeated]).hex() == f"82018a026141f60d07{command}{reason}f6f6f5"
 
 
 def test_refusals_of_different_commands_with_equal_fields_differ():

@@ -561,6 +561,28 @@ def test_an_order_as_json():
             },
         ),
         (
+            Rejection(
+                EventKind.ORDER_REJECTED, "ACME", None, 12, 99, NEW_ORDER._replace(price=None),
+                Reason.INVALID_ORDER, "a limit order needs a price", duplicate=True,
+            ),
+            {
+                "event": "order_rejected",
+                "symbol": "ACME",
+                "log_index": 12,
+                "timestamp": 99,
+                "account": "alice",
+                "client_order_id": "a1",
+                "side": "buy",
+                "order_type": "limit",
+                "time_in_force": "gtc",
+                "quantity": "5",
+                "status": "rejected",
+                "reason": "invalid_order",
+                "detail": "a limit order needs a price",
+                "duplicate": True,
+            },
+        ),
+        (
             MassCanceled(EventKind.MASS_CANCELED, 12, 99, "alice", "ACME", Side.SELL, 3),
             {
                 "event": "mass_canceled",
@@ -638,6 +660,14 @@ def test_the_report_of_a_rejected_command_gives_the_reason():
     assert report["reason"] == "price_not_on_tick"
     assert report["detail"] == "use 0.05"
     assert "duplicate" not in report
+
+
+def test_the_report_of_a_refusal_that_is_repeated_is_marked():
+    rejection = Rejection(
+        EventKind.ORDER_REJECTED, "ACME", None, 12, 99, NEW_ORDER, Reason.INSTRUMENT_HALTED, duplicate=True
+    )
+    report = report_to_json("n1.1", 5, Execution("n1.1", 5, 12, 99, False, None, (rejection,)), INSTRUMENTS)
+    assert (report["status"], report["reason"], report["duplicate"]) == ("rejected", "instrument_halted", True)
 
 
 def test_a_pending_report_says_where_to_ask_again():

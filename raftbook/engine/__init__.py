@@ -11,6 +11,7 @@ the same state and the same events, on any machine and in any year. Time is the 
     order_book.py    orders, price levels and sides: O(1) to add, cancel and find the best
     registry.py      every order still known, by its id and by its owner's; how repeats are recognised
     journal.py       stamps and collects the events
+    refused_orders.py      refused new orders, so that no copy of one is accepted later
     invariants.py    what always holds, as a check of the whole state
     snapshot.py      the state as plain values, and back
     types.py, commands.py, events.py, instrument.py      the vocabulary: values, and nothing but values
@@ -18,7 +19,7 @@ the same state and the same events, on any machine and in any year. Time is the 
 The way of a new order, which is the way through the code:
 
     apply         passes over what was executed before (origin, sequence), and gives the rest its time
-    _new_order    a client order id that is known? too late? the symbol? the trading status?
+    _new_order    a client order id that is known? refused before? too late? the symbol? the trading status?
     terms_of_new_order     decimals to integer units, tick, lot, 64-bit range, post_only
     execute       trades with the best price first, the longest waiting first; rests or cancels the remainder
     Execution     what it led to: the events, and the order as it stands

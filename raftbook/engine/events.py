@@ -83,7 +83,8 @@ class Rejection(NamedTuple):
 
     `command` is what was asked for. `order` is the account's own order that a refused cancel or replace names,
     open or closed, or that holds the client order id of a refused new order; it stays as it was. `detail` says
-    in words what to do, where the reason alone does not.
+    in words what to do, where the reason alone does not. With `duplicate` it is the answer to a copy of a new order
+    that was refused before: the same reason and detail again.
     """
 
     kind: EventKind
@@ -95,6 +96,7 @@ class Rejection(NamedTuple):
     reason: Reason
     detail: str | None = None
     order: OrderState | None = None
+    duplicate: bool = False
 
 
 class MassCanceled(NamedTuple):

@@ -7,13 +7,14 @@ wherever they did it. It never raises on an entry; an AssertionError is a bug, a
 A command is judged in this order, and the first refusal names the reason:
 
 1. A repeated submission is recognised before all else, so that whoever did not hear the first answer gets it,
-   even if meanwhile the time to submit has passed or trading has halted.
+   acceptance or refusal, even if meanwhile the time to submit has passed or trading has halted.
 2. Lateness: log time beyond `not_after` (`submission_expired`).
 3. What it names: the symbol (`unknown_symbol`), the order (`unknown_order`).
 4. The trading status: halted permits cancels only, closed nothing.
 5. Its terms (validation.py).
 
-A refused new order leaves no trace: its client order id stays free, and it may be submitted again.
+A refused new order takes no order id, and its client order id stays free for an order with other content. It is
+remembered until its `not_after` has passed, so that no copy of it under way is accepted later (refused_orders.py).
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from raftbook.engine.invariants import check_exchange
 from raftbook.engine.journal import Journal
 from raftbook.engine.matching import execute
 from raftbook.engine.order_book import Order, OrderBook
+from raftbook.engine.refused_orders import RefusedOrders, content_of
 from raftbook.engine.registry import OrderRegistry
 from raftbook.engine.snapshot import restore_into, take_snapshot
 from raftbook.engine.types import CLOSED_ORDERS_KEPT, EventKind, OrderStatus, Reason, TradingStatus
@@ -49,6 +51,7 @@ from raftbook.engine.validation import (
 if TYPE_CHECKING:
     from raftbook.engine.commands import Entry
     from raftbook.engine.instrument import Instrument
+    from raftbook.engine.refused_orders import RefusedOrder
     from raftbook.engine.snapshot import PlainValue
     from raftbook.engine.types import Side
 
@@ -57,6 +60,7 @@ _CANCEL_REJECTED: Final = EventKind.CANCEL_REJECTED
 _REPLACE_REJECTED: Final = EventKind.REPLACE_REJECTED
 _INSTRUMENT_REJECTED: Final = EventKind.INSTRUMENT_REJECTED
 _STATUS_REJECTED: Final = EventKind.STATUS_REJECTED
+_SUBMISSION_EXPIRED: Final = Reason.SUBMISSION_EXPIRED
 _CANCELED: Final = OrderStatus.CANCELED
 _OPEN: Final = OrderStatus.OPEN
 _TRADING: Final = TradingStatus.TRADING
@@ -64,18 +68,20 @@ _CLOSED: Final = TradingStatus.CLOSED
 
 
 class Exchange:
-    """Instruments, their books, every order still known, and how far each origin has been executed.
+    """Instruments, their books, every order and refusal still known, and how far each origin has been executed.
 
-    `watermarks` holds, per origin, the sequence of its last executed submission. `closed_orders_kept` is
-    part of the state: it must be the same on every node, and only tests set it.
+    `watermarks` holds, per origin, the sequence of its last executed submission. `closed_orders_kept` bounds what
+    is remembered of each account, closed orders and refused ones. It is part of the state: it must be the same on
+    every node, and only tests set it.
     """
 
-    __slots__ = ("books", "instruments", "journal", "registry", "watermarks")
+    __slots__ = ("books", "instruments", "journal", "refused_orders", "registry", "watermarks")
 
     def __init__(self, *, closed_orders_kept: int = CLOSED_ORDERS_KEPT) -> None:
         self.instruments: dict[str, Instrument] = {}
         self.books: dict[str, OrderBook] = {}
         self.registry = OrderRegistry(closed_orders_kept)
+        self.refused_orders = RefusedOrders()
         self.journal = Journal()
         self.watermarks: dict[str, int] = {}
 
@@ -93,6 +99,7 @@ class Exchange:
         assert log_index > journal.log_index, f"entry {log_index} after entry {journal.log_index}"
         journal.log_index = log_index
         journal.time = max(journal.time, entry.timestamp)
+        self.refused_orders.forget_expired(journal.time)
         executions: list[Execution] = []
         for run in entry.runs:
             next_sequence = self.watermarks.get(run.origin, 0) + 1
@@ -136,6 +143,12 @@ class Exchange:
         if known is not None:
             return self._repeated_order(command, known)
         book = self.books.get(command.symbol)
+        refused_orders = self.refused_orders
+        under_id = refused_orders.accounts and refused_orders.under_id(command.account, command.client_order_id)
+        if under_id:
+            refused = under_id.get(content_of(command))
+            if refused is not None:
+                return self._refuse_again(command, refused, book)
         if self._is_late(command):
             return self._refuse_order(command, Reason.SUBMISSION_EXPIRED, book)
         if book is None:
@@ -162,6 +175,8 @@ class Exchange:
             quantity,
         )
         registry.add(order)
+        if under_id:
+            refused_orders.forget_id(order.account, order.client_order_id)
         state = journal.accepted(book, order)
         execute(order, book, registry, journal)
         return state if len(journal.events) == 1 else order.state()
@@ -183,8 +198,21 @@ class Exchange:
     def _refuse_order(
         self, command: NewOrder, reason: Reason, book: OrderBook | None, detail: str | None = None
     ) -> OrderState | None:
-        """A refused order does not exist, so there is none to answer with."""
+        """A refused order does not exist, so there is none to answer with; but that it was refused is remembered."""
         self.journal.rejected(_ORDER_REJECTED, command, reason, detail, book)
+        if command.not_after is not None and reason is not _SUBMISSION_EXPIRED:
+            self.refused_orders.remember(
+                content_of(command),
+                reason,
+                detail,
+                not_after=command.not_after,
+                limit_per_account=self.registry.closed_orders_kept,
+            )
+        return None
+
+    def _refuse_again(self, command: NewOrder, refused: RefusedOrder, book: OrderBook | None) -> OrderState | None:
+        self.refused_orders.prolong(refused, command.not_after)
+        self.journal.refused_again(command, refused.reason, refused.detail, book)
         return None
 
     def _cancel_order(self, command: CancelOrder) -> OrderState | None:

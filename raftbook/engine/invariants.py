@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raftbook.engine.types import MAX_INTEGER, OrderStatus, OrderType, Side, TimeInForce
+from raftbook.engine.refused_orders import content_of
+from raftbook.engine.types import MAX_INTEGER, OrderStatus, OrderType, Reason, Side, TimeInForce
 
 if TYPE_CHECKING:
     from raftbook.engine.exchange import Exchange
     from raftbook.engine.order_book import BookSide, Order, OrderBook, PriceLevel
+    from raftbook.engine.refused_orders import RefusedOrdersOfAccount
     from raftbook.engine.registry import OrderRegistry
 
 
@@ -30,6 +32,7 @@ def check_exchange(exchange: Exchange) -> None:
         _check_order(order)
         _require(order.symbol in exchange.books, "every order belongs to a known instrument")
     _check_registry(registry)
+    _check_refused_orders(exchange)
     resting_count = 0
     for book in exchange.books.values():
         resting_count += _check_book(book, registry)
@@ -106,6 +109,51 @@ def _check_listing(registry: OrderRegistry, account_name: str, client_order_id: 
         and registry.orders.get(order.order_id) is order,
         f"order {order.order_id}: found under its id, its account and its client order id",
     )
+
+
+def _check_refused_orders(exchange: Exchange) -> None:
+    refused_orders, registry = exchange.refused_orders, exchange.registry
+    remembered = 0
+    for name, account in refused_orders.accounts.items():
+        count = len(account.oldest_first)
+        _require(0 < count <= registry.closed_orders_kept, f"account {name}: a bounded memory of refusals, none empty")
+        _require(
+            count == sum(len(under_id) for under_id in account.by_client_order_id.values()),
+            f"account {name}: every refusal is found under its client order id",
+        )
+        for client_order_id in account.by_client_order_id:
+            _require(
+                registry.find(name, client_order_id) is None,
+                f"account {name}: a client order id is an order's or has refusals, not both",
+            )
+        _check_refusals(exchange, name, account)
+        remembered += count
+    _require(len(refused_orders.by_expiry) == remembered, "every refusal is listed by its expiry")
+
+
+def _check_refusals(exchange: Exchange, account_name: str, account: RefusedOrdersOfAccount) -> None:
+    refused_orders = exchange.refused_orders
+    previous_number = 0
+    for number, refused in account.oldest_first.items():
+        content = refused.content
+        name = f"refused order {account_name} {content.client_order_id}"
+        _require(
+            number == refused.number and previous_number < number <= refused_orders.last_number,
+            f"{name}: the account's refusals are listed oldest first",
+        )
+        previous_number = number
+        under_id = account.by_client_order_id.get(content.client_order_id, {})
+        _require(
+            content.account == account_name and under_id.get(content) is refused,
+            f"{name}: found under its account, its client order id and its content",
+        )
+        _require(content == content_of(content), f"{name}: the content is what copies have in common")
+        _require(refused.not_after >= exchange.time, f"{name}: forgotten when its time has passed")
+        _require(refused_orders.by_expiry.get((refused.not_after, number)) is refused, f"{name}: listed by its expiry")
+        _require(
+            refused.reason not in (Reason.SUBMISSION_EXPIRED, Reason.DUPLICATE_CLIENT_ORDER_ID),
+            f"{name}: only what a copy could overturn is remembered",
+        )
 
 
 def _check_book(book: OrderBook, registry: OrderRegistry) -> int:

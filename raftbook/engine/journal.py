@@ -21,7 +21,7 @@ from raftbook.engine.events import (
 from raftbook.engine.types import EventKind, Reason
 
 if TYPE_CHECKING:
-    from raftbook.engine.commands import CancelAll, Command
+    from raftbook.engine.commands import CancelAll, Command, NewOrder
     from raftbook.engine.order_book import Order, OrderBook
 
 # A NamedTuple's own constructor is a Python function that does just this, at twice the price. The three values
@@ -119,6 +119,23 @@ class Journal:
             symbol, sequence = book.symbol, book.sequence
         self.events.append(
             Rejection(kind, symbol, sequence, self.log_index, self.time, command, reason, detail, order),
+        )
+
+    def refused_again(self, command: NewOrder, reason: Reason, detail: str | None, book: OrderBook | None) -> None:
+        """The answer to a copy of a refused order. As with `repeated`, no sequence number: nothing changed."""
+        symbol = None if book is None else book.symbol
+        self.events.append(
+            Rejection(
+                EventKind.ORDER_REJECTED,
+                symbol,
+                None,
+                self.log_index,
+                self.time,
+                command,
+                reason,
+                detail,
+                duplicate=True,
+            ),
         )
 
     def mass_canceled(self, command: CancelAll, canceled_count: int) -> None:

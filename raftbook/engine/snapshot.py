@@ -7,7 +7,8 @@ lost. It is canonical: equal states give equal snapshots. Its shape (VERSION 1):
      [[origin, watermark], …],                            sorted by origin
      [[symbol, price_decimals, quantity_decimals, tick_size, lot_size, status, sequence,
        forgotten_net_quantity, bids, asks], …],           as the instruments were added
-     [[account, closed orders], …]]                       sorted by account; orders as they closed
+     [[account, closed orders], …],                       sorted by account; orders as they closed
+     [refused order, …]]                                  sorted by account; each account's oldest first
 
 `bids` and `asks` list the resting orders in priority, which is why a restored book has every queue as it was.
 Restoring validates every field, and then the state as a whole against the invariants.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from raftbook.engine.commands import NewOrder
 from raftbook.engine.instrument import Instrument
 from raftbook.engine.order_book import Order, OrderBook
 from raftbook.engine.types import (
@@ -24,8 +26,10 @@ from raftbook.engine.types import (
     MAX_DECIMALS,
     MAX_INTEGER,
     SYMBOL_PATTERN,
+    Number,
     OrderStatus,
     OrderType,
+    Reason,
     Side,
     TimeInForce,
     TradingStatus,
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from enum import IntEnum
 
     from raftbook.engine.exchange import Exchange
+    from raftbook.engine.refused_orders import RefusedOrder
 
 PlainValue = int | str | bool | None | list["PlainValue"]
 
@@ -63,6 +68,7 @@ def take_snapshot(exchange: Exchange) -> list[PlainValue]:
             for name, account in sorted(registry.accounts.items())
             if account.closing_order
         ],
+        [_refused_order_to_list(refused) for refused in exchange.refused_orders],
     ]
 
 
@@ -101,12 +107,30 @@ def _orders_to_list(orders: Iterable[Order]) -> list[PlainValue]:
     ]
 
 
+def _refused_order_to_list(refused: RefusedOrder) -> list[PlainValue]:
+    content = refused.content
+    return [
+        content.client_order_id,
+        content.account,
+        content.symbol,
+        int(content.side),
+        int(content.order_type),
+        int(content.time_in_force),
+        content.post_only,
+        None if content.price is None else list(content.price),
+        list(content.quantity),
+        refused.not_after,
+        refused.reason.value,
+        refused.detail,
+    ]
+
+
 def restore_into(exchange: Exchange, data: object) -> None:
     """Fill a new exchange with the snapshot's state. ValueError for whatever is not a snapshot. O(n log n)."""
     fields = _list(data, "snapshot")
     if not fields or fields[0] != VERSION:
         raise ValueError(f"snapshot: version {fields[0] if fields else None!r} is not {VERSION}")
-    _length(fields, 9, "snapshot")
+    _length(fields, 10, "snapshot")
     registry, journal = exchange.registry, exchange.journal
     journal.log_index = _integer(fields[1], "log_index")
     journal.time = _integer(fields[2], "time")
@@ -123,6 +147,8 @@ def restore_into(exchange: Exchange, data: object) -> None:
         account_name, orders = _length(_list(item, "account"), 2, "account")
         closed += _restore_orders(orders, "closed orders", _text(account_name, IDENTIFIER_PATTERN, "account"))
     _register(exchange, resting, closed)
+    for item in _list(fields[9], "refused orders"):
+        _restore_refused_order(exchange, item)
     try:
         exchange.check()
     except AssertionError as error:
@@ -219,6 +245,35 @@ def _register(exchange: Exchange, resting: list[Order], closed: list[Order]) -> 
         order.symbol = exchange.instruments[order.symbol].symbol
 
 
+def _restore_refused_order(exchange: Exchange, data: object) -> None:
+    fields = _length(_list(data, "refused order"), 12, "refused order")
+    content = NewOrder(
+        client_order_id=_text(fields[0], IDENTIFIER_PATTERN, "client_order_id"),
+        account=_text(fields[1], IDENTIFIER_PATTERN, "account"),
+        symbol=_text(fields[2], SYMBOL_PATTERN, "symbol"),
+        side=_member(Side, fields[3], "side"),
+        order_type=_member(OrderType, fields[4], "order_type"),
+        time_in_force=_member(TimeInForce, fields[5], "time_in_force"),
+        post_only=_flag(fields[6], "post_only"),
+        price=None if fields[7] is None else _number(fields[7], "price"),
+        quantity=_number(fields[8], "quantity"),
+    )
+    refused_orders = exchange.refused_orders
+    # Sorted, the accounts come one after the other; whichever came before this one is the last to have a number.
+    if refused_orders.accounts and content.account < next(reversed(refused_orders.accounts)):
+        raise ValueError("snapshot: refused orders must be sorted by account")
+    if content in (refused_orders.under_id(content.account, content.client_order_id) or {}):
+        raise ValueError(f"snapshot: refused order {content.account} {content.client_order_id} occurs twice")
+    refused_orders.remember(
+        content,
+        _reason(fields[10]),
+        None if fields[11] is None else _string(fields[11], "detail"),
+        not_after=_integer(fields[9], "not_after"),
+        # A snapshot that lists too many is refused by the check at the end, not cut short here.
+        limit_per_account=MAX_INTEGER,
+    )
+
+
 def _list(value: object, name: str) -> list[object] | tuple[object, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError(f"snapshot: {name} must be a list, not {type(value).__name__}")  # noqa: TRY004 - wrong data, not a wrong call
@@ -239,6 +294,18 @@ def _integer(value: object, name: str, *, low: int = 0, high: int = MAX_INTEGER)
 
 def _price(value: object, name: str) -> int | None:
     return None if value is None else _integer(value, name, low=1)
+
+
+def _number(value: object, name: str) -> Number:
+    mantissa, decimals = _length(_list(value, name), 2, name)
+    return Number(_integer(mantissa, name, low=-MAX_INTEGER), _integer(decimals, name, high=MAX_DECIMALS))
+
+
+def _reason(value: object) -> Reason:
+    try:
+        return Reason(_string(value, "reason"))
+    except ValueError:
+        raise ValueError(f"snapshot: reason has no value {value!r}") from None
 
 
 def _flag(value: object, name: str) -> bool:

@@ -135,3 +135,11 @@ class Number(NamedTuple):
             return self.mantissa * POWERS_OF_TEN[decimals - self.decimals]
         units, rest = divmod(self.mantissa, POWERS_OF_TEN[self.decimals - decimals])
         return None if rest else units
+
+    def in_lowest_terms(self) -> Number:
+        """The same number with no more decimals than it needs: equal numbers have equal lowest terms. O(decimals)."""
+        mantissa, decimals = self
+        while decimals > 0 and mantissa % 10 == 0:
+            mantissa //= 10
+            decimals -= 1
+        return Number(mantissa, decimals)

@@ -183,6 +183,8 @@ def _rejection(event: Rejection, instruments: Mapping[str, Instrument]) -> Json:
         json["detail"] = event.detail
     if event.order is not None:
         json["order"] = order_to_json(event.order, instruments)
+    if event.duplicate:
+        json["duplicate"] = True
     return json
 
 
@@ -228,5 +230,7 @@ def report_to_json(
                 json["reason"] = event.reason.value
                 if event.detail is not None:
                     json["detail"] = event.detail
+                if event.duplicate:
+                    json["duplicate"] = True
     json["events"] = events
     return json

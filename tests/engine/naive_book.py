@@ -40,9 +40,17 @@ LARGEST = 2**63 - 1
 
 
 class RefusedError(Exception):
-    def __init__(self, reason):
+    def __init__(self, reason, *, duplicate=False):
         super().__init__(reason)
         self.reason = reason
+        self.duplicate = duplicate
+
+
+@dataclass
+class NaiveRefusal:
+    entered: tuple
+    reason: Reason
+    last_moment: int
 
 
 @dataclass
@@ -102,6 +110,7 @@ class NaiveExchange:
         self.trade_count = 0
         self.arrival_count = 0
         self.closing_count = 0
+        self.refusals = []  # oldest first
         self.executed = []  # every (origin, sequence) there was
         self.events = []
 
@@ -129,7 +138,7 @@ class NaiveExchange:
             accepted = True
         except RefusedError as refused:
             accepted = False
-            subject = self.reject(command, refused.reason)
+            subject = self.reject(command, refused.reason, refused.duplicate)
         state = None if subject is None else subject.state()
         return Execution(*dot, self.log_index, self.time, accepted, state, tuple(self.events))
 
@@ -154,7 +163,7 @@ class NaiveExchange:
             case Malformed():
                 raise RefusedError(Reason.MALFORMED)
 
-    def reject(self, command, reason):
+    def reject(self, command, reason, duplicate):
         """Returns the order that the refused command names."""
         subject = None
         symbol = getattr(command, "symbol", None)
@@ -178,9 +187,11 @@ class NaiveExchange:
         if symbol not in self.status:
             symbol = None
         state = subject and subject.state()
-        sequence = self.next_sequence(symbol) if symbol else None
+        sequence = self.next_sequence(symbol) if symbol and not duplicate else None
         detail = None  # Words are the engine's own affair.
-        self.events.append(Rejection(kind, symbol, sequence, self.log_index, self.time, command, reason, detail, state))
+        self.events.append(
+            Rejection(kind, symbol, sequence, self.log_index, self.time, command, reason, detail, state, duplicate)
+        )
         return subject
 
     # Commands.
@@ -203,7 +214,49 @@ class NaiveExchange:
                 )
             )
             return known
+        self.refuse_again(command)
         self.refuse_late(command)
+        try:
+            return self.first_time(command)
+        except RefusedError as refused:
+            self.remember(command, refused.reason)
+            raise
+
+    def refuse_again(self, command):
+        """A copy of an order that was refused, while the time of any copy answered so far has not passed."""
+        for refusal in self.unexpired_refusals():
+            if refusal.entered == self.as_entered(command):
+                if command.not_after is not None:
+                    refusal.last_moment = max(refusal.last_moment, command.not_after)
+                raise RefusedError(refusal.reason, duplicate=True)
+
+    def remember(self, command, reason):
+        if command.not_after is None:
+            return
+        refusal = NaiveRefusal(self.as_entered(command), reason, command.not_after)
+        account = [other for other in self.unexpired_refusals() if other.entered[0] == command.account]
+        others = [other for other in self.unexpired_refusals() if other.entered[0] != command.account]
+        self.refusals = others + [*account, refusal][-self.closed_orders_kept :]
+
+    def unexpired_refusals(self):
+        return [refusal for refusal in self.refusals if self.time <= refusal.last_moment]
+
+    def as_entered(self, command):
+        """Everything that the command says but its not_after. The account and the client order id come first."""
+        price, quantity = command.price, command.quantity
+        return (
+            command.account,
+            command.client_order_id,
+            command.symbol,
+            command.side,
+            command.order_type,
+            command.time_in_force,
+            command.post_only,
+            price and Fraction(price.mantissa, 10**price.decimals),
+            Fraction(quantity.mantissa, 10**quantity.decimals),
+        )
+
+    def first_time(self, command):
         self.refuse_unless(command.symbol in self.status, Reason.UNKNOWN_SYMBOL)
         self.refuse_unless_trading(command.symbol)
 
@@ -223,6 +276,8 @@ class NaiveExchange:
 
         self.order_count += 1
         self.orders.append(order)
+        name = (command.account, command.client_order_id)
+        self.refusals = [refusal for refusal in self.refusals if refusal.entered[:2] != name]
         self.order_event(EventKind.ORDER_ACCEPTED, order)
         self.arrive(order)
         return order

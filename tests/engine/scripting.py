@@ -126,6 +126,7 @@ class Session:
                 words.append(f"{event.trade_id}: {quantity} @ {price}, maker {maker}, taker {taker}")
                 words.append("buys" if event.taker_side is Side.BUY else "sells")
             case Rejection():
+                words += ["duplicate"] if event.duplicate else []
                 words.append(event.reason.value + (f": {event.detail}" if event.detail else ""))
                 words += [f"[{self.render_order(event.order)}]"] if event.order else []
             case MassCanceled():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -71,6 +72,7 @@ symbols = st.sampled_from(("ACME", "ACME", "ACME", "ACME", "ACME", "ACME", "ACME
 sides = st.sampled_from(Side)
 client_order_ids = st.sampled_from(CLIENT_ORDER_IDS)
 
+# Every field is given: `builds` makes something up for a field of a NamedTuple that is not, even where it has a default.
 plain_orders = st.builds(
     NewOrder,
     st.just("ACME"),
@@ -81,6 +83,8 @@ plain_orders = st.builds(
     st.sampled_from((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)),
     ticks,
     lots,
+    st.just(False),
+    lateness,
 )
 any_orders = st.builds(
     NewOrder,
@@ -105,6 +109,8 @@ market_orders = st.builds(
     st.sampled_from(TimeInForce),
     st.none(),
     quantities,
+    st.just(False),
+    lateness,
 )
 names = weighted((1, st.tuples(st.none(), client_order_ids)), (3, st.tuples(st.integers(1, 30), st.none())))
 cancels = st.builds(lambda account, name, not_after: CancelOrder(account, *name, not_after), accounts, names, lateness)
@@ -119,9 +125,9 @@ replaces = st.builds(
 rare_commands = st.one_of(
     st.builds(CancelAll, accounts, st.one_of(st.none(), symbols), st.one_of(st.none(), sides), lateness),
     st.builds(SetStatus, symbols, st.sampled_from(TradingStatus), lateness),
-    st.builds(SetStatus, st.just("ACME"), st.just(TradingStatus.TRADING)),
+    st.builds(SetStatus, st.just("ACME"), st.just(TradingStatus.TRADING), st.none()),
     st.builds(Tick, lateness),
-    st.builds(Malformed, st.text(max_size=5)),
+    st.builds(Malformed, st.text(max_size=5), st.none()),
     st.builds(
         AddInstrument,
         st.sampled_from(("ACME", "NEW")),
@@ -135,6 +141,41 @@ rare_commands = st.one_of(
 commands = weighted(
     (10, plain_orders), (5, any_orders), (1, market_orders), (3, cancels), (6, replaces), (1, rare_commands)
 )
+post_only_orders = st.builds(
+    NewOrder,
+    st.just("ACME"),
+    accounts,
+    client_order_ids,
+    sides,
+    st.just(OrderType.LIMIT),
+    st.just(TimeInForce.GTC),
+    ticks,
+    lots,
+    st.just(True),
+    st.none(),
+)
+
+
+class Again(NamedTuple):
+    """Stands for a copy of an order that was refused before, counted from the last; 5 may be written as 5.0 in it."""
+
+    back: int
+    with_another_zero: bool
+
+
+order_commands = weighted(
+    (3, commands),
+    (3, post_only_orders),
+    (1, any_orders),
+    (
+        1,
+        st.builds(
+            SetStatus, st.just("ACME"), st.sampled_from((TradingStatus.HALTED, TradingStatus.TRADING)), st.none()
+        ),
+    ),
+    (5, st.builds(Again, st.integers(0, 5), st.booleans())),
+)
+lifetimes = weighted((1, st.none()), (6, st.integers(0, 25)), (1, st.integers(-5, -1)))
 runs = st.builds(
     Run,
     st.sampled_from(("n1.1", "n2.1")),
@@ -194,6 +235,66 @@ def test_the_engine_does_what_the_naive_book_does(timed_commands, data):
             restored = Exchange.from_snapshot(exchange.to_snapshot())
             assert restored.to_snapshot() == exchange.to_snapshot()
             exchange = restored
+
+
+def copy_of(again: Again, refused: list[NewOrder]) -> NewOrder | Tick:
+    if not refused:
+        return Tick()
+    order = refused[-1 - again.back % len(refused)]
+    quantity = order.quantity
+    if again.with_another_zero and quantity.decimals < 18 and abs(quantity.mantissa) < 2**59:
+        return order._replace(quantity=Number(quantity.mantissa * 10, quantity.decimals + 1))
+    return order
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.integers(0, 8), order_commands, lifetimes), min_size=20, max_size=80), st.data())
+def test_copies_of_refused_orders_are_answered_as_the_naive_book_answers_them(timed_commands, data):
+    exchange, naive = Exchange(closed_orders_kept=CLOSED_ORDERS_KEPT), NaiveExchange(CLOSED_ORDERS_KEPT)
+    setup = Entry(0, (Run("n1.1", 1, INSTRUMENTS),))
+    assert exchange.apply(1, setup) == naive.apply(1, setup)
+    restore_at = data.draw(st.integers(0, len(timed_commands)), label="restore at")
+    time, refused = 0, []
+    for number, (elapsed, drawn, lifetime) in enumerate(timed_commands, start=3):
+        time += elapsed
+        command = copy_of(drawn, refused) if isinstance(drawn, Again) else aimed(drawn, exchange)
+        if isinstance(command, NewOrder):
+            command = command._replace(not_after=None if lifetime is None else max(0, time + lifetime))
+        entry = Entry(time, (Run("n1.1", number, (command,)),))
+        [execution] = executions = exchange.apply(number, entry)
+        assert without_words(executions) == naive.apply(number, entry)
+        exchange.check()
+        assert_equal_state(exchange, naive)
+        if isinstance(command, NewOrder) and not execution.accepted:
+            refused.append(command)
+        if number == restore_at:
+            restored = Exchange.from_snapshot(exchange.to_snapshot())
+            assert restored.to_snapshot() == exchange.to_snapshot()
+            exchange = restored
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.integers(0, 8), order_commands, lifetimes), min_size=20, max_size=80))
+def test_once_refused_no_copy_is_accepted_whose_not_after_is_no_later(timed_commands):
+    """The guarantee itself, for whoever does not exceed the bounds of memory."""
+    exchange = Exchange()
+    exchange.apply(1, Entry(0, (Run("n1.1", 1, INSTRUMENTS),)))
+    latest_refused: dict[NewOrder, int] = {}
+    time, refused = 0, []
+    for number, (elapsed, drawn, lifetime) in enumerate(timed_commands, start=3):
+        time += elapsed
+        command = copy_of(drawn, refused) if isinstance(drawn, Again) else aimed(drawn, exchange)
+        if isinstance(command, NewOrder):
+            command = command._replace(not_after=None if lifetime is None else max(0, time + lifetime))
+        [execution] = exchange.apply(number, Entry(time, (Run("n1.1", number, (command,)),)))
+        if not isinstance(command, NewOrder) or command.not_after is None:
+            continue
+        content = command._replace(not_after=None, quantity=command.quantity.in_lowest_terms())
+        if execution.accepted:
+            assert execution.events[0].duplicate or command.not_after > latest_refused.get(content, -1)
+        else:
+            latest_refused[content] = max(latest_refused.get(content, -1), command.not_after)
+            refused.append(command)
 
 
 @settings(max_examples=100)

@@ -31,7 +31,7 @@ def exchange_with(*commands, closed_orders_kept=CLOSED_ORDERS_KEPT) -> Exchange:
 
 
 def trading_exchange() -> Exchange:
-    return exchange_with(
+    exchange = exchange_with(
         limit("alice", "b1", Side.BUY, 100, 5),
         limit("alice", "b2", Side.BUY, 100, 5),
         limit("bob", "b1", Side.BUY, 99, 5),
@@ -39,6 +39,15 @@ def trading_exchange() -> Exchange:
         limit("bob", "s2", Side.SELL, 100, 2),
         closed_orders_kept=50,
     )
+    refused = [
+        limit("bob", "r1", Side.BUY, 101, 5)._replace(post_only=True, not_after=90),
+        limit("alice", "r1", Side.SELL, 100, 5)._replace(post_only=True, not_after=90),
+        limit("alice", "r2", Side.SELL, 100, 5)._replace(symbol="NONE", not_after=80),
+        limit("alice", "r2", Side.SELL, 100, 0)._replace(price=None, not_after=80),
+    ]
+    for execution in exchange.apply(2, Entry(70, (Run("n1.1", 7, tuple(refused)),))):
+        assert not execution.accepted
+    return exchange
 
 
 def test_the_example_of_the_package_docstring_holds():
@@ -87,6 +96,35 @@ class TestMemory:
         assert exchange.order_by_client_id("alice", "c1") is not None
         assert exchange.order_by_client_id("bob", "kept") is not None
         assert len(exchange.orders(open_only=False)) == CLOSED_ORDERS_KEPT + 1
+
+    def test_as_many_refused_orders_are_remembered_per_account(self):
+        exchange = exchange_with()
+
+        def executed(command):
+            sequence = exchange.watermarks["n1.1"] + 1
+            [execution] = exchange.apply(sequence, Entry(0, (Run("n1.1", sequence, (command,)),)))
+            exchange.check()
+            return execution
+
+        def refused(number):
+            return limit("alice", f"r{number}", Side.BUY, 100, 0)._replace(not_after=9)
+
+        entry = Entry(0, (Run("n1.1", 2, tuple(refused(number) for number in range(CLOSED_ORDERS_KEPT))),))
+        exchange.apply(2, entry)
+        exchange.apply(CLOSED_ORDERS_KEPT + 1, Entry(0, ()))
+        assert executed(refused(0)).events[0].duplicate
+        assert not executed(refused(CLOSED_ORDERS_KEPT)).events[0].duplicate
+        assert executed(refused(1)).events[0].duplicate
+        assert not executed(refused(0)).events[0].duplicate
+
+    def test_refused_orders_are_forgotten_when_their_time_has_passed_whoever_sends_what(self):
+        exchange = trading_exchange()
+        for time, left in ((80, 4), (81, 2), (90, 2), (91, 0)):
+            exchange.apply(time, Entry(time, ()))
+            exchange.check()
+            assert len(list(exchange.refused_orders)) == left
+        assert exchange.refused_orders.accounts == {}
+        assert len(exchange.refused_orders.by_expiry) == 0
 
 
 class TestReads:
@@ -145,11 +183,31 @@ class TestSnapshot:
         assert Exchange.from_snapshot(with_tuples(snapshot)).to_snapshot() == snapshot
 
     @pytest.mark.parametrize(
-        "nonsense", [None, 7, "", [], [1], [2, 0, 0, 0, 0, 1, [], [], []], [1, 0, 0, 0, 0, 1, [], []], {}]
+        "nonsense",
+        [None, 7, "", [], [1], [2, 0, 0, 0, 0, 1, [], [], [], []], [1, 0, 0, 0, 0, 1, [], [], []], {}],
     )
     def test_what_is_no_snapshot_is_refused(self, nonsense):
         with pytest.raises(ValueError, match="snapshot: "):
             Exchange.from_snapshot(nonsense)
+
+    @pytest.mark.parametrize(
+        ("alteration", "complaint"),
+        [
+            ("refused.reverse()", "sorted by account"),
+            ("refused.append(refused[-1])", "occurs twice"),
+            ("refused[0][9] = 69", "forgotten when its time has passed"),
+            ("refused[0][10] = 'bad_mood'", "reason has no value 'bad_mood'"),
+            ("refused[0][10] = 'submission_expired'", "only what a copy could overturn"),
+            ("refused[0][8] = [50, 1]", "the content is what copies have in common"),
+            ("refused[0][0] = 'b1'", "an order's or has refusals, not both"),
+            ("snapshot[5] = 2", "a bounded memory of refusals"),
+        ],
+    )
+    def test_it_names_what_is_wrong_with_a_refused_order(self, alteration, complaint):
+        snapshot = copy.deepcopy(trading_exchange().to_snapshot())
+        exec(alteration, {"snapshot": snapshot, "refused": snapshot[9]})
+        with pytest.raises(ValueError, match=f"snapshot: .*{complaint}"):
+            Exchange.from_snapshot(snapshot)
 
     @given(data=st.data())
     def test_a_snapshot_altered_anywhere_is_refused_or_restores_to_what_it_says(self, data):
@@ -206,6 +264,13 @@ class TestCheck:
             ("exchange.watermarks['n1.1'] = 0", "an origin is known from its first"),
             ("exchange.journal.ticked()", "no event is left over"),
             ("book.sequence = 0", "the first event is the instrument's own"),
+            ("refused.accounts['alice'].oldest_first.popitem()", "found under its client order id"),
+            ("refused.accounts['alice'].oldest_first.move_to_end(2)", "listed oldest first"),
+            ("refused.accounts['carol'] = refused.accounts['bob']", "found under its account"),
+            ("refused.accounts['bob'].oldest_first.clear()", "a bounded memory of refusals, none empty"),
+            ("refused.accounts['bob'].oldest_first[1].not_after = 95", "listed by its expiry"),
+            ("exchange.journal.time = 81", "forgotten when its time has passed"),
+            ("del refused.accounts['bob']", "every refusal is listed by its expiry"),
         ],
     )
     def test_it_names_the_broken_invariant(self, broken, invariant):
@@ -220,6 +285,7 @@ class TestCheck:
             "registry": exchange.registry,
             "book": book,
             "best_bid": book.bids.best,
+            "refused": exchange.refused_orders,
             "OrderStatus": OrderStatus,
             "TimeInForce": TimeInForce,
             "PriceLevel": PriceLevel,

@@ -46,6 +46,13 @@ def test_the_scripts_reach_every_status_of_an_order_that_exists(all_events):
     assert reached == set(OrderStatus) - {OrderStatus.REJECTED}
 
 
+def test_the_scripts_repeat_every_refusal_that_is_remembered(all_events):
+    refusals = [event for event in all_events if isinstance(event, Rejection)]
+    reached = {event.reason for event in refusals if event.kind is EventKind.ORDER_REJECTED}
+    repeated = {event.reason for event in refusals if event.duplicate}
+    assert repeated == reached - {Reason.SUBMISSION_EXPIRED, Reason.DUPLICATE_CLIENT_ORDER_ID}
+
+
 def test_per_symbol_sequences_have_no_gaps():
     for path in SCRIPTS:
         last = {}
