@@ -49,7 +49,7 @@ THIRD_PARTY = {
     ENGINE: ("sortedcontainers",),
     INTAKE: (),
     MARKET_DATA: (),
-    CODEC: ("cbor2",),
+    CODEC: ("cbor2", "msgspec"),
     JSON_FORMAT: ("msgspec",),
     STATE_MACHINE: (),
 }

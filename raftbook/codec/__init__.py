@@ -1,9 +1,8 @@
-"""Commands, entries, events and snapshots as canonical CBOR (RFC 8949, section 4.2.1), each with a version.
+"""Commands, entries and snapshots as canonical CBOR (RFC 8949, section 4.2.1), each with a version; bytes of events.
 
     command   [1, type, field, …]                      a field is an integer, a text, true, false, null or a number
     number    [mantissa, decimals]
     entry     [1, timestamp, [[origin, first_sequence, [h'command', …]], …]]
-    events    [1, event, …]                            an event is [kind, field, …], nested values likewise
     snapshot  ["raftbook snapshot", 1, h'BLAKE2b-256 of the payload', h'payload']
 
 A command is encoded once, where it enters, and its bytes are carried untouched through intake, log and peers: an
@@ -18,9 +17,10 @@ bytes. Nothing here trusts them:
 - **What a node answers depends on the bytes alone.** `Malformed.detail` ends up in events and so in the digest chain:
   its words are fixed here, and never those of a library whose next release may say it differently.
 
-The encoders of commands, order events and trades are written by hand, because cbor2 takes about 4 µs for such an
-array where they take 1 to 2; tests hold them equal to cbor2's canonical form. The numbers of the types, and the order
-of the fields, are part of the stored format: they never change, they only get a new version.
+The encoders of orders and cancels are written by hand, because cbor2 takes about 4 µs for such an array where they
+take 1 to 2; tests hold them equal to cbor2's canonical form. Events are only digested (see events.py). The numbers
+of the types, and the order of the fields, are part of the stored format: they never change, they only get a new
+version.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Commands: what a client asks for, as the log carries it.
 
-Each command is a NamedTuple whose fields are plain values, so that codec.py can write it as a CBOR array
+Each command is a NamedTuple whose fields are plain values, so that the codec can write it as a CBOR array
 as it stands. `not_after` (log time in nanoseconds) is the last moment at which the command may still be
 executed; later it is rejected with `submission_expired`. None means that it never expires.
 
-A command that reaches the engine has fields of the right types and shapes (codec.py sees to that for
-bytes, json_format.py for JSON), or it is a `Malformed`. Everything that needs the state to judge (does the
+A command that reaches the engine has fields of the right types and shapes (the codec sees to that for
+bytes, json_format for JSON), or it is a `Malformed`. Everything that needs the state to judge (does the
 symbol exist, is the price on its tick) is the engine's to reject.
 """
 

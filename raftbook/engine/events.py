@@ -1,8 +1,8 @@
 """Events: what happened, in the order in which it happened; the engine's only output.
 
-Every event is a NamedTuple of plain values that opens with its `kind`, so that codec.py can write it as a
-CBOR array as it stands and the digest chain can cover it. Prices and quantities are integers in the
-instrument's units; json_format.py turns them into decimal strings.
+Every event is a NamedTuple of plain values that opens with its `kind`, so that the codec can write it as
+an array as it stands and the digest chain can cover it. Prices and quantities are integers in the
+instrument's units; json_format turns them into decimal strings.
 
 `sequence` counts a symbol's events without gaps; it is None on an event that belongs to no known symbol,
 and on the answer to a repeated submission, which changes nothing. `log_index` is the place in the ordered
