@@ -54,7 +54,7 @@ class RaftSettings(NamedTuple):
     fallback_timeout_s: float = 1.5
     append_limit_bytes: int = 1024 * 1024
     window_bytes: int = 8 * 1024 * 1024
-    apply_slice_s: float = 0.02
+    apply_slice_s: float = 0.005
     """Longest time that one tick spends on committed entries, so that heartbeats go out during a long replay."""
 
 
@@ -93,6 +93,7 @@ class RaftNode:
         self._ballot = Ballot(len(members))
         self._standing = Standing(len(members), is_voter=is_voter, is_empty=self.is_fresh)
         self._election_deadline = self._draw_election_deadline()
+        self._announced_index = 0
         self._heard_at: dict[str, float] = {}
         self._leader_heard_at = float("-inf")
         self._replicator = Replicator(
@@ -398,9 +399,17 @@ class RaftNode:
         self._answer_append(peer, info.index, info.index + 1, success=True)
 
     def apply_committed(self) -> bool:
-        """Apply what is committed and on this node's disk, for at most a slice of time; True if anything was."""
+        """Apply what is committed and on this node's disk, for at most a slice of time.
+
+        A leader tells its followers first and applies in the next turn, so that all nodes apply at the same time.
+        Returns False always: the core need not send anything for it.
+        """
         limit = self.commit_index
         if self._core.applied_index >= limit:
+            return False
+        if self.leads and self._announced_index < limit and self._transport.connected:
+            self._announced_index = limit
+            self.replicate()
             return False
         slice_end = self._clock() + self._settings.apply_slice_s
         while self._core.applied_index < limit:
@@ -413,7 +422,7 @@ class RaftNode:
             self._core.applied_index = index
             if self._clock() >= slice_end:
                 break
-        return True
+        return False
 
     # The leader's side.
 
@@ -428,6 +437,7 @@ class RaftNode:
             self._sender.forget_all()
             self._collector.abort()
             self._replicator.lead(self._core.term, self._core.peers, noop_index)
+            self._announced_index = 0
         for peer in self._transport.connected:
             self._replicate_to(peer)
 

@@ -25,7 +25,7 @@ class SequencerLimits(NamedTuple):
 
     max_in_flight: int = 8
     max_entry_bytes: int = 256 * 1024
-    max_entry_commands: int = 4096
+    max_entry_commands: int = 256
 
 
 class Sequencer:
