@@ -254,11 +254,13 @@ _COMMAND_READERS: Final[Mapping[int, tuple[int, Callable[[list[object]], Command
 """Type number -> (length of the array, reader of its fields)."""
 
 
-def encode_command(command: Command) -> bytes:
+def encode_command(command: Command, default_not_after: int | None = None) -> bytes:
     """Canonical CBOR of a command whose fields have the right types and ranges. O(size).
 
-    Malformed has no bytes: to encode one is a programmer's mistake.
+    `default_not_after` stands where the command has none of its own. Malformed has no bytes: to encode one is a
+    programmer's mistake.
     """
+    not_after = default_not_after if command.not_after is None else command.not_after
     if type(command) is NewOrder:
         # The hot path, by hand: 13 parts in one join.
         return b"".join(
@@ -273,7 +275,7 @@ def encode_command(command: Command) -> bytes:
                 _number(command.price),
                 _number(command.quantity),
                 TRUE if command.post_only else FALSE,
-                optional_integer(command.not_after),
+                optional_integer(not_after),
             )
         )
     if type(command) is CancelOrder:
@@ -283,11 +285,12 @@ def encode_command(command: Command) -> bytes:
                 text(command.account),
                 optional_integer(command.order_id),
                 optional_text(command.client_order_id),
-                optional_integer(command.not_after),
+                optional_integer(not_after),
             )
         )
     assert type(command) is not Malformed, "a malformed command has no bytes"
-    return cbor2.dumps((COMMAND_VERSION, COMMAND_TYPES[type(command)], *command), canonical=True)
+    # not_after is the last field of every command.
+    return cbor2.dumps((COMMAND_VERSION, COMMAND_TYPES[type(command)], *command[:-1], not_after), canonical=True)
 
 
 def decode_command(raw: bytes) -> Command:

@@ -1,7 +1,7 @@
 """Who waits for what: submitters for their reports, readers for an index. Also the recent executions, to be asked for.
 
 Everything happens on the node's loop, and everything is bounded: of executions the newest `reports_kept` are held, and
-there are no more waiters than requests in progress.
+what is left of the run in which the oldest of them came; there are no more waiters than requests in progress.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from raftbook.engine.events import Execution
 from raftbook.errors import NotHeldError, NotReadyError
@@ -30,13 +32,17 @@ _ReportWaiter = tuple[int, int, int, "asyncio.Future[list[Report]]"]
 """(last sequence, ticket, first sequence, future); tickets keep futures from being compared."""
 
 
+_ORIGIN: Final = attrgetter("origin")
+
+
 class Publisher:
     """Takes executions in as the log is applied, and wakes whoever waits for them. O(log waiters) an entry."""
 
     def __init__(self, reports_kept: int) -> None:
         self._reports_kept = reports_kept
-        self._order: deque[tuple[str, int]] = deque()
         self._executions: dict[str, dict[int, Execution]] = {}
+        self._runs: deque[tuple[str, tuple[int, ...]]] = deque()
+        self._held_count = 0
         self._report_waiters: dict[str, list[_ReportWaiter]] = {}
         self._index_waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tickets = 0
@@ -45,18 +51,14 @@ class Publisher:
 
     def executed(self, executions: list[Execution], watermarks: Mapping[str, int]) -> None:
         """An entry has been applied; `watermarks` are the state's, the last executed sequence of each origin."""
-        for execution in executions:
-            self._executions.setdefault(execution.origin, {})[execution.sequence] = execution
-            self._order.append((execution.origin, execution.sequence))
-        if self._report_waiters:
-            for origin in dict.fromkeys(execution.origin for execution in executions):
-                self._wake_submitters(origin, watermarks[origin])
-        while len(self._order) > self._reports_kept:
-            origin, sequence = self._order.popleft()
-            held = self._executions[origin]
-            del held[sequence]
-            if not held:
-                del self._executions[origin]
+        for origin, group in groupby(executions, key=_ORIGIN):
+            run = {execution.sequence: execution for execution in group}
+            self._executions.setdefault(origin, {}).update(run)
+            self._runs.append((origin, tuple(run)))
+            self._held_count += len(run)
+            self._wake_submitters(origin, watermarks[origin])
+        while self._runs and self._held_count - len(self._runs[0][1]) >= self._reports_kept:
+            self._forget_oldest_run()
 
     def applied(self, index: int) -> None:
         while self._index_waiters and self._index_waiters[0][0] <= index:
@@ -68,6 +70,15 @@ class Publisher:
         """The state was replaced by a snapshot: some executions happened without being seen here."""
         for origin in list(self._report_waiters):
             self._wake_submitters(origin, watermarks.get(origin, 0))
+
+    def _forget_oldest_run(self) -> None:
+        origin, sequences = self._runs.popleft()
+        held = self._executions[origin]
+        for sequence in sequences:
+            del held[sequence]
+        if not held:
+            del self._executions[origin]
+        self._held_count -= len(sequences)
 
     def _wake_submitters(self, origin: str, watermark: int) -> None:
         waiters = self._report_waiters.get(origin)

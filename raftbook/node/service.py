@@ -54,6 +54,8 @@ SNAPSHOT_RETRY_S: Final = 10.0
 
 _NS: Final = 1_000_000_000
 
+_OF_AN_ACCOUNT: Final = (NewOrder, CancelOrder, ReplaceOrder, CancelAll)
+
 
 class NodeStatus(NamedTuple):
     """How this node stands. `digest` is the digest chain at `applied_index`."""
@@ -98,7 +100,7 @@ class _Heard(NamedTuple):
 
 def _account_of(command: Command) -> str:
     """Whose share of the intake a command takes; the operators' commands have none."""
-    return command.account if isinstance(command, NewOrder | CancelOrder | CancelAll | ReplaceOrder) else ""
+    return command.account if isinstance(command, _OF_AN_ACCOUNT) else ""
 
 
 class NodeService:
@@ -215,13 +217,7 @@ class NodeService:
             BusyError: the intake is full; nothing was taken.
         """
         not_after = self._wall_clock_ns() + int(DEFAULT_NOT_AFTER_S * _NS)
-        submissions = [
-            (
-                _account_of(command),
-                encode_command(command if command.not_after is not None else command._replace(not_after=not_after)),
-            )
-            for command in commands
-        ]
+        submissions = [(_account_of(command), encode_command(command, not_after)) for command in commands]
         first_sequence = self._intake.submit(submissions)
         self._schedule_step()
         return await self.submission(self._intake.origin, first_sequence, len(commands), wait_s=wait_s)

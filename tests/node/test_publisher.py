@@ -63,7 +63,8 @@ async def test_what_is_pending_when_the_time_is_over_says_so():
 
 async def test_an_executed_submission_that_is_no_longer_held_is_never_called_pending():
     node = Node(reports_kept=2)
-    node.execute("a", 1, 2, 3)
+    node.execute("a", 1)
+    node.execute("a", 2, 3)
     for wait_s in (0.0, 0.01):
         with pytest.raises(NotHeldError, match="a/1"):
             await node.wait("a", 1, 4, wait_s=wait_s)
@@ -94,6 +95,16 @@ async def test_only_the_newest_reports_are_kept():
         node.execute("a", sequence)
     held = [report.sequence for report in node.publisher.reports("a", 1, 100) if report.execution is not None]
     assert held == list(range(91, 101))
+
+
+async def test_a_run_is_forgotten_whole_when_the_newer_ones_are_enough():
+    node = Node(reports_kept=10)
+    node.execute("a", *range(1, 9))
+    node.execute("b", *range(1, 10))
+    assert all(report.execution for report in node.publisher.reports("a", 1, 8))
+    node.execute("b", 10)
+    assert not any(report.execution for report in node.publisher.reports("a", 1, 8))
+    assert all(report.execution for report in node.publisher.reports("b", 1, 10))
 
 
 async def test_an_index_is_waited_for():
