@@ -101,6 +101,8 @@ def report_lines(report: Json) -> list[Table | Text]:
     if report.get("order"):
         lines.append(orders_table([report["order"]]))
     lines.extend(Text(f"  {event_line(event)}") for event in report.get("events") or ())
+    if report.get("next") is not None:
+        lines.append(Text(f"  ask again at {report['next']}"))
     return lines
 
 
@@ -108,7 +110,7 @@ def report_line(report: Json) -> str:
     """A report on one line, for a table of thousands."""
     if report.get("status") == "pending":
         return f"pending  {report['origin']} / {report['origin_sequence']}"
-    events = report.get("events") or ()
+    events = report.get("events") or [{**report, "event": "command_rejected"}]  # One without a place in the log.
     return f"{report.get('status', '')}  " + "; ".join(event_line(event) for event in events)
 
 
@@ -125,17 +127,22 @@ def event_line(event: Json) -> str:
     words = [f"{place}{kind}"]
     words += [shown(event[key]) for key in ("symbol", "client_order_id", "side") if event.get(key) is not None]
     if event.get("quantity") is not None:
-        words.append(f"{event['quantity']} @ {event.get('price') or 'market'}")
+        words.append(str(event["quantity"]))
+    if event.get("price") is not None:
+        words.append(f"@ {event['price']}")
+    elif event.get("order_type") == "market":
+        words.append("@ market")
     if event.get("leaves_quantity") is not None:
         words.append(f"leaves {event['leaves_quantity']}")
     if event.get("canceled_count") is not None:
         words.append(f"{event['canceled_count']} canceled")
-    if event.get("status") is not None:
+    if event.get("status") is not None and not kind.endswith(str(event["status"])):
         words.append(str(event["status"]))
     if event.get("reason") is not None:
         words.append(f"({event['reason']}{': ' + event['detail'] if event.get('detail') else ''})")
     if event.get("duplicate"):
-        words.append("(duplicate: this is how it stands now)")
+        refused = event.get("status") == "rejected"
+        words.append(f"(duplicate: {'refused before' if refused else 'this is how it stands now'})")
     if event.get("line") is not None:
         words.append(f"on line {event['line']}")
     return " ".join(words)

@@ -57,6 +57,37 @@ class TestEventLine:
         refusal = {"event": "command_rejected", "reason": "malformed", "detail": "no JSON", "line": 7}
         assert render.event_line(refusal) == "command rejected (malformed: no JSON) on line 7"
 
+    @pytest.mark.parametrize(
+        ("event", "line"),
+        [
+            ({"event": "order_rejected", "status": "rejected", "reason": "fok"}, "order rejected (fok)"),
+            (
+                {"event": "order_rejected", "status": "rejected", "reason": "fok", "duplicate": True},
+                "order rejected (fok) (duplicate: refused before)",
+            ),
+            (
+                {"event": "order_accepted", "status": "filled", "duplicate": True},
+                "order accepted filled (duplicate: this is how it stands now)",
+            ),
+            ({"event": "order_accepted", "order_type": "market", "quantity": "4"}, "order accepted 4 @ market"),
+            ({"event": "replace_rejected", "quantity": "4"}, "replace rejected 4"),
+            ({"event": "replace_rejected", "price": "99.5"}, "replace rejected @ 99.5"),
+        ],
+    )
+    def test_says_what_there_is_to_say_and_nothing_twice(self, event, line):
+        assert render.event_line(event) == line
+
+
+class TestReport:
+    def test_a_refused_line_of_a_file_is_told_with_its_reason(self):
+        report = {"status": "rejected", "reason": "malformed", "detail": "no JSON", "line": 3, "events": []}
+        assert render.report_line(report) == "rejected  command rejected (malformed: no JSON) on line 3"
+
+    def test_a_pending_one_says_where_to_ask_again(self):
+        report = {"status": "pending", "origin": "n1.1", "origin_sequence": 4, "next": "/v1/submissions/n1.1/4"}
+        (_, where) = render.report_lines({**report, "log_index": None, "order": None, "events": []})
+        assert where.plain.strip() == "ask again at /v1/submissions/n1.1/4"
+
 
 def test_a_time_is_shown_in_utc_without_loss():
     assert render.utc_time(1_340_285_400_000_001_999) == "2012-06-21 13:30:00.000001"
