@@ -84,6 +84,8 @@ class BulkSubmission:
         """From which line to submit again after a failure."""
         number = next((entry for entry in self._unanswered if isinstance(entry, int)), self.counts.total() + 1)
         source = "the input" if file == STDIN else file
+        if number == 1:
+            return f"no line of {source} is answered, begin again with line 1"
         return f"lines 1 to {number - 1} of {source} are answered, go on with line {number}"
 
     async def _commands(self) -> AsyncIterator[Command]:

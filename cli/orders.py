@@ -24,6 +24,7 @@ WAITS = ["committed", "pending"]
 
 @app.command()
 def submit(
+    context: typer.Context,
     file: Annotated[
         str | None,
         typer.Option(
@@ -83,6 +84,12 @@ def submit(
 
     A file: the reports as lines in the order of the commands, progress and rate on standard error.
     """
+    if file is not None:
+        _check_options_with_file(context)
+        from cli.bulk_submission import submit_file
+
+        submit_file(file, url=url, api_key=api_key, output=output)
+        return
     fields = {
         "symbol": symbol,
         "side": side,
@@ -92,21 +99,22 @@ def submit(
         "time_in_force": time_in_force,
         "client_order_id": client_order_id,
         "post_only": post_only or None,
+        "account": account,
     }
-    if file is not None:
-        given = [name for name, value in fields.items() if value is not None]
-        if given:
-            raise WrongUsageError(f"--file says which commands to submit; leave out --{given[0].replace('_', '-')}")
-        from cli.bulk_submission import submit_file
-
-        submit_file(file, url=url, api_key=api_key, output=output)
-        return
     for name in ("symbol", "side", "quantity"):
         if fields[name] is None:
             raise WrongUsageError(f"--{name} is missing; see `raftbook submit --help`, or name commands with --file")
-    fields["account"] = account
     wait_s = timeout_s if wait == "committed" else 0.0
     submit_and_report("new", fields, url=url, api_key=api_key, output=output, wait_s=wait_s)
+
+
+def _check_options_with_file(context: typer.Context) -> None:
+    """A file's commands say all of themselves; an option that would be passed over is refused."""
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        is_given = source is not None and source.name == "COMMANDLINE"
+        if is_given and parameter.name not in ("file", "url", "api_key", "output"):
+            raise WrongUsageError(f"--file says which commands to submit; leave out {parameter.opts[0]}")
 
 
 @app.command()
@@ -191,7 +199,7 @@ def orders(
         from cli.render import orders_table
 
         print_table(
-            orders_table(found, f"{len(found):,} {status} orders" if status != "all" else f"{len(found):,} orders")
+            orders_table(found, f"orders: {len(found):,}" if status == "all" else f"{status} orders: {len(found):,}")
         )
     else:
         print_json(found)
