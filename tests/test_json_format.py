@@ -250,6 +250,8 @@ def test_a_quantity_that_is_no_number_above_zero_is_refused(text, problem):
         (new_with(not_after=-1), "not_after", "not_after: -1 is out of range"),
         (new_with(not_after=2**63), "not_after", "is out of range"),
         (new_with(not_after=10**400), "not_after", "out of range"),
+        ('{"op":"replace","order_id":1,"side":"buy"}', "side", "'side': unknown field; known are op, account"),
+        ('{"op":"tick","x":"y"}', "x", "'x': unknown field; known are op, not_after$"),
         ('{"op":"cancel","account":"a"}', "client_order_id", "neither is given; name the order by exactly one"),
         ('{"op":"cancel","order_id":1,"client_order_id":"a"}', "client_order_id", "both are given"),
         ('{"op":"cancel","order_id":0}', "order_id", "order_id: 0 is out of range"),

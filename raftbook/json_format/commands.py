@@ -370,6 +370,10 @@ class _Tick(msgspec.Struct, tag_field="op", tag="tick", forbid_unknown_fields=Tr
         return Tick(_not_after(self.not_after))
 
 
+class _Operation(msgspec.Struct):
+    op: str
+
+
 _Form = _NewOrder | _CancelOrder | _CancelAll | _ReplaceOrder | _AddInstrument | _SetStatus | _Tick
 
 _FORMS: Final[Mapping[str, type[_Form]]] = {
@@ -389,6 +393,7 @@ _any_form_decoder: msgspec.json.Decoder[_Form] = msgspec.json.Decoder(_Form)
 _form_decoders: Final[Mapping[str, msgspec.json.Decoder[_Form]]] = {
     op: msgspec.json.Decoder(form) for op, form in _FORMS.items()
 }
+_operation_decoder = msgspec.json.Decoder(_Operation)
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _array_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -413,8 +418,17 @@ def command_from_json(
     try:
         form = decoder.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise _explained(error, _ALL_FIELD_NAMES if op is None else _FIELD_NAMES[op]) from error
+        raise _explained(error, _known_fields(data) if op is None else _FIELD_NAMES[op]) from error
     return form.to_command(generate_client_order_id)
+
+
+def _known_fields(data: bytes | msgspec.Raw) -> tuple[str, ...]:
+    """The fields that the command in `data` may have; those of all commands where it does not say which it is."""
+    try:
+        op = _operation_decoder.decode(data).op
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _ALL_FIELD_NAMES
+    return ("op", *_FIELD_NAMES[op]) if op in _FIELD_NAMES else _ALL_FIELD_NAMES
 
 
 def command_from_fields(
