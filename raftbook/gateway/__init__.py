@@ -2,10 +2,11 @@
 
     http_api        the Starlette application: routes, and what becomes of errors
     orders          handlers that change the book, and those that read orders and submissions
+    submissions     from commands to answers: what all that change the book have in common
     market          handlers about instruments, books and trades
     cluster         handlers about the node and its cluster
     service         what the gateway needs of a node, as a protocol
-    query, body     strict reading of parameters and bodies
+    query, body     strict reading of parameters and bodies; cbor: bodies as CBOR
     responses       JSON answers and `application/problem+json`
 
 It runs in the node's own asyncio loop. A handler reads the state synchronously, between two awaits, so what it

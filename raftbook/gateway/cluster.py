@@ -33,7 +33,8 @@ class ClusterHandlers:
     async def cluster(self, request: Request) -> Response:
         """GET /v1/cluster: every configured node as this one sees it, who leads, and whether a majority answers.
 
-        `lag` is how many entries a node has yet to apply of what is known to be committed.
+        `lag` is how many entries a node has yet to apply of what is known to be committed. The figures of a node that
+        does not answer are the last that were heard of it, but `role` is null: what it is now nobody knows.
         """
         log_index = await settle_read(self._service, Query(request, *READ_PARAMETERS))
         peers = self._service.cluster()
@@ -41,6 +42,7 @@ class ClusterHandlers:
         nodes = [
             {
                 **peer._asdict(),
+                **({} if peer.reachable else {"role": None}),
                 "lag": None if peer.applied_index is None else max(0, committed - peer.applied_index),
             }
             for peer in peers

@@ -118,6 +118,7 @@ async def test_the_cluster_names_its_nodes_the_leader_and_whether_a_majority_ans
 
         document = (await http.get("/v1/cluster")).json()
         assert (document["leader"], document["quorum"]) == (None, False)
+        assert [node["role"] for node in document["nodes"] if not node["reachable"]] == [None, None]
         assert (await http.get("/v1/cluster", params={"at_least": "0"})).status_code == 200
 
 
