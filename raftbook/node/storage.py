@@ -153,6 +153,7 @@ class SnapshotWriter:
         self._child = None
         code = os.waitstatus_to_exitcode(status)
         if code != _CHILD_DONE:
+            self._store.drop_unfinished(index, term, child)
             raise StorageError(f"the process that wrote the snapshot of entry {index} ended with code {code}")
         return self._store.adopt(index, term)
 

@@ -117,13 +117,18 @@ class SnapshotStore:
     def write(self, index: int, term: int, body: bytes) -> SnapshotInfo:
         """Makes a snapshot durable. Safe in a forked child; `adopt` it in the parent afterwards. O(bytes)."""
         info = SnapshotInfo(index, term, len(body), body_digest(body))
-        # The process id keeps a child that outlived its killed parent apart from the next node's child.
-        temporary = f"{_file_name(index, term)}.{os.getpid()}.tmp"
+        temporary = _temporary_name(index, term, os.getpid())
         self._disk.create(temporary)
         self._disk.append(temporary, _encode_header(self._cluster, info))
         self._disk.append(temporary, body)
         self._put_in_place(temporary, info)
         return info
+
+    def drop_unfinished(self, index: int, term: int, process_id: int) -> None:
+        """Removes what `write` has left in the child `process_id`, which failed: on a full disk it is in the way."""
+        temporary = _temporary_name(index, term, process_id)
+        if temporary in self._disk.names():
+            self._disk.remove(temporary)
 
     def adopt(self, index: int, term: int) -> SnapshotInfo:
         """A child has written this snapshot: it is the newest from now on; older ones than the newest two go.
@@ -309,6 +314,11 @@ def _file_name(index: int, term: int) -> str:
     assert 0 <= index <= _MAX_NUMBER
     assert 0 <= term <= _MAX_NUMBER
     return f"snapshot-{index:016d}-{term:016d}"
+
+
+def _temporary_name(index: int, term: int, process_id: int) -> str:
+    """The process id keeps a child that outlived its killed parent apart from the next node's child."""
+    return f"{_file_name(index, term)}.{process_id}.tmp"
 
 
 def _encode_header(cluster: str, info: SnapshotInfo) -> bytes:

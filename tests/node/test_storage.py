@@ -147,6 +147,18 @@ class TestSnapshotWriter:
         assert not writer.is_busy
         assert store.indexes() == []
 
+    def test_a_child_that_fails_leaves_no_half_written_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+        def fail(_name: str) -> None:
+            raise StorageError("no space left on device")
+
+        disk = FileDisk(tmp_path)
+        writer = SnapshotWriter(SnapshotStore(disk, IDENTITY))
+        monkeypatch.setattr(disk, "sync", fail)
+        writer.start(7, 2, lambda: b"a large state")
+        with pytest.raises(StorageError, match="entry 7 ended with code 1"):
+            wait_for_snapshot(writer)
+        assert disk.names() == []
+
     def test_no_room_for_a_child_is_an_error_that_halts_nobody(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         def refuse() -> int:
             raise BlockingIOError("no more processes")
