@@ -104,6 +104,7 @@ class SnapshotCollector:
         """
         key = (chunk.index, chunk.snapshot_term, chunk.digest)
         if self._current != key:
+            self._current = None
             self._receiver.begin(chunk.index, chunk.snapshot_term, chunk.size_bytes, chunk.digest)
             self._current = key
         received_bytes = self._receiver.add(chunk.offset, chunk.data)
