@@ -21,7 +21,7 @@ def set_aside(config: Config, node_id: str, data_dir: Path | None, now: datetime
     that may have been committed with its forgotten help. With a majority of the other nodes healthy, nothing is lost.
 
     Raises:
-        ConfigError: there are no peers to come back from.
+        ConfigError: there are no peers to come back from, or they are no majority without this node.
         DataFolderError: there is no such folder, or the node is running.
         StorageError: the folder cannot be moved.
     """
@@ -30,6 +30,13 @@ def set_aside(config: Config, node_id: str, data_dir: Path | None, now: datetime
         raise ConfigError(
             f"{node_id} is the only node of cluster {config.cluster.name}, so nobody can rebuild it; restore "
             f"{folder} from a backup, or move it away to begin anew"
+        )
+    if len(config.nodes) - 1 <= len(config.nodes) // 2:
+        # A learner has no vote, so nobody could be elected, and nothing be committed that makes it a voter again.
+        raise ConfigError(
+            f"without {node_id} the other node is no majority of cluster {config.cluster.name}, and a node that comes "
+            f"back empty has no vote, so neither could go on; restore {folder} from a backup, or move the folders of "
+            "both away to begin anew"
         )
     if not folder.is_dir():
         raise DataFolderError(f"there is no folder {folder}; start {node_id}, it takes everything from its peers")

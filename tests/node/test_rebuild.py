@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from raftbook.errors import ConfigError, DataFolderError
@@ -47,4 +48,14 @@ def test_the_only_node_has_nobody_to_come_back_from(tmp_path):
     folder.mkdir()
     with pytest.raises(ConfigError, match=r"restore .* from a backup"):
         set_aside(load_config("single", {}), "n1", tmp_path, NOW)
+    assert folder.is_dir()
+
+
+def test_of_two_nodes_neither_could_go_on_after_a_rebuild(tmp_path):
+    folder = tmp_path / "n1"
+    folder.mkdir()
+    three = load_config("local-3", {})
+    two = msgspec.structs.replace(three, nodes=three.nodes[:2])
+    with pytest.raises(ConfigError, match="the other node is no majority of cluster local-3"):
+        set_aside(two, "n1", tmp_path, NOW)
     assert folder.is_dir()
