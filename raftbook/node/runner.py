@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import random
+import resource
 import signal
 import sys
 import traceback
@@ -14,9 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 import uvicorn
 from structlog import get_logger
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from raftbook.errors import RaftbookError
+from raftbook.errors import ProblemError, RaftbookError
 from raftbook.gateway.http_api import make_app
+from raftbook.gateway.responses import problem_response
 from raftbook.node.logs import configure_logs
 from raftbook.node.service import NodeService
 from raftbook.node.storage_folder import StorageFolder
@@ -45,6 +48,9 @@ YOUNG_OBJECTS: Final = 20_000
 """Against Python's 700: applying an entry took 31-33 µs an order with that, and 25-27 µs with this."""
 
 LISTEN_BACKLOG: Final = 1024
+
+RESERVED_DESCRIPTORS: Final = 128
+"""What clients must leave to the log, the snapshots and the peers: a log that cannot open a segment halts the node."""
 
 
 def run(config: Config, node_id: str, data_dir: Path | None) -> int:
@@ -156,6 +162,31 @@ def _tune_garbage_collector() -> None:
     gc.set_threshold(YOUNG_OBJECTS, 10, 10)
 
 
+def _max_client_connections() -> int:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit - min(RESERVED_DESCRIPTORS, limit // 2)
+
+
+def _refusal_of_a_connection() -> bytes:
+    detail = (
+        "too many clients are connected to this node; use another one, or raise its limit of open files (ulimit -n)"
+    )
+    response = problem_response(ProblemError(503, "too_many_connections", detail, retry_after_s=1.0))
+    fields = [name + b": " + value for name, value in response.raw_headers]
+    lines = [b"HTTP/1.1 503 Service Unavailable", *fields, b"connection: close", b"", bytes(response.body)]
+    return b"\r\n".join(lines)
+
+
+class _BoundedHttpProtocol(HttpToolsProtocol):
+    """uvicorn keeps a connection that never says anything for ever, so it is their number that is bounded."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > _max_client_connections():
+            transport.write(_refusal_of_a_connection())
+            transport.close()
+
+
 class _HttpServer(uvicorn.Server):
     """uvicorn in the node's own loop; signals are the node's affair."""
 
@@ -163,7 +194,7 @@ class _HttpServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 make_app(service),
-                http="httptools",
+                http=_BoundedHttpProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,

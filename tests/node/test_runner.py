@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import json
+import resource
 
+import httpx
 import pytest
 
 from raftbook.errors import StorageError
 from raftbook.node import runner
+from tests.support.direct_service import DirectService
+from tests.support.server import free_listener, url_of
 
 
 @pytest.fixture
@@ -35,3 +40,41 @@ async def test_a_listener_that_is_out_of_descriptors_does_not(halted):
     context = {"message": "socket.accept() out of system resource", "exception": OSError(errno.EMFILE, ""), "socket": 1}
     runner._halt_on_unhandled(asyncio.get_running_loop(), context)
     assert halted == []
+
+
+async def test_idle_clients_cannot_use_up_the_descriptors(monkeypatch):
+    monkeypatch.setattr(runner, "_max_client_connections", lambda: 2)
+    listener = free_listener()
+    server = runner._HttpServer(DirectService())
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    idle: list[asyncio.StreamWriter] = []
+    try:
+        async with asyncio.timeout(10):
+            for _ in range(2):
+                _, writer = await asyncio.open_connection(*listener.getsockname())
+                idle.append(writer)
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            head, body = (await reader.read()).split(b"\r\n\r\n", 1)
+            writer.close()
+            idle.pop().close()
+            while len(server.server_state.connections) > 1:  # noqa: ASYNC110 (uvicorn tells nobody)
+                await asyncio.sleep(0.002)
+            async with httpx.AsyncClient(base_url=url_of(listener)) as http:
+                alive = await http.get("/healthz")
+    finally:
+        for writer in idle:
+            writer.close()
+        server.should_exit = True
+        await serving
+        listener.close()
+
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert json.loads(body)["code"] == "too_many_connections"
+    assert alive.status_code == 200
+
+
+@pytest.mark.parametrize(("limit", "for_clients"), [(1024, 896), (64, 32), (resource.RLIM_INFINITY, None)])
+def test_clients_get_what_the_node_does_not_need(limit, for_clients, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    bound = runner._max_client_connections()
+    assert bound == for_clients or (for_clients is None and bound > 2**31)
