@@ -12,6 +12,7 @@ from raftbook.codec import RawRun, encode_command, encode_entry
 from raftbook.engine.commands import Command, Entry, NewOrder, Run
 from raftbook.engine.exchange import Exchange
 from raftbook.engine.types import Number, OrderType, Side, TimeInForce
+from raftbook.node.garbage_collector import tune_garbage_collector
 from raftbook.simulation.workload import OrderFlow
 from raftbook.state_machine import StateMachine
 
@@ -44,6 +45,7 @@ EntryT = TypeVar("EntryT", Entry, bytes)
 
 
 def measure_engine(scale: Scale, announce: Announce) -> list[Measurement]:
+    tune_garbage_collector()  # As a node does.
     measured = []
     for name, step in STEPS.items():
         announce(name)
