@@ -68,11 +68,16 @@ def print_report(report: Report, output: OutputFormat | None) -> None:
 
 async def _settled_report(client: RaftbookClient, command: Command, wait_s: float) -> Report:
     """The report of `command`; still pending where `wait_s` was not enough."""
-    if wait_s == 0:
-        (report,) = await client.submit_pending([command])
-        return report
     deadline = time.monotonic() + wait_s
-    report = await client.submit(command, wait_s=min(wait_s, COLLECT_WAIT_S))
+    try:
+        if wait_s == 0:
+            (report,) = await client.submit_pending([command])
+            return report
+        report = await client.submit(command, wait_s=min(wait_s, COLLECT_WAIT_S))
+    except OutcomeUnknownError as error:
+        # Whoever left it to us to name the order learns the name, without which it could not be submitted again.
+        again = _submit_again(command)
+        raise OutcomeUnknownError(f"the answer of {client.url} is lost, and with it the outcome; {again}") from error
     while report["status"] == "pending" and (left_s := deadline - time.monotonic()) > 0:
         origin, sequence = str(report["origin"]), int(str(report["origin_sequence"]))
         try:
@@ -84,9 +89,13 @@ async def _settled_report(client: RaftbookClient, command: Command, wait_s: floa
 
 def _advice(command: Command, report: Report, wait_s: float) -> str:
     submission = f"submission {report['origin']} / {report['origin_sequence']}"
-    client_order_id = getattr(command, "client_order_id", None)
-    again = f" with --client-order-id {client_order_id}" if client_order_id is not None else ""
     return (
         f"the outcome of {submission} is not known after {wait_s:g} s; see `raftbook cluster status` for a quorum, "
-        f"then submit it again{again}, and it is executed once"
+        f"then {_submit_again(command)}"
     )
+
+
+def _submit_again(command: Command) -> str:
+    client_order_id = getattr(command, "client_order_id", None)
+    name = f" with --client-order-id {client_order_id}" if client_order_id is not None else ""
+    return f"submit it again{name}, and it is executed once"
