@@ -55,7 +55,10 @@ def verify(
     api_key: options.ApiKey = None,
     output: options.Output = None,
 ) -> None:
-    """Compares the digests of all nodes at one log index; leaves with 1 and names the odd one where they differ."""
+    """Compares the digests of all nodes at one log index; leaves with 1 and names the odd one where they differ.
+
+    It leaves with 1 as well where fewer than two nodes of several could be compared.
+    """
     verification = talk(url, api_key, lambda client: client.verify())
     if wants_table(output):
         from cli.render import verification_table

@@ -249,7 +249,8 @@ def verification_table(verification: Verification) -> Table:
     at_index = (
         "no node answered" if verification.compared_index is None else f"at log index {verification.compared_index}"
     )
-    outcome = "all that answer agree" if verification.agree else "THEY DIFFER" if verification.odd else "not compared"
+    agreeing = "all that answer agree" if verification.missing else "all nodes agree"
+    outcome = agreeing if verification.agree else "THEY DIFFER" if verification.odd else "not compared"
     table = columns(f"{outcome}, {at_index}", "node", "address", "chain digest", "verdict")
     for node in verification.nodes:
         if node.node_id in verification.odd:
@@ -257,7 +258,7 @@ def verification_table(verification: Verification) -> Table:
         elif node.node_id in verification.missing:
             verdict = Text(node.problem or "not compared", style="yellow")
         else:
-            verdict = Text("agrees", style="green")
+            verdict = Text("agrees", style="green") if verification.agree or verification.odd else Text("alone")
         table.add_row(node.node_id, node.url, short_digest(node.chain_digest), verdict)
     return table
 

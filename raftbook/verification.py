@@ -58,8 +58,9 @@ class Verification(NamedTuple):
 
     @property
     def agree(self) -> bool:
-        """At least one node was compared, and none differs."""
-        return not self.odd and len(self.missing) < len(self.nodes)
+        """At least two nodes were compared (in a cluster of one, that one), and none differs."""
+        compared = len(self.nodes) - len(self.missing)
+        return not self.odd and compared >= min(2, max(1, len(self.nodes)))
 
 
 class _Peer(msgspec.Struct):

@@ -439,8 +439,9 @@ async def test_a_node_that_does_not_answer_is_missing_and_not_odd():
         await client.add_instrument(ACME)
         result = await client.verify()
 
-    assert result.agree
     assert result.missing == ("n2",)
+    assert result.odd == ()
+    assert not result.agree, "one node alone agrees with nobody"
     assert "no node answers" in result.nodes[1].problem
 
 
@@ -464,5 +465,15 @@ def test_the_odd_ones_are_those_outside_the_majority(nodes, odd):
     assert judge(9, nodes).odd == odd
 
 
-def test_nothing_compared_is_no_agreement():
-    assert not judge(None, [digests("n1", None)]).agree
+@pytest.mark.parametrize(
+    ("nodes", "agree"),
+    [
+        ([digests("n1", None)], False),
+        ([digests("n1", "x")], True),
+        ([digests("n1", "x"), digests("n2", None), digests("n3", None)], False),
+        ([digests("n1", "x"), digests("n2", "x"), digests("n3", None)], True),
+    ],
+    ids=["none", "the only one there is", "one of three", "two of three"],
+)
+def test_agreement_takes_two_where_there_are_two(nodes, agree):
+    assert judge(9, nodes).agree is agree
