@@ -18,6 +18,7 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
     ("demo",),
     ("node", "start"),
+    ("node", "rebuild"),
     ("submit",),
     ("cancel",),
     ("cancel-all",),
@@ -31,8 +32,9 @@ COMMANDS = [
     ("cluster", "status"),
     ("verify",),
     ("match",),
+    ("bench",),
 ]
-TALKING = [command for command in COMMANDS if command not in {("demo",), ("node", "start"), ("match",)}]
+TALKING = [command for command in COMMANDS if command[0] not in {"demo", "node", "match", "bench"}]
 HEAVY_MODULES = ("asyncio", "httpx", "msgspec", "pysyncobj", "rich", "structlog", "uvicorn", "raftbook.client")
 
 
