@@ -36,13 +36,16 @@ class IntakeLimits(NamedTuple):
 class Intake:
     """One node's intake. `origin` is the name under which this start of the node numbers its own submissions.
 
-    Adding and dropping are O(1) a submission; `delta` is O(submissions returned + origins).
+    Adding and dropping are O(1) a submission; `delta` is O(submissions returned + origins), and O(pending) where an
+    origin's submissions have a gap.
     """
 
     def __init__(self, origin: str, limits: IntakeLimits | None = None) -> None:
         self.origin = origin
         self._limits = limits or IntakeLimits()
         self._pending: dict[str, dict[int, bytes]] = {}
+        self._highest: dict[str, int] = {}
+        """The highest sequence of each origin that was ever pending; it still is, unless the watermark covers it."""
         self._watermarks: dict[str, int] = {}
         self._last_sequence = 0
         self._own_bytes = 0
@@ -109,6 +112,7 @@ class Intake:
         self._account_items.update(new_items)
         self._own_bytes += size_bytes
         self._last_sequence += len(submissions)
+        self._highest[self.origin] = self._last_sequence
         return first_sequence
 
     def merge(self, delta: Delta) -> int:
@@ -130,6 +134,7 @@ class Intake:
             if self._peer_bytes + len(raw) > self._limits.peer_max_bytes:
                 break
             pending[sequence] = raw
+            self._highest[delta.origin] = max(sequence, self._highest.get(delta.origin, 0))
             self._peer_items += 1
             self._peer_bytes += len(raw)
             taken += 1
@@ -185,12 +190,11 @@ class Intake:
         deltas: list[Delta] = []
         for origin in self.origins():
             start = max(known.get(origin, 0), self._watermarks.get(origin, 0)) + 1
+            if start > self._highest[origin]:
+                continue
             pending = self._pending[origin]
             if start not in pending:
-                later = [sequence for sequence in pending if sequence > start]
-                if not later:
-                    continue
-                start = min(later)
+                start = min(sequence for sequence in pending if sequence > start)
             commands = self.run(origin, start, max_items, max_bytes)
             deltas.append(Delta(origin, start, commands))
             max_items -= len(commands)

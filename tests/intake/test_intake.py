@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,9 @@ from hypothesis import strategies as st
 
 from raftbook.errors import BusyError
 from raftbook.intake import Delta, Intake, IntakeLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 WIDE = IntakeLimits()
 ORIGINS = ("a", "b", "c")
@@ -224,3 +228,17 @@ class TestReading:
         intake = replica([delta_of("a", 5, 6)])
         assert intake.delta({}, 10, 1000) == [delta_of("a", 5, 6)]
         assert intake.delta({"a": 6}, 10, 1000) == []
+
+    def test_what_the_receiver_has_is_not_looked_through(self):
+        """`delta` is asked for at every step of a node, whatever waits to be executed."""
+
+        class LookedThrough(dict[int, bytes]):
+            def __iter__(self) -> Iterator[int]:
+                raise AssertionError("O(pending)")
+
+        intake = Intake("n1")
+        intake.submit([("", b"own")] * 5)
+        intake.merge(delta_of("a", 1, 5))
+        intake._pending = {origin: LookedThrough(pending) for origin, pending in intake._pending.items()}
+        assert intake.delta({"n1": 5, "a": 5}, 10, 1000) == []
+        assert intake.delta({"n1": 5, "a": 4}, 10, 1000) == [delta_of("a", 5, 5)]
