@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import logging
+import logging.config
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import structlog
+import uvicorn.config
 
 from raftbook.errors import ConfigError
 from raftbook.node.logs import configure_logs
@@ -59,6 +61,14 @@ def test_lines_of_the_standard_library_take_the_same_way(logger: str):
     logging.getLogger(logger).warning("lost %d of %s", 2, "three")
     (line,) = lines(stream)
     assert (line["event"], line["level"], line["logger"], line["node"]) == ("lost 2 of three", "warning", logger, "n1")
+
+
+def test_what_uvicorn_configured_for_itself_before_does_not_count():
+    logging.config.dictConfig(uvicorn.config.LOGGING_CONFIG)
+    stream = io.StringIO()
+    configure_logs("n1", {}, stream)
+    logging.getLogger("uvicorn.error").warning("here")
+    assert [line["event"] for line in lines(stream)] == ["here"]
 
 
 def test_an_exception_stays_on_one_line():
