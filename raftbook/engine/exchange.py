@@ -49,6 +49,8 @@ from raftbook.engine.validation import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
     from raftbook.engine.commands import Entry
     from raftbook.engine.instrument import Instrument
     from raftbook.engine.refused_orders import RefusedOrder
@@ -381,22 +383,37 @@ class Exchange:
         side: Side | None = None,
         open_only: bool = True,
     ) -> list[OrderState]:
-        """The orders that meet all conditions, in order-id order.
+        """The orders that meet all conditions, in order-id order. Costs what `iterate_orders` costs for all of them."""
+        return list(self.iterate_orders(account, symbol, side, (_OPEN,) if open_only else tuple(OrderStatus)))
 
-        O(open orders of the account) with an account and `open_only`, else O(all orders known).
+    def iterate_orders(
+        self,
+        account: str | None,
+        symbol: str | None,
+        side: Side | None,
+        statuses: Collection[OrderStatus],
+        from_order_id: int = 0,
+    ) -> Iterator[OrderState]:
+        """As `orders`, one by one, for whoever needs only the first few. No entry may be applied between two of them.
+
+        O(open orders of the account), or O(its orders log its orders) where `statuses` asks for others too; O(all
+        orders known) without an account, but only those that are returned cost more than a look.
         """
-        if account is not None and open_only:
-            orders = self.registry.open_orders(account)
+        orders: Iterable[Order]
+        if account is None:
+            orders = self.registry.orders.values()
+        elif any(status is not _OPEN for status in statuses):
+            orders = self.registry.known_orders(account)
         else:
-            orders = list(self.registry.orders.values())
-        return [
+            orders = self.registry.open_orders(account)
+        return (
             order.state()
             for order in orders
-            if (account is None or order.account == account)
+            if order.order_id >= from_order_id
+            and order.status in statuses
             and (symbol is None or order.symbol == symbol)
             and (side is None or order.side is side)
-            and (not open_only or order.status is _OPEN)
-        ]
+        )
 
     def depth(self, symbol: str, levels: int | None = None) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """(bids, asks) as (price, quantity) in units, best first. KeyError for an unknown symbol. O(levels)."""

@@ -8,6 +8,7 @@ id is free again. Whatever happens here costs O(1) per order.
 from __future__ import annotations
 
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from raftbook.engine.types import CLOSED_ORDERS_KEPT, MAX_INTEGER, OrderStatus, Side
@@ -65,6 +66,13 @@ class OrderRegistry:
         """The account's open orders, in order-id order; a list of its own. O(their number)."""
         account = self.accounts.get(account_name)
         return [] if account is None else list(account.open_orders.values())
+
+    def known_orders(self, account_name: str) -> list[Order]:
+        """The account's open and remembered orders, in order-id order. O(n log n) for their number n."""
+        account = self.accounts.get(account_name)
+        if account is None:
+            return []
+        return sorted([*account.open_orders.values(), *account.closing_order], key=attrgetter("order_id"))
 
     def account(self, name: str) -> Account:
         """The account of this name, opened if it is new."""

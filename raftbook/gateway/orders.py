@@ -187,8 +187,7 @@ class OrderHandlers:
         exchange = self._service.state.exchange
         if symbol is not None:
             instrument_of(exchange, symbol)
-        orders = exchange.orders(account, symbol, side, open_only=statuses == _STATUSES["open"])
-        found = (order for order in orders if order.order_id >= first and order.status in statuses)
+        found = exchange.iterate_orders(account, symbol, side, statuses, first)
         page = list(itertools.islice(found, limit + 1))
         headers = {NEXT_HEADER: str(page[limit].order_id)} if len(page) > limit else None
         documents = [order_to_json(order, exchange.instruments) for order in page[:limit]]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import doctest
+import itertools
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,8 +13,12 @@ from hypothesis import strategies as st
 
 import raftbook.engine
 from raftbook.engine import AddInstrument, Entry, Exchange, NewOrder, Number, OrderType, Run, Side, Tick, TimeInForce
-from raftbook.engine.types import CLOSED_ORDERS_KEPT
+from raftbook.engine.order_book import Order
+from raftbook.engine.types import CLOSED_ORDERS_KEPT, OrderStatus
 from raftbook.simulation.workload import OrderFlow
+
+if TYPE_CHECKING:
+    from raftbook.engine.events import OrderState
 
 CENT, ONE = Number(1, 2), Number(1, 0)
 ACME = AddInstrument("ACME", 2, 0, CENT, ONE)
@@ -128,6 +134,28 @@ class TestMemory:
 
 
 class TestReads:
+    def test_a_page_of_orders_costs_no_more_states_than_it_has(self, monkeypatch):
+        exchange = trading_exchange()
+        everything = exchange.orders(open_only=False)
+        made: list[int] = []
+        state = Order.state
+
+        def counted_state(order: Order) -> OrderState:
+            made.append(order.order_id)
+            return state(order)
+
+        monkeypatch.setattr(Order, "state", counted_state)
+        page = list(itertools.islice(exchange.iterate_orders(None, None, None, tuple(OrderStatus), 2), 2))
+        assert page == everything[1:3]
+        assert made == [2, 3]
+
+    def test_all_orders_of_an_account_are_its_part_of_all_orders(self):
+        exchange = trading_exchange()
+        for account in ("alice", "bob", "nobody"):
+            expected = [order for order in exchange.orders(open_only=False) if order.account == account]
+            assert exchange.orders(account, open_only=False) == expected
+        assert any(order.status is not OrderStatus.OPEN for order in exchange.orders("bob", open_only=False))
+
     def test_orders_by_account_symbol_side_and_status(self):
         exchange = trading_exchange()
 
