@@ -113,7 +113,7 @@ class InstrumentConfig(Struct, frozen=True, kw_only=True):
 class LimitsConfig(Struct, frozen=True, kw_only=True):
     """The bounds of everything that could grow. What happens at each: see the comments."""
 
-    # A request beyond either is refused whole (413); nothing of it is taken.
+    # A request beyond either is refused whole (413, and 400 for too many commands); nothing of it is taken.
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 28)] = 4 << 20
     max_commands_per_request: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
 
