@@ -1,4 +1,4 @@
-"""The ordered log as the rest of the node sees it: propose entries, get committed ones in order, ask how it stands.
+"""What the ordered log tells the rest of the node: how it stands, and the committed entries in order.
 
 Nothing outside `replication` knows which consensus library works behind it.
 """
@@ -39,11 +39,3 @@ class StateReplica(Protocol):
     def restore(self, index: int, body: bytes) -> None:
         """Become the state in a snapshot that was taken at `index`."""
         ...
-
-
-class OrderedLog(Protocol):
-    def propose(self, entry: bytes) -> int:
-        """Append an entry to the leader's log; returns its index, at which it may or may not be committed."""
-        ...
-
-    def status(self) -> LogStatus: ...

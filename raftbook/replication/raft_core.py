@@ -298,11 +298,6 @@ class RaftCore:
         return int(self._core._SyncObj__raftCurrentTerm)
 
     @property
-    def voted_for(self) -> str | None:
-        voted_for: str | None = self._core._SyncObj__votedForNodeId
-        return voted_for
-
-    @property
     def leader(self) -> str | None:
         node = self._core._SyncObj__raftLeader
         return None if node is None else str(node.id)
@@ -324,9 +319,6 @@ class RaftCore:
         """Index of the no-op with which this leader opened its term; None before it first led."""
         index: int | None = self._core._SyncObj__noopIDx
         return index
-
-    def match_index(self, peer: str) -> int:
-        return int(self._core._SyncObj__raftMatchIndex.get(self._nodes[peer], 0))
 
     def set_match_index(self, peer: str, index: int) -> None:
         self._core._SyncObj__raftMatchIndex[self._nodes[peer]] = index

@@ -165,10 +165,6 @@ class RaftNode:
         """Entries of the log that are not applied here yet."""
         return self._journal.last_index - self._core.applied_index
 
-    def match_index(self, peer: str) -> int:
-        """How far `peer` agrees with this leader's log, on its disk; for the status page."""
-        return self._core.match_index(peer)
-
     @property
     def ready_to_propose(self) -> bool:
         """It leads and has applied its term's no-op: its state holds all that any earlier leader committed."""

@@ -107,9 +107,6 @@ class Replicator:
         if progress is not None:
             self._progress[peer] = Progress(self._journal.last_index + 1)
 
-    def needing_snapshot(self) -> list[str]:
-        return [peer for peer, progress in self._progress.items() if progress.needs_snapshot]
-
     def replicate(self, peer: str, commit_index: int, now: float) -> None:
         """Send what the follower lacks, as far as the window allows; at the least, that this node leads."""
         progress = self._progress[peer]
