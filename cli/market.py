@@ -130,13 +130,14 @@ def trades(
 
 @app.command()
 def instruments(
+    consistency: options.Consistency = None,
     at_least: options.AtLeast = None,
     url: options.Url = options.DEFAULT_URL,
     api_key: options.ApiKey = None,
     output: options.Output = None,
 ) -> None:
     """Lists the instruments and whether they trade."""
-    found = talk(url, api_key, lambda client: client.instruments(at_least=at_least))
+    found = talk(url, api_key, lambda client: client.instruments(consistency=consistency, at_least=at_least))
     if wants_table(output):
         from cli.render import instruments_table
 

@@ -235,8 +235,10 @@ class RaftbookClient:
             await self._read(f"/v1/trades/{quote(symbol, safe='')}", parameters, consistency, at_least)
         )
 
-    async def instruments(self, *, at_least: int | None = None) -> list[Document]:
-        return self._documents(await self._read("/v1/instruments", {}, None, at_least))
+    async def instruments(
+        self, *, consistency: Consistency | None = None, at_least: int | None = None
+    ) -> list[Document]:
+        return self._documents(await self._read("/v1/instruments", {}, consistency, at_least))
 
     async def cluster(self) -> Document:
         return self._document(await self._get("/v1/cluster", {}))

@@ -109,6 +109,7 @@ async def test_instruments_cluster_and_node(client, service):
     await client.set_status("ACME", "halted")
 
     (instrument,) = await client.instruments()
+    assert await client.instruments(consistency="linearizable") == [instrument]
     assert instrument["status"] == "halted"
     assert (await client.cluster())["leader"] == "n1"
     node = await client.node(digest_at=service.state.index, state_digest=True)
