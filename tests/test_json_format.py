@@ -295,7 +295,7 @@ def test_op_may_come_from_elsewhere():
     without_op = {name: value for name, value in NEW.items() if name != "op"}
     assert command_from_json(json.dumps(without_op), "new") == NEW_ORDER
     assert command_from_json(json.dumps(NEW), "new") == NEW_ORDER
-    with pytest.raises(InvalidCommandError, match="op"):
+    with pytest.raises(InvalidCommandError, match="op: only cancel can stand here; write that or leave it out"):
         command_from_json(json.dumps(NEW), "cancel")
     with pytest.raises(InvalidCommandError, match=r"op: unknown operation 'cancle'.*did you mean cancel\?"):
         command_from_json("{}", "cancle")

@@ -418,7 +418,10 @@ def command_from_json(
     try:
         form = decoder.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise _explained(error, _known_fields(data) if op is None else _FIELD_NAMES[op]) from error
+        explained = _explained(error, _known_fields(data) if op is None else _FIELD_NAMES[op])
+        if op is not None and explained.field == "op":
+            explained = InvalidCommandError(f"op: only {op} can stand here; write that or leave it out", "op")
+        raise explained from error
     return form.to_command(generate_client_order_id)
 
 
