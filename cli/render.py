@@ -256,7 +256,8 @@ def verification_table(verification: Verification) -> Table:
         if node.node_id in verification.odd:
             verdict = Text("differs", style="bold red")
         elif node.node_id in verification.missing:
-            verdict = Text(node.problem or "not compared", style="yellow")
+            problem, _, _advice = (node.problem or "not compared").partition(";")  # The whole would be too wide here.
+            verdict = Text(problem, style="yellow")
         else:
             verdict = Text("agrees", style="green") if verification.agree or verification.odd else Text("alone")
         table.add_row(node.node_id, node.url, short_digest(node.chain_digest), verdict)

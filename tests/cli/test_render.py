@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from cli import render
+from raftbook.verification import NodeDigests, judge
 
 
 def drawn(renderable):
@@ -87,6 +88,16 @@ class TestReport:
         report = {"status": "pending", "origin": "n1.1", "origin_sequence": 4, "next": "/v1/submissions/n1.1/4"}
         (_, where) = render.report_lines({**report, "log_index": None, "order": None, "events": []})
         assert where.plain.strip() == "ask again at /v1/submissions/n1.1/4"
+
+
+def test_a_node_that_was_not_compared_is_told_in_a_few_words():
+    nodes = (NodeDigests("n1", "http://n1", 7, "ab"), NodeDigests("n2", "http://n2", problem="it is gone; start it"))
+    lines = drawn(render.verification_table(judge(7, nodes)))
+    assert lines[0] == "not compared, at log index 7"
+    assert "alone" in next(line for line in lines if "n1" in line)
+    row = next(line for line in lines if "n2" in line)
+    assert "it is gone" in row
+    assert "start it" not in row
 
 
 def test_a_time_is_shown_in_utc_without_loss():
