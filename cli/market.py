@@ -104,7 +104,10 @@ def trades(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", parser=options.whole_number(1), metavar="N", help="At most so many.")
+        int | None,
+        typer.Option(
+            "--limit", parser=options.whole_number(1), metavar="N", help="At most so many, up to 1000. Default: 100."
+        ),
     ] = None,
     consistency: options.Consistency = None,
     at_least: options.AtLeast = None,
@@ -112,7 +115,10 @@ def trades(
     api_key: options.ApiKey = None,
     output: options.Output = None,
 ) -> None:
-    """Lists trades by rising trade id: the latest ones, or those from --from-trade-id on."""
+    """Lists trades by rising trade id: the latest ones, or those from --from-trade-id on.
+
+    Nodes hold the last 1,000 trades of an instrument; older ones are not listed.
+    """
     found = talk(
         url,
         api_key,

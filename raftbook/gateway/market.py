@@ -84,7 +84,10 @@ class MarketHandlers:
         return json_response(document, log_index)
 
     async def trades(self, request: Request) -> Response:
-        """GET /v1/trades/{symbol}: by rising trade id; the latest ones, or those from `from_trade_id` on."""
+        """GET /v1/trades/{symbol}: by rising trade id; the latest ones, or those from `from_trade_id` on.
+
+        The state holds the last 1,000 of an instrument; older ones are missing from the answer.
+        """
         query = Query(request, "from_trade_id", "limit", *READ_PARAMETERS)
         symbol = read_symbol(request.path_params["symbol"])
         first = query.optional_integer("from_trade_id")
