@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 WAIT_S: Final = 10.0
 """How long a definite answer is waited for: twice as long as a submission lives unless it says otherwise."""
 COLLECT_WAIT_S: Final = 2.0
+ANSWER_S: Final = 1.0
+"""What a node that was asked to wait so long may take beyond it, to answer that it waited in vain."""
 
 
 def submit_and_report(
@@ -42,7 +44,7 @@ def submit_and_report(
     from raftbook.json_format import command_from_fields
 
     command = command_from_fields(op, fields, generate_client_order_id=new_client_order_id)
-    report = talk(url, api_key, lambda client: _settled_report(client, command, wait_s))
+    report = talk(url, api_key, lambda client: _report_in_time(client, command, wait_s))
     print_report(report, output)
     if report["status"] == "rejected":
         raise typer.Exit(ExitCode.FAILED)
@@ -64,6 +66,20 @@ def print_report(report: Report, output: OutputFormat | None) -> None:
             screen.print(line)
     else:
         print_json(report)
+
+
+async def _report_in_time(client: RaftbookClient, command: Command, wait_s: float) -> Report:
+    """As `_settled_report`, also where the node does not answer at all."""
+    import asyncio
+
+    try:
+        async with asyncio.timeout(wait_s + ANSWER_S if wait_s > 0 else None):
+            return await _settled_report(client, command, wait_s)
+    except TimeoutError as error:
+        again = _submit_again(command)
+        raise OutcomeUnknownError(
+            f"no definite answer of {client.url} in {wait_s:g} s, so the outcome is not known; {again}"
+        ) from error
 
 
 async def _settled_report(client: RaftbookClient, command: Command, wait_s: float) -> Report:

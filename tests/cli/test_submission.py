@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -37,3 +38,27 @@ def test_a_lost_answer_leaves_with_3_and_the_name_under_which_to_submit_again(wa
     assert result.exit_code == 3
     assert len(result.stderr.splitlines()) == 1
     assert f"submit it again with --client-order-id {'mine,' if named else 'cli-'}" in result.stderr
+
+
+def test_a_node_that_does_not_answer_is_not_waited_for_longer_than_asked():
+    order = (
+        "submit",
+        "--symbol",
+        "ACME",
+        "--side",
+        "buy",
+        "--quantity",
+        "1",
+        "--price",
+        "1",
+        "--client-order-id",
+        "a1",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started_at = time.monotonic()
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        result = CliRunner().invoke(app, [*order, "--timeout", "0.2", "--url", url])
+    assert time.monotonic() - started_at < 8, "the client alone would wait for 10 s"
+    assert result.exit_code == 3
+    assert "no definite answer" in result.stderr
+    assert "submit it again with --client-order-id a1" in result.stderr
