@@ -23,6 +23,14 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 LEVEL_VARIABLE: Final = "RAFTBOOK_LOG_LEVEL"
 
 
+def _without_colour_message(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Drops what uvicorn adds for terminals: its message again, with escape sequences."""
+    event.pop("color_message", None)
+    return event
+
+
 def configure_logs(node_id: str, environ: Mapping[str, str], stream: TextIO | None = None) -> None:
     """Sends all logs of this process to `stream`, or to standard error, each with a UTC time, its level and the node.
 
@@ -52,7 +60,7 @@ def configure_logs(node_id: str, environ: Mapping[str, str], stream: TextIO | No
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*every_line, structlog.stdlib.ExtraAdder()],
+            foreign_pre_chain=[*every_line, structlog.stdlib.ExtraAdder(), _without_colour_message],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )

@@ -54,6 +54,15 @@ def test_a_line_has_time_level_node_and_its_values():
     }
 
 
+def test_uvicorn_s_message_for_terminals_is_left_out():
+    stream = io.StringIO()
+    configure_logs("n1", {}, stream)
+    logging.getLogger("uvicorn.error").info("Started", extra={"color_message": "\x1b[36mStarted", "other": 1})
+    (line,) = lines(stream)
+    assert (line["event"], line["other"]) == ("Started", 1)
+    assert "color_message" not in line
+
+
 @pytest.mark.parametrize("logger", ["uvicorn.error", "pysyncobj.syncobj", "asyncio"])
 def test_lines_of_the_standard_library_take_the_same_way(logger: str):
     stream = io.StringIO()
