@@ -56,7 +56,8 @@ class Publisher:
             self._executions.setdefault(origin, {}).update(run)
             self._runs.append((origin, tuple(run)))
             self._held_count += len(run)
-            self._wake_submitters(origin, watermarks[origin])
+        for origin in list(self._report_waiters):
+            self._wake_submitters(origin, watermarks.get(origin, 0))
         while self._runs and self._held_count - len(self._runs[0][1]) >= self._reports_kept:
             self._forget_oldest_run()
 

@@ -137,7 +137,9 @@ class NodeService:
             ),
         )
         self._gossip = Gossip(self._intake)
-        self._publisher = Publisher(limits.reports_kept)
+        # While the last command of a full request waits, each node's origin may have as many executed as that request.
+        most_at_once = limits.max_commands_per_request * len(config.nodes)
+        self._publisher = Publisher(max(limits.reports_kept, most_at_once))
         self._replica = Replica(folder.state, self._intake, self._publisher)
         self._sequencer = Sequencer(
             SequencerLimits(max_in_flight=limits.max_in_flight_entries, max_entry_bytes=limits.max_entry_bytes)
@@ -216,7 +218,9 @@ class NodeService:
         Raises:
             BusyError: the intake is full; nothing was taken.
         """
-        not_after = self._wall_clock_ns() + int(DEFAULT_NOT_AFTER_S * _NS)
+        # Log time can be ahead of this clock, where a leader's was; what is entered now must not be late already.
+        now = max(self._wall_clock_ns(), self.state.exchange.time)
+        not_after = now + int(DEFAULT_NOT_AFTER_S * _NS)
         submissions = [(_account_of(command), encode_command(command, not_after)) for command in commands]
         first_sequence = self._intake.submit(submissions)
         self._schedule_step()
@@ -242,8 +246,7 @@ class NodeService:
         Raises:
             NoQuorumError: it did not get through in `timeout_s`.
         """
-        not_after = self._wall_clock_ns() + int(timeout_s * _NS)
-        (report,) = await self.submit([Tick(not_after)], wait_s=timeout_s)
+        (report,) = await self.submit([Tick()], wait_s=timeout_s)
         if report.execution is None:
             leader = self._raft.leader
             reason = f"leader {leader} did not order it" if leader else "there is no leader"

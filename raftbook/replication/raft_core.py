@@ -399,6 +399,11 @@ class RaftCore:
         self._core._SyncObj__setState(FOLLOWER)
         self._core._SyncObj__raftLeader = self._nodes[peer]
 
+    def step_down(self) -> None:
+        """Lead no longer: this member could not keep what a leader promises."""
+        self._core._SyncObj__setState(FOLLOWER)
+        self._core._SyncObj__raftLeader = None
+
     def forget_leader(self) -> None:
         """The leader has not been heard for long; whoever speaks next is followed."""
         self._core._SyncObj__raftLeader = None

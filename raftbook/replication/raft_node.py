@@ -94,6 +94,8 @@ class RaftNode:
         self._standing = Standing(len(members), is_voter=is_voter, is_empty=self.is_fresh)
         self._election_deadline = self._draw_election_deadline()
         self._announced_index = 0
+        self._synced_position = wal.durable_position
+        self._synced_at = clock()
         self._heard_at: dict[str, float] = {}
         self._leader_heard_at = float("-inf")
         self._replicator = Replicator(
@@ -205,6 +207,10 @@ class RaftNode:
     def tick(self) -> None:
         if not self._standing.is_voter:
             self._review_standing()
+        if self.leads and len(self._members) > 1 and self._disk_stalls():
+            # Its followers would wait for its disk for ever: a commit needs the leader's own.
+            self._core.step_down()
+            self._postpone_election()
         if self._core.role != LEADER and self._clock() >= self._election_deadline:
             self._postpone_election()
             self._core.forget_leader()
@@ -255,6 +261,14 @@ class RaftNode:
         self._journal.compact(index)
         return index
 
+    def _disk_stalls(self) -> bool:
+        """Something waits for the disk, and nothing got there for longer than a leader may go without a majority."""
+        synced_position = self._wal.durable_position
+        if synced_position != self._synced_position or synced_position >= self._wal.position:
+            self._synced_position = synced_position
+            self._synced_at = self._clock()
+        return self._clock() - self._synced_at > self._settings.fallback_timeout_s
+
     # Standing and elections.
 
     def _review_standing(self) -> None:
@@ -281,7 +295,7 @@ class RaftNode:
             self._postpone_election()
 
     def _ask_for_pre_votes(self) -> None:
-        if not self._standing.is_voter:
+        if not self._standing.is_voter or self._disk_stalls():
             return
         self._pre_ballot.open(self._core.term + 1, self._node_id)
         request = VoteRequest(self._core.term + 1, self._journal.last_index, self._journal.last_term, pre_vote=True)

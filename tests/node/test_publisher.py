@@ -89,6 +89,17 @@ async def test_a_snapshot_wakes_those_whose_executions_it_covers():
     assert await later == [Report("a", 2, executed)]
 
 
+async def test_runs_of_one_origin_that_are_apart_in_an_entry_are_reported_together():
+    node = Node()
+    waiting = node.wait("a", 1, 2)
+    await asyncio.sleep(0)
+    places = [("a", 1), ("b", 1), ("a", 2)]
+    executions = [Execution(*place, 1, 1, accepted=True, order=None, events=()) for place in places]
+    node.watermarks.update(a=2, b=1)
+    node.publisher.executed(executions, node.watermarks)
+    assert [report.execution for report in await waiting] == [executions[0], executions[2]]
+
+
 async def test_only_the_newest_reports_are_kept():
     node = Node(reports_kept=10)
     for sequence in range(1, 101):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import TYPE_CHECKING
 
 from raftbook.engine.commands import NewOrder
@@ -96,4 +97,18 @@ async def test_a_follower_is_ready_only_while_it_is_connected_to_its_leader(tmp_
     service.on_disconnected("n2")
     assert not service.ready
     assert not failures
+    await service.stop()
+
+
+async def test_a_clock_that_was_ahead_once_does_not_make_every_later_order_late(tmp_path):
+    service, _peers, _failures = make_service(tmp_path, 1)
+    hour_ns = 3_600_000_000_000
+    service._wall_clock_ns = lambda: time.time_ns() + hour_ns
+    service.start()
+    await service.submit([ORDER], wait_s=5.0)
+    service._wall_clock_ns = time.time_ns
+    (report,) = await service.submit([ORDER._replace(client_order_id="later")], wait_s=5.0)
+    assert report.execution is not None
+    assert report.execution.accepted
+    await service.barrier(timeout_s=5.0)
     await service.stop()

@@ -35,9 +35,7 @@ NATURALS = st.integers(0, 2**63 - 1)
 POSITIVES = st.integers(1, 2**63 - 1)
 BYTES = st.binary(max_size=50)
 NODE_IDS = st.from_regex(r"[A-Za-z0-9._:\-]{1,36}", fullmatch=True)
-RUNS = st.builds(
-    RawRunMessage, st.text(min_size=1, max_size=64), POSITIVES, st.lists(BYTES, min_size=1, max_size=4).map(tuple)
-)
+RUNS = st.builds(RawRunMessage, NODE_IDS, POSITIVES, st.lists(BYTES, min_size=1, max_size=4).map(tuple))
 MESSAGES = st.one_of(
     st.builds(
         AppendEntries,

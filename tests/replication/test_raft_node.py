@@ -241,6 +241,20 @@ class TestReplication:
             leader.resume_disk()
             cluster.wait_applied(index)
 
+    def test_a_leader_whose_disk_stalls_for_good_makes_room_for_another(self):
+        with make_cluster() as cluster:
+            old = cluster.settle()
+            old.stall_disk()
+            index = old.propose(b"waits")
+            others = [node.node_id for node in cluster.others(old)]
+            new = cluster.wait_for_leader(*others)
+            cluster.wait_applied(index, *others)
+            assert entries_of(new)[-1] == b"waits"
+            cluster.run_for(10.0)
+            assert not old.raft.leads
+            old.resume_disk()
+            cluster.wait_applied(index)
+
     def test_a_single_node_commits_when_its_disk_has_it(self):
         with make_cluster(member_count=1) as cluster:
             (node,) = cluster.nodes.values()
