@@ -68,9 +68,10 @@ def configure_logs(node_id: str, environ: Mapping[str, str], stream: TextIO | No
     root.handlers = [handler]
     root.setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
-        # uvicorn's own configuration, where it was ever applied, gives them handlers and cuts them off from the root.
+        # uvicorn's own configuration, where it was ever applied, gives them handlers and levels, and cuts them off.
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
+        logging.getLogger(name).setLevel(logging.NOTSET)
     # A line for each request says nothing that the metrics and the log of orders do not say better.
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
     structlog.configure(

@@ -163,4 +163,7 @@ class Publisher:
                 self._index_waiters.remove(waiter)
                 heapq.heapify(self._index_waiters)
         if not done:
-            raise NotReadyError(f"log index {index} is not applied on this node after {timeout_s:g} s")
+            raise NotReadyError(
+                f"log index {index} is not applied on this node after {timeout_s:g} s; it is at {applied_index} at the "
+                "least: ask again, or ask another node"
+            )

@@ -15,7 +15,7 @@ from structlog import get_logger
 
 from raftbook.codec import RawRun, encode_command, encode_entry
 from raftbook.engine.commands import CancelAll, CancelOrder, NewOrder, ReplaceOrder, Tick
-from raftbook.errors import NoQuorumError, StorageError
+from raftbook.errors import NoQuorumError, NotHeldError, StorageError
 from raftbook.intake import Delta, Intake, IntakeLimits
 from raftbook.node.gossip import Gossip
 from raftbook.node.publisher import Publisher, Report
@@ -227,7 +227,12 @@ class NodeService:
         return await self.submission(self._intake.origin, first_sequence, len(commands), wait_s=wait_s)
 
     async def submission(self, origin: str, first_sequence: int, count: int, *, wait_s: float) -> list[Report]:
-        """The reports of consecutive submissions of any origin; see `Publisher.wait_for_reports`."""
+        """The reports of consecutive submissions of any origin; see `Publisher.wait_for_reports`.
+
+        Raises:
+            NotHeldError: a report is not held any more, or such a submission was never made.
+        """
+        self._check_was_made(origin, first_sequence + count - 1)
         return await self._publisher.wait_for_reports(
             origin,
             first_sequence,
@@ -235,6 +240,18 @@ class NodeService:
             watermark=lambda: self.state.exchange.watermarks.get(origin, 0),
             wait_s=wait_s,
         )
+
+    def _check_was_made(self, origin: str, last_sequence: int) -> None:
+        """What nobody entered is never answered, so nobody should wait for it.
+
+        Of other origins this node knows only what has come here, so their later sequences may be on their way.
+        """
+        if origin == self._intake.origin:
+            if last_sequence > self._intake.last_sequence:
+                last = self._intake.last_sequence
+                raise NotHeldError(f"{origin} has made {last} submissions so far; there is no number {last_sequence}")
+        elif origin.partition(".")[0] not in {node.id for node in self.config.nodes}:
+            raise NotHeldError(f"{origin} is no origin of this cluster; take it from the report of the submission")
 
     async def wait_applied(self, index: int, *, timeout_s: float) -> None:
         """Returns when the log is applied up to `index`; NotReadyError after `timeout_s`."""

@@ -290,10 +290,18 @@ async def test_a_report_that_the_node_has_forgotten_is_a_404(http):
     assert (response.status_code, response.json()["code"]) == (404, "not_held")
 
 
-async def test_a_submission_that_is_yet_to_come_is_pending(http):
-    response = await http.get("/v1/submissions/n7-1/12", params={"wait_s": "0.01"})
+async def test_a_submission_of_another_origin_that_is_yet_to_come_is_pending(http):
+    response = await http.get("/v1/submissions/n1.0/12", params={"wait_s": "0.01"})
 
     assert (response.status_code, response.json()["status"]) == (202, "pending")
+
+
+async def test_a_submission_that_was_never_made_is_not_held(http):
+    origin = (await http.post("/v1/orders", json=order())).json()["origin"]
+
+    for path in (f"/v1/submissions/{origin}/9999", "/v1/submissions/n7.1/12"):
+        response = await http.get(path, params={"wait_s": "5"})
+        assert (response.status_code, response.json()["code"]) == (404, "not_held")
 
 
 # ---------------------------------------------------------------- reads
