@@ -85,19 +85,23 @@ def test_a_folder_has_one_user(disk, tmp_path):
 def test_a_child_that_outlives_its_parents_lock_does_not_hold_it(disk, tmp_path):
     disk.lock()
     readable, writable = os.pipe()
+    child_is_up, up = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(writable)
+        os.write(up, b".")
         os.read(readable, 1)  # Until the parent closes the other end.
         os._exit(0)
     os.close(readable)
+    assert os.read(child_is_up, 1) == b"."
     second = FileDisk(tmp_path / "data" / "n1")
     with pytest.raises(DataFolderError):
         second.lock()
     disk.close()
     second.lock()
     second.close()
-    os.close(writable)
+    for descriptor in (writable, child_is_up, up):
+        os.close(descriptor)
     assert os.waitpid(child, 0)[1] == 0
 
 
