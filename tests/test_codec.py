@@ -365,7 +365,7 @@ events = st.one_of(
         st.none() | symbols,
         sequences,
         *places,
-        commands | st.builds(Malformed, st.text(max_size=20)),
+        commands | st.builds(Malformed, st.text(max_size=20), st.none()),  # A field left out would be invented.
         st.sampled_from(Reason),
         st.none() | st.text(max_size=20),
         st.none() | orders,
@@ -424,6 +424,12 @@ def test_refusals_of_different_commands_with_equal_fields_differ():
         for command in (CancelOrder("a", None, "b"), CancelAll("a", None, "b"))
     )
     assert encode_events([malformed]) != encode_events([tick])
+
+
+@given(commands, timestamps)
+def test_the_default_expiry_stands_where_a_command_has_none(command, expiry):
+    expected = command if command.not_after is not None else command._replace(not_after=expiry)
+    assert decode_command(encode_command(command, expiry)) == expected
 
 
 # --- Snapshots -------------------------------------------------------------------------------------------------------

@@ -85,6 +85,12 @@ def test_a_handshake_survives_its_encoding_and_is_no_message(message: Handshake)
         decode(encode(message))
 
 
+@pytest.mark.parametrize("origin", ["", "n1 1", "n1\n", "ä", "n" * 65])
+def test_an_origin_that_no_entry_may_hold_is_refused(origin: str) -> None:
+    with pytest.raises(ProtocolError):
+        decode(encode(IntakeDelta((RawRunMessage(origin, 1, (b"x",)),))))
+
+
 def test_tags_are_part_of_the_protocol() -> None:
     tags = [kind.__struct_config__.tag for kind in (*get_args(Handshake), *get_args(Message))]
     assert tags == list(range(1, 12))

@@ -241,6 +241,16 @@ class TestReplication:
             leader.resume_disk()
             cluster.wait_applied(index)
 
+    def test_followers_hear_of_a_commit_at_once_and_not_with_the_next_heartbeat(self):
+        with make_cluster() as cluster:
+            leader = cluster.settle()
+            for number in range(20):
+                index = leader.propose(b"%d" % number)
+                cluster.wait_applied(index, leader.node_id)
+                began_at = cluster.scheduler.now
+                cluster.wait_applied(index)
+                assert cluster.scheduler.now - began_at < RaftSettings().heartbeat_s / 2
+
     def test_a_leader_whose_disk_stalls_for_good_makes_room_for_another(self):
         with make_cluster() as cluster:
             old = cluster.settle()
