@@ -15,7 +15,7 @@ from raftbook.node.storage import LogWriter, SnapshotWriter
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.snapshot_store import SnapshotStore
 from raftbook.replication.write_ahead_log import Identity, WriteAheadLog, inspect
-from tests.support.faulty_disk import FaultyDisk, PowerLossError
+from raftbook.simulation.disk import PowerLossError, SimulatedDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 IDENTITY = Identity("c", "n1")
 
 
-class SlowDisk(FaultyDisk):
+class SlowDisk(SimulatedDisk):
     """Every sync waits for `gate`."""
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class TestLogWriter:
         await writer.close()
 
     async def test_closing_writes_what_waits(self):
-        disk = FaultyDisk()
+        disk = SimulatedDisk()
         wal, _ = WriteAheadLog.open(disk, IDENTITY)
         writer = LogWriter(wal, lambda: None, pytest.fail)
         wal.append(1, 1, b"entry")
@@ -72,7 +72,7 @@ class TestLogWriter:
         assert wal.durable_index == 1
 
     async def test_compaction_is_not_put_off_by_a_log_that_never_rests(self):
-        disk = FaultyDisk()
+        disk = SimulatedDisk()
         wal, _ = WriteAheadLog.open(disk, IDENTITY)
         index = 0
 
@@ -100,7 +100,7 @@ class TestLogWriter:
         await writer.close()
 
     async def test_a_disk_that_fails_halts_the_node(self):
-        disk = FaultyDisk()
+        disk = SimulatedDisk()
         wal, _ = WriteAheadLog.open(disk, IDENTITY)
         failures: list[BaseException] = []
         writer = LogWriter(wal, lambda: None, failures.append)

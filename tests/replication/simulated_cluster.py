@@ -27,9 +27,9 @@ from raftbook.replication.messages import PROTOCOL_VERSION, Hello, IntakeDelta, 
 from raftbook.replication.raft_core import use_clock
 from raftbook.replication.raft_node import RaftMessage, RaftNode, RaftSettings
 from raftbook.replication.sequencer import Sequencer, SequencerLimits
+from raftbook.simulation.disk import PowerLossError, SimulatedDisk
 from tests.replication.cluster_checks import ClusterChecks
 from tests.replication.simulated_network import IDLE_TIMEOUT_S, Scheduler, SimulatedNetwork
-from tests.support.faulty_disk import FaultyDisk, PowerLossError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,7 +120,7 @@ class SimulatedNode:
 
     def __init__(self, cluster: SimulatedCluster, node_id: str) -> None:
         self.node_id = node_id
-        self.disk = FaultyDisk()
+        self.disk = SimulatedDisk()
         self.is_running = False
         self.is_paused = False
         self.life = 0
@@ -204,7 +204,7 @@ class SimulatedNode:
         if self.journal is not None:
             self.lost_journals.append(self.journal)
             self.journal = None
-        self.disk = FaultyDisk()
+        self.disk = SimulatedDisk()
 
     def restart(self) -> None:
         """Killed and started at once."""

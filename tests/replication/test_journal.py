@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 
 from raftbook.replication.journal import Journal
 from raftbook.replication.write_ahead_log import Identity, WriteAheadLog
-from tests.support.faulty_disk import FaultyDisk
+from raftbook.simulation.disk import SimulatedDisk
 
 IDENTITY = Identity("c", "n1")
 
 
 class Storage:
     def __init__(self) -> None:
-        self.disk = FaultyDisk()
+        self.disk = SimulatedDisk()
         self.reopen()
 
     def reopen(self) -> None:

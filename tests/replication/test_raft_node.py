@@ -11,8 +11,8 @@ from raftbook.replication.outbox import Outbox
 from raftbook.replication.raft_core import CANDIDATE
 from raftbook.replication.raft_node import RaftSettings
 from raftbook.replication.write_ahead_log import Identity, WriteAheadLog
+from raftbook.simulation.disk import SimulatedDisk
 from tests.replication.simulated_cluster import ClusterSettings, SimulatedCluster, SimulatedNode
-from tests.support.faulty_disk import FaultyDisk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -358,7 +358,7 @@ class TestOutbox:
 
     @pytest.fixture
     def wal(self) -> WriteAheadLog:
-        return WriteAheadLog.open(FaultyDisk(), Identity("c", "n1"))[0]
+        return WriteAheadLog.open(SimulatedDisk(), Identity("c", "n1"))[0]
 
     @staticmethod
     def sync(wal: WriteAheadLog) -> None:

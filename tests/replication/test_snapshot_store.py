@@ -13,7 +13,7 @@ from raftbook.errors import DataFolderError, NotHeldError, SnapshotError
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.snapshot_store import SnapshotInfo, SnapshotReceiver, SnapshotStore, body_digest
 from raftbook.replication.write_ahead_log import Identity
-from tests.support.faulty_disk import FaultyDisk, PowerLossError
+from raftbook.simulation.disk import PowerLossError, SimulatedDisk
 
 N1 = Identity("local-3", "n1")
 BODY = b"the whole book"
@@ -28,10 +28,10 @@ def write(store: SnapshotStore, index: int, body: bytes = BODY, term: int = 2) -
 
 
 def test_no_snapshot():
-    assert SnapshotStore(FaultyDisk(), N1).latest() is None
+    assert SnapshotStore(SimulatedDisk(), N1).latest() is None
 
 
-@pytest.mark.parametrize("disk", [FaultyDisk, FileDisk])
+@pytest.mark.parametrize("disk", [SimulatedDisk, FileDisk])
 @pytest.mark.parametrize("size", [0, 1, 3_000_000])
 def test_what_is_written_is_found_again(disk, size, tmp_path):
     disk = disk(tmp_path) if disk is FileDisk else disk()
@@ -46,7 +46,7 @@ def test_what_is_written_is_found_again(disk, size, tmp_path):
 
 
 def test_the_newest_two_are_kept():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     store = SnapshotStore(disk, N1)
     first = write(store, 5)
     for index in (9, 100, 20_000):
@@ -58,7 +58,7 @@ def test_the_newest_two_are_kept():
 
 
 def test_half_written_files_are_removed():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     disk.create(f"{FIVE}.123.tmp")
     disk.create("incoming-snapshot.tmp")
     disk.create("log.tmp")
@@ -85,7 +85,7 @@ def test_a_child_writes_and_the_parent_adopts(tmp_path):
 @pytest.mark.parametrize("seed", range(10))
 def test_power_fails_after_every_operation_of_a_write(seed):
     for operations in range(10):
-        disk = FaultyDisk()
+        disk = SimulatedDisk()
         old = write(SnapshotStore(disk, N1), 5)
         disk.fail_after = operations
         finished = True
@@ -106,7 +106,7 @@ def test_power_fails_after_every_operation_of_a_write(seed):
 
 
 def test_every_single_flipped_bit_and_every_cut_is_refused():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     write(SnapshotStore(disk, N1), 5)
     data = disk.contents()[FIVE]
     damaged = [data[:size] for size in range(len(data))] + [data + b"x"]
@@ -116,12 +116,12 @@ def test_every_single_flipped_bit_and_every_cut_is_refused():
         damaged.append(bytes(flipped))
     for each in damaged:
         disk.put(FIVE, each)
-        with pytest.raises(SnapshotError, match=rf"/faulty/{FIVE} is damaged: .*`raftbook node rebuild .* --id n1`"):
+        with pytest.raises(SnapshotError, match=rf"/simulated/{FIVE} is damaged: .*`raftbook node rebuild .* --id n1`"):
             SnapshotStore(disk, N1).latest()
 
 
 def test_a_damaged_newest_is_not_passed_over_but_the_older_is_named():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     store = SnapshotStore(disk, N1)
     write(store, 5)
     write(store, 9)
@@ -134,7 +134,7 @@ def test_a_damaged_newest_is_not_passed_over_but_the_older_is_named():
 
 @pytest.mark.parametrize(("held", "said"), [([], "there is no snapshot"), ([5], "the newest snapshot ends at entry 5")])
 def test_a_log_that_begins_behind_the_newest_snapshot_is_refused(held, said):
-    store = SnapshotStore(FaultyDisk(), N1)
+    store = SnapshotStore(SimulatedDisk(), N1)
     for index in held:
         write(store, index)
     with pytest.raises(SnapshotError, match=f"begins behind entry 6, but {said}; rebuild this node"):
@@ -142,7 +142,7 @@ def test_a_log_that_begins_behind_the_newest_snapshot_is_refused(held, said):
 
 
 def test_damage_after_opening_is_found_on_load():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     store = SnapshotStore(disk, N1)
     info = write(store, 5)
     disk.put(FIVE, disk.contents()[FIVE][:-1] + b"X")
@@ -151,14 +151,14 @@ def test_damage_after_opening_is_found_on_load():
 
 
 def test_another_clusters_snapshot_is_refused():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     write(SnapshotStore(disk, N1), 5)
     with pytest.raises(DataFolderError, match="belongs to cluster local-3, not to prod"):
         SnapshotStore(disk, Identity("prod", "n1")).latest()
 
 
 def test_a_snapshot_under_anothers_name_is_refused():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     write(SnapshotStore(disk, N1), 5)
     disk.rename(FIVE, NINE)
     with pytest.raises(SnapshotError, match="entry 5, term 2 under another's name"):
@@ -169,7 +169,7 @@ def test_a_snapshot_under_anothers_name_is_refused():
 
 
 def receiver(disk=None, **options) -> tuple[SnapshotStore, SnapshotReceiver]:
-    store = SnapshotStore(disk or FaultyDisk(), N1)
+    store = SnapshotStore(disk or SimulatedDisk(), N1)
     return store, store.receiver(**options)
 
 
@@ -195,7 +195,7 @@ def test_pieces_in_any_order_with_repeats_and_gaps_make_the_whole(size, pieces):
 
 
 def test_a_received_snapshot_survives_a_loss_of_power():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     _, taker = receiver(disk)
     taker.begin(5, 2, len(BODY), body_digest(BODY))
     taker.add(0, BODY)
@@ -218,7 +218,7 @@ def test_a_whole_with_another_digest_is_dropped():
 
 
 def test_an_unfinished_transfer_is_no_snapshot():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     store, taker = receiver(disk)
     taker.begin(5, 2, len(BODY), body_digest(BODY))
     taker.add(0, BODY[:4])
@@ -254,7 +254,7 @@ def test_a_new_transfer_begins_from_nothing():
     ],
 )
 def test_impossible_offers_are_refused(offer, said):
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     _, taker = receiver(disk, max_size_bytes=1000)
     with pytest.raises(SnapshotError, match=said):
         taker.begin(*offer)

@@ -9,7 +9,7 @@ from raftbook.replication.messages import SnapshotChunk
 from raftbook.replication.snapshot_store import MAX_SNAPSHOT_BYTES, SnapshotStore, body_digest
 from raftbook.replication.snapshot_transfer import SnapshotCollector
 from raftbook.replication.write_ahead_log import Identity
-from tests.support.faulty_disk import FaultyDisk
+from raftbook.simulation.disk import SimulatedDisk
 
 BODY = b"the whole book"
 
@@ -19,7 +19,7 @@ def chunk(data: bytes, offset: int, *, index: int = 5, size_bytes: int = len(BOD
 
 
 def test_a_transfer_begins_anew_behind_an_offer_that_was_refused():
-    store = SnapshotStore(FaultyDisk(), Identity("local-3", "n1"))
+    store = SnapshotStore(SimulatedDisk(), Identity("local-3", "n1"))
     collector = SnapshotCollector(store.receiver())
     assert collector.add(chunk(BODY[:4], 0)) == (4, None)
     with pytest.raises(SnapshotError, match="this node takes"):

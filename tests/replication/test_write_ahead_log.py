@@ -10,7 +10,7 @@ from raftbook.errors import DamagedLogError, DataFolderError
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.log_records import HEADER_BYTES, LogState, Record, RecordKind, encode_record
 from raftbook.replication.write_ahead_log import Identity, RecoveredLog, WriteAheadLog, inspect
-from tests.support.faulty_disk import FaultyDisk, PowerLossError
+from raftbook.simulation.disk import PowerLossError, SimulatedDisk
 
 N1 = Identity("local-3", "n1")
 
@@ -33,7 +33,7 @@ def entries(*indexes: int, term: int = 1) -> list[tuple[int, int, bytes]]:
 
 def reopen(disk) -> RecoveredLog:
     """What the node would find after a restart; on a copy, so that the test can go on."""
-    return WriteAheadLog.open(disk.clone() if isinstance(disk, FaultyDisk) else disk, N1)[1]
+    return WriteAheadLog.open(disk.clone() if isinstance(disk, SimulatedDisk) else disk, N1)[1]
 
 
 def log_names(disk) -> list[str]:
@@ -44,10 +44,10 @@ def log_names(disk) -> list[str]:
 
 
 def test_new_log_is_empty_in_term_zero_and_no_voter():
-    assert reopen(FaultyDisk()) == RecoveredLog(0, None, False, 0, 0, [])
+    assert reopen(SimulatedDisk()) == RecoveredLog(0, None, False, 0, 0, [])
 
 
-@pytest.mark.parametrize("disk", [FaultyDisk, FileDisk])
+@pytest.mark.parametrize("disk", [SimulatedDisk, FileDisk])
 def test_everything_that_was_flushed_is_recovered(disk, tmp_path):
     disk = disk(tmp_path) if disk is FileDisk else disk()
     log, _ = WriteAheadLog.open(disk, N1)
@@ -67,7 +67,7 @@ def test_everything_that_was_flushed_is_recovered(disk, tmp_path):
 
 
 def test_a_recovered_log_goes_on_where_it_ended():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     for start in (1, 4, 7):
         log, recovered = WriteAheadLog.open(disk, N1)
         assert recovered.entries == entries(*range(1, start))
@@ -77,7 +77,7 @@ def test_a_recovered_log_goes_on_where_it_ended():
 
 
 def test_entries_imply_their_term():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1)
     log.record_vote(2, "n3")
     append(log, 1, term=5)
@@ -87,7 +87,7 @@ def test_entries_imply_their_term():
 
 
 def test_many_segments_are_one_log():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1, segment_size_bytes=300)
     log.record_vote(3, "n2")
     for index in range(1, 101):
@@ -100,7 +100,7 @@ def test_many_segments_are_one_log():
 
 
 def test_one_sync_per_batch():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1)
     append(log, *range(1, 1001))
     before = disk.sync_count
@@ -126,7 +126,7 @@ def test_one_sync_per_batch():
     ],
 )
 def test_what_breaks_the_log_is_an_assertion_and_changes_nothing(mistake):
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1)
     log.record_vote(2, "n1")
     append(log, 1, 2, 3, term=2)
@@ -139,7 +139,7 @@ def test_what_breaks_the_log_is_an_assertion_and_changes_nothing(mistake):
 
 
 def test_one_batch_at_a_time():
-    log, _ = WriteAheadLog.open(FaultyDisk(), N1)
+    log, _ = WriteAheadLog.open(SimulatedDisk(), N1)
     assert log.take_batch() is None
     append(log, 1)
     batch = log.take_batch()
@@ -153,7 +153,7 @@ def test_one_batch_at_a_time():
 
 
 def test_after_a_failed_write_nothing_more_is_written():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1)
     append(log, 1)
     disk.fail_after = 1
@@ -169,7 +169,7 @@ def test_after_a_failed_write_nothing_more_is_written():
 
 
 def test_positions_count_records_and_durable_position_waits_for_the_disk():
-    log, _ = WriteAheadLog.open(FaultyDisk(), N1)
+    log, _ = WriteAheadLog.open(SimulatedDisk(), N1)
     log.record_vote(1, "n1")
     append(log, 1, 2)
     assert (log.position, log.durable_position, log.durable_index) == (3, 0, 0)
@@ -182,7 +182,7 @@ def test_positions_count_records_and_durable_position_waits_for_the_disk():
 
 
 def test_truncation_lowers_durable_index_at_once():
-    log, _ = WriteAheadLog.open(FaultyDisk(), N1)
+    log, _ = WriteAheadLog.open(SimulatedDisk(), N1)
     append(log, *range(1, 11))
     flush(log)
     log.truncate_from(5)
@@ -194,7 +194,7 @@ def test_truncation_lowers_durable_index_at_once():
 
 
 def test_a_batch_under_way_does_not_vouch_for_what_replaced_its_entries():
-    log, _ = WriteAheadLog.open(FaultyDisk(), N1)
+    log, _ = WriteAheadLog.open(SimulatedDisk(), N1)
     append(log, *range(1, 11))
     batch = log.take_batch()
     log.truncate_from(8)
@@ -207,7 +207,7 @@ def test_a_batch_under_way_does_not_vouch_for_what_replaced_its_entries():
 
 
 def test_a_batch_under_way_does_not_outlive_a_reset():
-    log, _ = WriteAheadLog.open(FaultyDisk(), N1)
+    log, _ = WriteAheadLog.open(SimulatedDisk(), N1)
     append(log, *range(1, 11))
     batch = log.take_batch()
     log.reset(5, 3)
@@ -222,8 +222,8 @@ def test_a_batch_under_way_does_not_outlive_a_reset():
 # Torn tails, and damage.
 
 
-def small_log(segment_size_bytes: int = 500) -> tuple[FaultyDisk, RecoveredLog]:
-    disk = FaultyDisk()
+def small_log(segment_size_bytes: int = 500) -> tuple[SimulatedDisk, RecoveredLog]:
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1, segment_size_bytes=segment_size_bytes)
     log.record_voter(True)
     log.record_vote(1, "n1")
@@ -265,7 +265,7 @@ def test_a_damaged_log_says_where_and_what_to_do():
     disk.put(name, bytes(data))
     with pytest.raises(DamagedLogError) as refusal:
         WriteAheadLog.open(disk, N1)
-    assert f"/faulty/{name} is damaged at byte {len(data) - HEADER_BYTES}" in str(refusal.value)
+    assert f"/simulated/{name} is damaged at byte {len(data) - HEADER_BYTES}" in str(refusal.value)
     assert "`raftbook node rebuild --config FILE --id n1`" in str(refusal.value)
 
 
@@ -280,7 +280,7 @@ def test_a_refused_log_is_left_as_it_is():
 
 
 def test_the_last_segment_cut_anywhere_gives_a_state_that_once_was():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, recovered = WriteAheadLog.open(disk, N1)
     states = [recovered]
     for record in (
@@ -343,7 +343,7 @@ def test_segments_that_changed_places_are_damage():
 
 
 def test_a_hole_in_what_was_never_synced_is_a_torn_tail():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1)
     append(log, 1, 2)
     flush(log)
@@ -366,7 +366,7 @@ def test_a_hole_in_what_was_never_synced_is_a_torn_tail():
 
 
 def test_a_record_quoted_in_a_command_is_not_taken_for_one():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1)
     (name,) = log_names(disk)
     start = disk.size(name)
@@ -397,7 +397,7 @@ def test_a_half_made_segment_is_removed():
 
 def test_a_segment_whose_name_was_not_durable_when_its_maker_was_killed_outlives_a_loss_of_power():
     for operations in range(6):
-        disk = FaultyDisk()
+        disk = SimulatedDisk()
         disk.fail_after = operations
         with pytest.raises(PowerLossError):
             WriteAheadLog.open(disk, N1)
@@ -415,7 +415,7 @@ def test_a_segment_whose_name_was_not_durable_when_its_maker_was_killed_outlives
 
 
 def test_compaction_removes_segments_and_keeps_vote_term_and_later_entries():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1, segment_size_bytes=300)
     log.record_voter(True)
     log.record_vote(7, "n2")
@@ -437,7 +437,7 @@ def test_compaction_removes_segments_and_keeps_vote_term_and_later_entries():
 
 
 def test_compaction_goes_no_further_than_what_is_durable():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1)
     append(log, 1, 2, 3)
     flush(log)
@@ -448,7 +448,7 @@ def test_compaction_goes_no_further_than_what_is_durable():
 
 
 def test_compaction_after_a_truncation_into_removed_segments():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1, segment_size_bytes=300)
     for index in range(1, 21):
         append(log, index)
@@ -461,7 +461,7 @@ def test_compaction_after_a_truncation_into_removed_segments():
 
 
 def test_compaction_removes_segments_whose_later_entries_were_truncated():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1, segment_size_bytes=300)
     for index in range(1, 41):
         append(log, index)
@@ -475,7 +475,7 @@ def test_compaction_removes_segments_whose_later_entries_were_truncated():
 
 
 def test_reset_starts_anew_and_removes_the_old_log():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1, segment_size_bytes=300)
     log.record_vote(9, "n1")
     for index in range(1, 31):
@@ -490,7 +490,7 @@ def test_reset_starts_anew_and_removes_the_old_log():
 
 
 def test_many_truncations_do_not_make_the_files_grow_without_bound():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1, segment_size_bytes=1000)
     append(log, *range(1, 11))
     largest = 0
@@ -508,7 +508,7 @@ def test_many_truncations_do_not_make_the_files_grow_without_bound():
 
 
 def test_a_log_without_truncations_is_never_written_anew():
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1, segment_size_bytes=300)
     for index in range(1, 200):
         append(log, index)
@@ -518,7 +518,7 @@ def test_a_log_without_truncations_is_never_written_anew():
 
 @pytest.mark.parametrize("seed", range(20))
 def test_segments_whose_removal_was_undone_by_a_crash_do_no_harm(seed):
-    disk = FaultyDisk()
+    disk = SimulatedDisk()
     log, _ = WriteAheadLog.open(disk, N1, segment_size_bytes=300)
     for index in range(1, 31):
         append(log, index)

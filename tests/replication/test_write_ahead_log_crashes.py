@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from raftbook.replication.write_ahead_log import Identity, RecoveredLog, WriteAheadLog
-from tests.support.faulty_disk import FaultyDisk, PowerLossError
+from raftbook.simulation.disk import PowerLossError, SimulatedDisk
 
 N1 = Identity("local-3", "n1")
 
@@ -52,7 +52,7 @@ class Model:
 class LogMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.disk = FaultyDisk()
+        self.disk = SimulatedDisk()
         self.log, _ = WriteAheadLog.open(self.disk, N1, segment_size_bytes=600)
         self.states = [Model()]
         self.written_position = 0
@@ -197,7 +197,7 @@ test_log_against_the_list_of_its_states = LogMachine.TestCase
 def test_power_fails_after_every_single_operation():  # noqa: PLR0915 - one story, told in one place.
     """A fixed story with batches, rolls, compaction, reset and rewrite; exhaustive in the place, many seeds each."""
 
-    def story(disk: FaultyDisk, durable: list[RecoveredLog], handed: list[RecoveredLog]) -> None:
+    def story(disk: SimulatedDisk, durable: list[RecoveredLog], handed: list[RecoveredLog]) -> None:
         log, recovered = WriteAheadLog.open(disk, N1, segment_size_bytes=400)
         durable[:] = handed[:] = [recovered]
         model = Model()
@@ -240,7 +240,7 @@ def test_power_fails_after_every_single_operation():  # noqa: PLR0915 - one stor
     operations = 0
     finished = False
     while not finished:
-        disk, durable, handed = FaultyDisk(), [], []
+        disk, durable, handed = SimulatedDisk(), [], []
         disk.fail_after = operations
         try:
             story(disk, durable, handed)

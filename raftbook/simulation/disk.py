@@ -23,7 +23,7 @@ class _Inode:
     """Writes (offset, bytes) and cuts (size, None) since the last sync."""
 
 
-class FaultyDisk:
+class SimulatedDisk:
     """Implements raftbook.replication.disk.Disk.
 
     After `fail_after` further operations that change something, the next raises PowerLossError, having done its
@@ -55,7 +55,7 @@ class FaultyDisk:
         for name in sorted(names):
             _tear(names[name], random)
 
-    def clone(self) -> FaultyDisk:
+    def clone(self) -> SimulatedDisk:
         return copy.deepcopy(self)
 
     def contents(self) -> dict[str, bytes]:
@@ -72,7 +72,7 @@ class FaultyDisk:
     # raftbook.replication.disk.Disk
 
     def path(self, name: str) -> str:
-        return f"/faulty/{name}"
+        return f"/simulated/{name}"
 
     def names(self) -> list[str]:
         return sorted(self._names)
