@@ -28,8 +28,8 @@ from raftbook.engine import (
     TimeInForce,
     TradingStatus,
 )
+from raftbook.simulation.naive_exchange import NaiveExchange
 from raftbook.simulation.workload import OrderFlow
-from tests.engine.naive_book import NaiveExchange
 
 CLOSED_ORDERS_KEPT = 3
 """So few that orders are forgotten within an example."""
@@ -209,11 +209,11 @@ def without_words(executions):
 def assert_equal_state(exchange: Exchange, naive: NaiveExchange) -> None:
     assert exchange.log_index == naive.log_index
     assert exchange.time == naive.time
-    assert list(exchange.instruments.values()) == naive.instruments
-    assert exchange.statuses == naive.status
-    for symbol in naive.status:
-        assert exchange.level3(symbol) == naive.level3(symbol)
-        assert exchange.depth(symbol) == naive.depth(symbol)
+    assert list(exchange.instruments.values()) == [book.instrument for book in naive.books.values()]
+    assert exchange.statuses == {symbol: book.status for symbol, book in naive.books.items()}
+    for symbol, book in naive.books.items():
+        assert exchange.level3(symbol) == book.level3()
+        assert exchange.depth(symbol) == book.depth()
     assert exchange.orders(open_only=True) == naive.all_orders(open_only=True)
     assert exchange.orders(open_only=False) == naive.all_orders(open_only=False)
 
