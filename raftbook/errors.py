@@ -4,8 +4,10 @@
     ├── ConfigError             a configuration file, key or variable; the message names file, key and fix
     ├── AddressInUseError       another process listens on a configured address
     ├── StorageError            the node's own files
+    │   ├── StorageFullError    no room is left, or so little that nothing new is taken
     │   ├── DataFolderError     the folder belongs to another node or cluster, or another process uses it
     │   └── DamagedLogError     bytes that were once durable are wrong; the node must be rebuilt from its peers
+    ├── StateDivergedError      this node's state is not the majority's; it must be rebuilt from its peers
     ├── SnapshotError           a snapshot that is truncated, altered, or of another version
     ├── ProtocolError           a peer sent what the protocol does not allow; its connection is closed
     ├── BusyError               a bounded queue is full; nothing was taken, try again later
@@ -47,12 +49,31 @@ class StorageError(RaftbookError):
     code = "storage_failed"
 
 
+class StorageFullError(StorageError):
+    """The disk is full, or nearly so. From a disk: nothing was written. From a node: nothing was taken, reads go on.
+
+    `retry_after_s` is a hint for the client: someone has to make room first.
+    """
+
+    code = "storage_full"
+
+    def __init__(self, message: str, retry_after_s: float = 5.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class DataFolderError(StorageError):
     code = "data_folder_mismatch"
 
 
 class DamagedLogError(StorageError):
     code = "log_damaged"
+
+
+class StateDivergedError(RaftbookError):
+    """This node's state is not that of the majority, though both come from the same log."""
+
+    code = "state_diverged"
 
 
 class SnapshotError(RaftbookError):

@@ -19,6 +19,7 @@ JSON_FORMAT = "raftbook.json_format"
 MARKET_DATA = "raftbook.market_data"
 STATE_MACHINE = "raftbook.state_machine"
 REPLICATION = "raftbook.replication"
+MEMBER = "raftbook.member"
 NODE = "raftbook.node"
 # What a client is made of; cli and simulation may use it too.
 CLIENT = ("raftbook.client", "raftbook.pipelining", "raftbook.verification")
@@ -33,14 +34,15 @@ MAY_IMPORT = {
     JSON_FORMAT: (ENGINE, ERRORS),
     STATE_MACHINE: (CODEC, ENGINE, ERRORS),
     REPLICATION: (CODEC, INTAKE, ENGINE, ERRORS),
-    NODE: (REPLICATION, *CORE),
+    MEMBER: (REPLICATION, *CORE),
+    NODE: (MEMBER, REPLICATION, *CORE),
     # The one place where a whole node is put together, its gateway included.
-    "raftbook.node.runner": (NODE, REPLICATION, "raftbook.gateway", *CORE),
+    "raftbook.node.runner": (NODE, MEMBER, REPLICATION, "raftbook.gateway", *CORE),
     "raftbook.gateway": ("raftbook.node.service", "raftbook.node.config", *CORE),
     **dict.fromkeys(CLIENT, (ENGINE, CODEC, ERRORS, JSON_FORMAT, *CLIENT)),
-    "raftbook.simulation": (REPLICATION, *CLIENT, *CORE),
+    "raftbook.simulation": (MEMBER, REPLICATION, *CLIENT, *CORE),
     "cli.bench.stock_node": (),
-    "cli": (NODE, REPLICATION, "raftbook.gateway", "raftbook.simulation", *CLIENT, *CORE),
+    "cli": (NODE, MEMBER, REPLICATION, "raftbook.gateway", "raftbook.simulation", *CLIENT, *CORE),
 }
 """Unit -> what it may import of raftbook besides itself. A module belongs to the longest name that it starts with."""
 
@@ -188,7 +190,7 @@ def test_every_unit_that_exists_is_checked():
         ("cli.bench.stock_node", "from raftbook.codec import encode_command", ["raftbook.codec"]),
         ("cli.bench.stock_node", "from cli.errors import tell", ["cli.errors"]),
         ("cli.bench.stock", "from pysyncobj import SyncObj", ["pysyncobj"]),
-        ("raftbook.gateway.orders", "from raftbook.node.replica import Replica", ["raftbook.node.replica"]),
+        ("raftbook.gateway.orders", "from raftbook.member.replica import Replica", ["raftbook.member.replica"]),
         ("raftbook.gateway.orders", "from raftbook.node.service import NodeService", []),
         ("raftbook.node.service", "from raftbook.gateway import http_api", ["raftbook.gateway.http_api"]),
         ("raftbook.simulation.workload", "import raftbook.node", ["raftbook.node"]),

@@ -19,10 +19,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from raftbook.errors import ProblemError, RaftbookError
 from raftbook.gateway.http_api import make_app
 from raftbook.gateway.responses import problem_response
+from raftbook.member.storage_folder import StorageFolder
 from raftbook.node.garbage_collector import tune_garbage_collector
 from raftbook.node.logs import configure_logs
 from raftbook.node.service import NodeService
-from raftbook.node.storage_folder import StorageFolder
 from raftbook.replication.listening import ListenAddress
 from raftbook.replication.transport import TcpPeerTransport
 

@@ -99,10 +99,12 @@ class SnapshotWriter:
     def __init__(self, store: SnapshotStore) -> None:
         self._store = store
         self._child: tuple[int, int, int] | None = None
+        self._written: tuple[int, int] | None = None
+        """(index, term) of a snapshot that is on disk, and not the store's newest yet."""
 
     @property
     def is_busy(self) -> bool:
-        return self._child is not None
+        return self._child is not None or self._written is not None
 
     def start(self, index: int, term: int, encode: Callable[[], bytes]) -> None:
         """Fork a child that writes `encode()` as the snapshot at `index`. Stalls the loop for the fork alone.
@@ -110,7 +112,7 @@ class SnapshotWriter:
         Raises:
             StorageError: the system has no room for another process.
         """
-        assert self._child is None
+        assert not self.is_busy
         with warnings.catch_warnings():
             # Python warns of forking with threads. The child takes no lock that another thread could hold: it
             # encodes, writes, and leaves without returning to the interpreter's shutdown.
@@ -138,24 +140,31 @@ class SnapshotWriter:
         finally:
             os._exit(code)
 
-    def poll(self) -> SnapshotInfo | None:
-        """The snapshot that has just been finished, or None.
+    def poll(self, may_adopt: Callable[[int], bool]) -> SnapshotInfo | None:
+        """The snapshot that has just become the store's newest, or None.
+
+        That happens once it is written and `may_adopt(index)` allows it.
 
         Raises:
             StorageError: the child failed.
         """
-        if self._child is None:
+        if self._child is not None:
+            self._collect_child(*self._child)
+        if self._written is None or not may_adopt(self._written[0]):
             return None
-        child, index, term = self._child
+        written, self._written = self._written, None
+        return self._store.adopt(*written)
+
+    def _collect_child(self, child: int, index: int, term: int) -> None:
         finished, status = os.waitpid(child, os.WNOHANG)
         if finished == 0:
-            return None
+            return
         self._child = None
         code = os.waitstatus_to_exitcode(status)
         if code != _CHILD_DONE:
             self._store.drop_unfinished(index, term, child)
             raise StorageError(f"the process that wrote the snapshot of entry {index} ended with code {code}")
-        return self._store.adopt(index, term)
+        self._written = (index, term)
 
     def stop(self) -> None:
         """End a child that is still writing; its half-written file is removed at the next start."""

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from raftbook.engine.commands import NewOrder
 from raftbook.engine.types import Number, OrderType, Side, TimeInForce
+from raftbook.member.storage_folder import StorageFolder
 from raftbook.node.config import ClusterConfig, Config, Durability, InstrumentConfig, LimitsConfig, NodeConfig
 from raftbook.node.service import NodeService
-from raftbook.node.storage_folder import StorageFolder
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.messages import PROTOCOL_VERSION, AppendEntries, Hello, NodeReport
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from raftbook.replication.messages import Message
@@ -38,7 +39,16 @@ class Peers:
         return tuple(peer for peer in peers if self.send(peer, message))
 
 
-def make_service(folder: Path, member_count: int, **limits: int) -> tuple[NodeService, Peers, list[BaseException]]:
+class WallClock:
+    ahead_ns = 0
+
+    def __call__(self) -> int:
+        return time.time_ns() + self.ahead_ns
+
+
+def make_service(
+    folder: Path, member_count: int, *, wall_clock_ns: Callable[[], int] = time.time_ns, **limits: int
+) -> tuple[NodeService, Peers, list[BaseException]]:
     nodes = tuple(
         NodeConfig(id=f"n{number}", peer_address=f"127.0.0.1:{7100 + number}", api_address=f"127.0.0.1:{8100 + number}")
         for number in range(1, member_count + 1)
@@ -51,7 +61,14 @@ def make_service(folder: Path, member_count: int, **limits: int) -> tuple[NodeSe
     )
     failures: list[BaseException] = []
     storage = StorageFolder(FileDisk(folder, "os"), "test", "n1", 1)
-    service = NodeService(config, "n1", storage, on_failure=failures.append, random_source=random.Random(1))
+    service = NodeService(
+        config,
+        "n1",
+        storage,
+        on_failure=failures.append,
+        random_source=random.Random(1),
+        wall_clock_ns=wall_clock_ns,
+    )
     peers = Peers()
     service.attach(peers)
     return service, peers, failures
@@ -101,12 +118,12 @@ async def test_a_follower_is_ready_only_while_it_is_connected_to_its_leader(tmp_
 
 
 async def test_a_clock_that_was_ahead_once_does_not_make_every_later_order_late(tmp_path):
-    service, _peers, _failures = make_service(tmp_path, 1)
-    hour_ns = 3_600_000_000_000
-    service._wall_clock_ns = lambda: time.time_ns() + hour_ns
+    clock = WallClock()
+    service, _peers, _failures = make_service(tmp_path, 1, wall_clock_ns=clock)
+    clock.ahead_ns = 3_600_000_000_000
     service.start()
     await service.submit([ORDER], wait_s=5.0)
-    service._wall_clock_ns = time.time_ns
+    clock.ahead_ns = 0
     (report,) = await service.submit([ORDER._replace(client_order_id="later")], wait_s=5.0)
     assert report.execution is not None
     assert report.execution.accepted

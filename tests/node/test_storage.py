@@ -89,11 +89,10 @@ class TestLogWriter:
         writer.kick()
 
         def base_index() -> int:
-            found = inspect(
-                disk,
-            )
+            found = inspect(disk)
             assert found is not None
-            return found[1].base_index
+            assert found.log is not None
+            return found.log.base_index
 
         await until(lambda: base_index() == 3 or index == 50)
         assert index < 50
@@ -112,9 +111,13 @@ class TestLogWriter:
         assert wal.durable_index == 0
 
 
+def any_index(_index: int) -> bool:
+    return True
+
+
 def wait_for_snapshot(writer: SnapshotWriter) -> SnapshotInfo:
     deadline = time.monotonic() + 10
-    while (info := writer.poll()) is None:
+    while (info := writer.poll(any_index)) is None:
         assert time.monotonic() < deadline
         time.sleep(0.002)
     return info
@@ -132,6 +135,21 @@ class TestSnapshotWriter:
         assert (info.index, info.term) == (7, 2)
         assert store.load(info) == b"at the fork"
         assert not writer.is_busy
+
+    def test_what_is_written_is_not_the_newest_before_that_is_allowed(self, tmp_path: Path):
+        store = SnapshotStore(FileDisk(tmp_path), IDENTITY)
+        writer = SnapshotWriter(store)
+        writer.start(7, 2, lambda: b"state")
+        deadline = time.monotonic() + 10
+        while not store.indexes():
+            assert time.monotonic() < deadline
+            assert writer.poll(lambda index: index < 7) is None
+        for _ in range(100):
+            assert writer.poll(lambda index: index < 7) is None
+            time.sleep(0.001)
+        assert writer.is_busy
+        info = wait_for_snapshot(writer)
+        assert (info.index, store.latest()) == (7, info)
 
     def test_a_child_that_fails_says_why_and_is_an_error(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
         store = SnapshotStore(FileDisk(tmp_path), IDENTITY)
@@ -190,6 +208,6 @@ class TestSnapshotWriter:
         writer = SnapshotWriter(store)
         writer.start(1, 1, lambda: time.sleep(30) or b"")
         writer.stop()
-        assert writer.poll() is None
+        assert writer.poll(any_index) is None
         assert SnapshotStore(disk, IDENTITY).latest() is None
         assert [name for name in disk.names() if name.startswith("snapshot")] == []

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from raftbook.codec import encode_entry
 from raftbook.intake import Delta, Intake, IntakeLimits
-from raftbook.node.gossip import Gossip
+from raftbook.member.gossip import Gossip
 from raftbook.node.publisher import Publisher
-from raftbook.node.replica import Replica
-from raftbook.node.storage_folder import StorageFolder
+from raftbook.member.replica import Replica
+from raftbook.member.storage_folder import StorageFolder
 from raftbook.replication.messages import PROTOCOL_VERSION, Hello, IntakeDelta, NodeReport, RawRunMessage, encode
 from raftbook.replication.raft_core import use_clock
 from raftbook.replication.raft_node import RaftMessage, RaftNode, RaftSettings

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from raftbook.node.config import ClusterConfig, Config, Durability, LimitsConfig, NodeConfig, RaftConfig
 from raftbook.node.service import NodeService
-from raftbook.node.storage_folder import StorageFolder
+from raftbook.member.storage_folder import StorageFolder
 from raftbook.replication.transport import TcpPeerTransport
 
 if TYPE_CHECKING:

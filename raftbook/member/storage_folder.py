@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+import msgspec
+
+from raftbook.errors import StateDivergedError
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.journal import Journal
 from raftbook.replication.snapshot_store import SnapshotStore
@@ -12,9 +15,17 @@ from raftbook.replication.write_ahead_log import Identity, WriteAheadLog
 from raftbook.state_machine import StateMachine
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from raftbook.member.digest_comparison import Difference
     from raftbook.replication.disk import Disk, Durability
+
+EVIDENCE_NAME: Final = "state-diverged.json"
+"""Stands in the folder of a node whose state differed from the majority's: it must not start from its files again."""
+
+EVIDENCE_STATE_NAME: Final = "state-diverged.state"
+"""The state as the node had it in memory then, encoded as in a snapshot."""
 
 
 class StorageFolder:
@@ -30,8 +41,14 @@ class StorageFolder:
         Raises:
             DataFolderError: it belongs to another node or cluster.
             DamagedLogError, SnapshotError: what was once durable is wrong; the message names the way out.
+            StateDivergedError: the node halted since its state was not the majority's, and was not rebuilt.
         """
         self._disk = disk
+        if EVIDENCE_NAME in disk.names():
+            raise StateDivergedError(
+                f"this node halted because its state differed from its peers' ({disk.path(EVIDENCE_NAME)} has the "
+                f"evidence); bring it back from them with `raftbook node rebuild --config FILE --id {node_id}`"
+            )
         self.start = start_ns
         self.origin = f"{node_id}.{start_ns:x}"
         identity = Identity(cluster, node_id)
@@ -55,6 +72,26 @@ class StorageFolder:
         disk = FileDisk(folder, durability)
         disk.lock()
         return cls(disk, cluster, node_id, time.time_ns())
+
+    def keep_evidence(self, message: str, differences: Sequence[Difference], state: StateMachine) -> None:
+        """Write down that and how the state differs from the peers'. From then on the folder opens no more.
+
+        StorageError: the disk refuses. O(size of the state).
+        """
+        evidence = {
+            "message": message,
+            "log_index": state.index,
+            "digest": state.chain_digest.hex(),
+            "differences": [difference._asdict() for difference in differences],
+        }
+        for name, data in (
+            (EVIDENCE_STATE_NAME, state.to_snapshot()),
+            (EVIDENCE_NAME, msgspec.json.format(msgspec.json.encode(evidence)) + b"\n"),
+        ):
+            self._disk.create(name)
+            self._disk.append(name, data)
+            self._disk.sync(name)
+        self._disk.sync_directory()
 
     def close(self) -> None:
         self._disk.close()

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from raftbook.state_machine import StateMachine
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from raftbook.engine.events import Execution
     from raftbook.intake import Intake
-    from raftbook.node.publisher import Publisher
+
+
+class ReplicaObserver(Protocol):
+    """Who is told what the log does to the state."""
+
+    def executed(self, executions: list[Execution], watermarks: Mapping[str, int]) -> None:
+        """An entry has been applied; `watermarks` are the state's, the last executed sequence of each origin."""
+        ...
+
+    def applied(self, index: int) -> None:
+        """Everything up to `index` is applied, or came with a snapshot."""
+        ...
+
+    def restored(self, watermarks: Mapping[str, int]) -> None:
+        """The state was replaced by a snapshot: some executions happened without being seen here."""
+        ...
 
 
 class Replica:
-    """A StateReplica: executes entries, frees the intake of what is done, and tells the publisher.
+    """A StateReplica: executes entries, frees the intake of what is done, and tells the observer.
 
     Reports go out from here, so what they say is applied, hence committed, hence on the disks of a majority.
     """
 
-    def __init__(self, state: StateMachine, intake: Intake, publisher: Publisher) -> None:
+    def __init__(self, state: StateMachine, intake: Intake, observer: ReplicaObserver) -> None:
         self.state = state
         self._intake = intake
-        self._publisher = publisher
+        self._observer = observer
         self._advance_intake()
 
     def apply(self, index: int, entry: bytes) -> None:
@@ -28,19 +46,19 @@ class Replica:
         watermarks = self.state.exchange.watermarks
         for origin in dict.fromkeys(execution.origin for execution in executions):
             self._intake.advance(origin, watermarks[origin])
-        self._publisher.executed(executions, watermarks)
-        self._publisher.applied(index)
+        self._observer.executed(executions, watermarks)
+        self._observer.applied(index)
 
     def advance(self, index: int) -> None:
         self.state.advance(index)
-        self._publisher.applied(index)
+        self._observer.applied(index)
 
     def restore(self, index: int, body: bytes) -> None:
         self.state = StateMachine.from_snapshot(body)
         assert self.state.index == index, f"the snapshot of entry {index} holds the state of {self.state.index}"
         self._advance_intake()
-        self._publisher.restored(self.state.exchange.watermarks)
-        self._publisher.applied(index)
+        self._observer.restored(self.state.exchange.watermarks)
+        self._observer.applied(index)
 
     def _advance_intake(self) -> None:
         for origin, watermark in self.state.exchange.watermarks.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raftbook.intake import Delta, Intake, IntakeLimits
-from raftbook.node.gossip import DELTA_ITEMS, DELTAS_AT_ONCE, REPEAT_AFTER_S, SPREAD_AFTER_S, Gossip
+from raftbook.member.gossip import DELTA_ITEMS, DELTAS_AT_ONCE, REPEAT_AFTER_S, SPREAD_AFTER_S, Gossip
 
 
 class Node:

@@ -1,0 +1,321 @@
+"""One member put together: ordered log, intake, gossip, sequencer and replicated state, without any I/O.
+
+Whoever drives it
+
+- hands in what arrives: `connected`, `disconnected`, `received`, `submit`;
+- calls `step` after each of these, every few milliseconds, and again at once while it answers True;
+- calls `report` every `REPORT_S`;
+- writes the write-ahead log's batches to disk, one at a time, and calls `synced` after each;
+- writes a snapshot when `snapshot_due` asks for one, tells when it is written, and compacts the log up to where
+  `compactable_index` says.
+
+Production does so from one asyncio loop (`NodeService`), the simulator from its own clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from raftbook.codec import RawRun, encode_command, encode_entry
+from raftbook.engine.commands import CancelAll, CancelOrder, NewOrder, ReplaceOrder
+from raftbook.errors import StateDivergedError
+from raftbook.intake import Delta, Intake, IntakeLimits
+from raftbook.member.digest_comparison import Claim, DigestComparison
+from raftbook.member.gossip import Gossip
+from raftbook.member.replica import Replica
+from raftbook.replication.messages import IntakeDelta, NodeReport, RawRunMessage
+from raftbook.replication.raft_node import RaftMessage, RaftNode, RaftSettings
+from raftbook.replication.sequencer import Sequencer, SequencerLimits
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+
+    from raftbook.engine.commands import Command
+    from raftbook.member.digest_comparison import Difference
+    from raftbook.member.replica import ReplicaObserver
+    from raftbook.member.storage_folder import StorageFolder
+    from raftbook.replication.messages import Hello, Message, PeerTransport
+    from raftbook.replication.ordered_log import LogStatus, StateReplica
+    from raftbook.state_machine import StateMachine
+
+REPORT_S: Final = 0.25
+DEFAULT_NOT_AFTER_S: Final = 5.0
+"""How long a submission may wait for its place in the log, unless the client says otherwise."""
+
+CONFIGURATION_ORIGIN: Final = "configuration"
+"""The origin of the configured instruments, which no node submits."""
+
+READY_LAG_ENTRIES: Final = 64
+"""A node this far behind what the leader had committed a moment ago still counts as caught up."""
+
+_NS: Final = 1_000_000_000
+
+_OF_AN_ACCOUNT: Final = (NewOrder, CancelOrder, ReplaceOrder, CancelAll)
+
+
+class MemberSettings(NamedTuple):
+    """`founding_commands`: what the first leader of a new cluster puts into the log before anything else, encoded.
+
+    A snapshot is due after `snapshot_entries` entries, or when the commands held in memory exceed
+    `snapshot_log_bytes`. Compaction then keeps the last entries before it, within `retain_entries` and
+    `retain_log_bytes`, for followers that were away briefly.
+    """
+
+    raft: RaftSettings = RaftSettings()
+    intake: IntakeLimits = IntakeLimits()
+    sequencer: SequencerLimits = SequencerLimits()
+    founding_commands: tuple[bytes, ...] = ()
+    snapshot_entries: int = 20_000
+    snapshot_log_bytes: int = 96 * 1024 * 1024
+    retain_entries: int = 10_000
+    retain_log_bytes: int = 32 * 1024 * 1024
+
+
+class HeardReport(NamedTuple):
+    report: NodeReport
+    at: float
+    """On the member's clock."""
+
+
+def account_of(command: Command) -> str:
+    """Whose share of the intake a command takes; the operators' commands have none."""
+    return command.account if isinstance(command, _OF_AN_ACCOUNT) else ""
+
+
+class Member:
+    """See the module's docstring. Whatever a method raises, other than where it says so, halts the node."""
+
+    def __init__(
+        self,
+        *,
+        node_id: str,
+        members: tuple[str, ...],
+        folder: StorageFolder,
+        transport: PeerTransport,
+        observer: ReplicaObserver,
+        clock: Callable[[], float],
+        wall_clock_ns: Callable[[], int],
+        random_source: random.Random,
+        settings: MemberSettings,
+        wrap_replica: Callable[[StateReplica], StateReplica] = lambda replica: replica,
+    ) -> None:
+        """`clock` gives monotonic seconds, `wall_clock_ns` nanoseconds since the epoch.
+
+        `wrap_replica` lets the simulator look on at everything that the log does to the state.
+        """
+        self._node_id = node_id
+        self._folder = folder
+        self._transport = transport
+        self._clock = clock
+        self._wall_clock_ns = wall_clock_ns
+        self._settings = settings
+        self.intake = Intake(folder.origin, settings.intake)
+        self._replica = Replica(folder.state, self.intake, observer)
+        self._gossip = Gossip(self.intake)
+        self._sequencer = Sequencer(settings.sequencer)
+        self._digests = DigestComparison(len(members))
+        self._last_snapshot_index = folder.state.index
+        self.heard: dict[str, HeardReport] = {}
+        """The last report of each peer, whether it is connected or not."""
+        self.raft = RaftNode(
+            node_id=node_id,
+            members=members,
+            journal=folder.journal,
+            wal=folder.wal,
+            snapshots=folder.snapshots,
+            is_voter=folder.is_voter,
+            transport=transport,
+            replica=wrap_replica(self._replica),
+            clock=clock,
+            random_source=random_source,
+            settings=settings.raft,
+            applied_index=folder.state.index,
+        )
+
+    # How it stands.
+
+    @property
+    def state(self) -> StateMachine:
+        return self._replica.state
+
+    @property
+    def origin(self) -> str:
+        return self.intake.origin
+
+    @property
+    def status(self) -> LogStatus:
+        return self.raft.status()
+
+    @property
+    def is_ready(self) -> bool:
+        """There is a leader, and this member has applied what it had committed a moment ago."""
+        status = self.raft.status()
+        if status.leader is None:
+            return False
+        if status.leader == self._node_id:
+            return status.ready_to_propose
+        heard = self.heard.get(status.leader) if status.leader in self._transport.connected else None
+        return heard is not None and status.applied_index + READY_LAG_ENTRIES >= heard.report.commit_index
+
+    def own_report(self) -> NodeReport:
+        status = self.raft.status()
+        return NodeReport(
+            term=status.term,
+            role=status.role,
+            leader=status.leader,
+            commit_index=status.commit_index,
+            applied_index=status.applied_index,
+            last_index=status.last_index,
+            digest_index=self.state.index,
+            digest=self.state.chain_digest.hex(),
+            ready=self.is_ready,
+        )
+
+    # What drives it.
+
+    def submit(self, commands: Sequence[Command]) -> int:
+        """Take `commands` into the intake, in order, all or none; returns the sequence of the first.
+
+        A command without `not_after` gets one, `DEFAULT_NOT_AFTER_S` from now.
+
+        Raises:
+            BusyError: the intake is full; nothing was taken.
+        """
+        # Log time can be ahead of this clock, where a leader's was; what is entered now must not be late already.
+        now = max(self._wall_clock_ns(), self.state.exchange.time)
+        not_after = now + int(DEFAULT_NOT_AFTER_S * _NS)
+        return self.intake.submit([(account_of(command), encode_command(command, not_after)) for command in commands])
+
+    def connected(self, peer: str, hello: Hello) -> None:
+        self._gossip.connected(peer)
+        self.raft.connected(peer, hello)
+
+    def disconnected(self, peer: str) -> None:
+        self._gossip.disconnected(peer)
+        self._digests.forget(peer)
+        self.raft.disconnected(peer)
+
+    def received(self, peer: str, message: Message) -> None:
+        """Raises:
+        ProtocolError: the peer breaks the protocol; the connection is to be closed, nothing else happened.
+        StateDivergedError: see `report`.
+        """
+        if isinstance(message, NodeReport):
+            self.heard[peer] = HeardReport(message, self._clock())
+            self._digests.claimed(peer, Claim(message.digest_index, message.digest))
+            self._compare_digests()
+        elif isinstance(message, IntakeDelta):
+            for run in message.runs:
+                self.intake.merge(Delta(run.origin, run.first_sequence, run.raw_commands))
+        else:
+            assert isinstance(message, RaftMessage)
+            self.raft.received(peer, message)
+
+    def synced(self) -> None:
+        """More of the write-ahead log is on disk."""
+        self.raft.synced()
+
+    def step(self) -> bool:
+        """Do what is due; True if there is more to do at once.
+
+        The Raft node ticks; the leader packs what waits into entries, any other member sends it on to the leader.
+        """
+        self._gossip.review(self._clock())
+        self.raft.tick()
+        self._move_submissions()
+        return self.raft.is_behind
+
+    def report(self) -> None:
+        """Tell the peers how this member stands.
+
+        Raises:
+            StateDivergedError: more than half of all members have another state than this one, from the same log.
+        """
+        self._transport.send_many(self._transport.connected, self.own_report())
+        self._compare_digests()
+        self._help_learners()
+
+    # What it does then.
+
+    def _move_submissions(self) -> None:
+        """Into the log, where this member leads; to the leader, where another one does."""
+        if self.raft.ready_to_propose:
+            if self._sequencer.begin(self.raft.term, self.state.exchange.watermarks, self.intake.origin):
+                self._found_cluster()
+            while runs := self._sequencer.pack(self.intake, self.raft.in_flight):
+                self.raft.propose(encode_entry(self._wall_clock_ns(), runs))
+        leader = self.raft.leader
+        if leader != self._node_id:
+            for peer, deltas in self._gossip.due(leader if leader in self._transport.connected else None):
+                runs_message = tuple(RawRunMessage(*delta) for delta in deltas)
+                self._transport.send(peer, IntakeDelta(runs_message))
+
+    def _found_cluster(self) -> None:
+        """The first leader of a new cluster does this before anything else gets into the log.
+
+        Not through the intake, where orders may wait already. Should its entry be lost, the next leader finds the
+        state as empty as this one did; the dots are the same, so they are executed once.
+        """
+        commands = self._settings.founding_commands
+        if not self.state.exchange.watermarks and commands:
+            self.raft.propose(encode_entry(self._wall_clock_ns(), [RawRun(CONFIGURATION_ORIGIN, 1, commands)]))
+
+    def _help_learners(self) -> None:
+        reports = [self.heard[peer].report for peer in self._transport.connected if peer in self.heard]
+        has_learner = any(report.role == "learner" for report in reports)
+        if has_learner and self.raft.ready_to_propose and self.raft.in_flight == 0:
+            # An entry that is committed without a learner's help is what lets it vote again.
+            self.raft.propose(encode_entry(self._wall_clock_ns(), []))
+
+    def _compare_digests(self) -> None:
+        if self._digests.review(self.state.index, self.state.digest_at) and self._digests.is_outvoted:
+            raise self._divergence()
+
+    def _divergence(self) -> StateDivergedError:
+        differences = self._digests.differences
+        index = min(difference.log_index for difference in differences)
+        peers = " and ".join(difference.peer for difference in differences)
+        return StateDivergedError(
+            f"the state of {self._node_id} is not that of {peers} at log index {index} any more, so {self._node_id} "
+            f"halts and keeps the evidence; bring it back with `raftbook node rebuild --config FILE --id "
+            f"{self._node_id}`"
+        )
+
+    @property
+    def differences(self) -> list[Difference]:
+        """Which peers have another state, as far as is known; there may be no majority yet that says who is wrong."""
+        return self._digests.differences
+
+    # Snapshots.
+
+    def snapshot_due(self) -> tuple[int, int] | None:
+        """(index, term) of the snapshot of the present state that should be written now, if one should."""
+        index = self.raft.applied_index
+        is_due = (
+            index - self._last_snapshot_index >= self._settings.snapshot_entries
+            or self._folder.journal.size_bytes > self._settings.snapshot_log_bytes
+        )
+        return self.snapshot_point() if is_due else None
+
+    def snapshot_point(self) -> tuple[int, int] | None:
+        """(index, term) of the present state; None where a snapshot of it is there already."""
+        index = self.raft.applied_index
+        if index <= self._last_snapshot_index:
+            return None
+        term = self._folder.journal.term_at(index)
+        assert term is not None
+        return index, term
+
+    def may_adopt(self, index: int) -> bool:
+        """Whether a majority is known to have had this member's state at `index`.
+
+        Until then a snapshot of it is not offered to any peer and the log behind it stays: a member whose memory
+        is wrong must not make its state the truth.
+        """
+        return self._digests.agreed_index(self.state.index) >= index
+
+    def snapshot_written(self, index: int) -> int:
+        """A snapshot at `index` is durable and adopted; returns the index up to which the log is to be compacted."""
+        self._last_snapshot_index = max(self._last_snapshot_index, index)
+        return self.raft.compact(index, self._settings.retain_log_bytes, self._settings.retain_entries)
