@@ -88,9 +88,9 @@ class Replay:
 def read_log(folder: Path) -> list[LogEntry]:
     """The entries of a stopped node's log, from the first on."""
     found = inspect(FileDisk(folder, "os"))
-    if found is None or found[1].base_index != 0:
+    if found is None or found.damage is not None or found.log is None or found.log.base_index != 0:
         raise DamagedLogError(f"the log in {folder} does not begin with entry 1; run the demo for a shorter time")
-    return [LogEntry(index, command) for index, _, command in found[1].entries]
+    return [LogEntry(index, command) for index, _, command in found.log.entries]
 
 
 def check_logs(

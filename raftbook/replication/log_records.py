@@ -83,12 +83,13 @@ def encode_record(record: Record, previous_crc: int, offset: int, synced: int) -
 class SegmentReader:
     """Iterates over the whole records of one segment's bytes, in order, and stops at the first broken one.
 
-    `previous_crc` None accepts any chain at the start. Afterwards `end` is where the whole records stop, and
-    `crc` the crc of the last of them. About 1 µs per record.
+    `previous_crc` None accepts any chain at the start. Afterwards `end` is where the whole records stop, `crc` the crc
+    of the last of them, and `count` their number. About 1 µs per record.
     """
 
     def __init__(self, data: bytes, previous_crc: int | None) -> None:
         self._data = data
+        self.count = 0
         self.end = 0
         self.crc = previous_crc
 
@@ -108,6 +109,7 @@ class SegmentReader:
             body = data[offset + HEADER_BYTES : end]
             self.end = offset = end
             self.crc = crc
+            self.count += 1
             yield Record(kinds[kind], index, term, body)
 
     def contradiction(self) -> int | None:

@@ -15,7 +15,7 @@ from raftbook.replication.log_records import LogState, Record, RecordKind, Segme
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from raftbook.replication.disk import Disk
+    from raftbook.replication.disk import Disk, ReadableDisk
 
 FORMAT_VERSION: Final = 1
 TEMPORARY_NAME: Final = "log.tmp"
@@ -86,6 +86,10 @@ class LogImage:
 
 def segment_name(number: int) -> str:
     return f"log-{number:016d}"
+
+
+def is_segment_name(name: str) -> bool:
+    return _SEGMENT_NAME.fullmatch(name) is not None
 
 
 def write_records(disk: Disk, image: LogImage, records: Iterable[Record]) -> None:
@@ -165,6 +169,26 @@ class _VersionError(Exception):
     """The header is of another version of the format."""
 
 
+class Damage(NamedTuple):
+    """Bytes that were once durable and are wrong: from `offset` on nothing in the file is to be trusted.
+
+    `message` says it in a sentence, with what helps.
+    """
+
+    path: str
+    offset: int
+    message: str
+
+
+class SegmentReport(NamedTuple):
+    """A segment as it was read: whole records up to `whole_bytes`, and what a crash tore, or damage, behind them."""
+
+    name: str
+    size_bytes: int
+    whole_bytes: int
+    record_count: int
+
+
 class FoundLog(NamedTuple):
     identity: Identity
     image: LogImage
@@ -172,9 +196,49 @@ class FoundLog(NamedTuple):
     stale_names: list[str]
 
 
-def read_log(disk: Disk, identity: Identity | None) -> FoundLog | None:
+class ExaminedLog(NamedTuple):
+    """All that could be read before `damage`, where there is any.
+
+    Then `state` and `entries` are those in front of it; the state is None where not even the first header could be
+    read, and the entries may begin above the state's base_index + 1.
+    """
+
+    identity: Identity | None
+    state: LogState | None
+    entries: list[tuple[int, int, bytes]]
+    segments: list[SegmentReport]
+    damage: Damage | None
+
+
+def read_log(disk: ReadableDisk, identity: Identity | None) -> FoundLog | None:
     """Reads all segments, changing nothing. With `identity`, refuses those of anyone else."""
-    numbers = [int(match[1]) for name in disk.names() if (match := _SEGMENT_NAME.fullmatch(name))]
+    recovery = _recover(disk, identity)
+    if recovery is None:
+        return None
+    if recovery.damage is not None:
+        raise DamagedLogError(recovery.damage.message)
+    assert recovery.identity is not None
+    assert recovery.image is not None
+    kept = {segment.number for segment in recovery.image.closed} | {recovery.image.number}
+    stale = [segment_name(number) for number in _segment_numbers(disk) if number not in kept]
+    return FoundLog(recovery.identity, recovery.image, recovery.entries, stale)
+
+
+def examine_log(disk: ReadableDisk) -> ExaminedLog | None:
+    """As `read_log`, but damage ends the reading and is part of the answer. DataFolderError as there."""
+    recovery = _recover(disk, None)
+    if recovery is None:
+        return None
+    state = None if recovery.image is None else recovery.image.state
+    return ExaminedLog(recovery.identity, state, recovery.entries, recovery.segments, recovery.damage)
+
+
+def _segment_numbers(disk: ReadableDisk) -> list[int]:
+    return [int(match[1]) for name in disk.names() if (match := _SEGMENT_NAME.fullmatch(name))]
+
+
+def _recover(disk: ReadableDisk, identity: Identity | None) -> _Recovery | None:
+    numbers = _segment_numbers(disk)
     if not numbers:
         return None
     # A removal that a crash undid in part leaves older segments behind a gap; nothing of them is needed, or
@@ -184,37 +248,59 @@ def read_log(disk: Disk, identity: Identity | None) -> FoundLog | None:
         first -= 1
     recovery = _Recovery(disk, identity)
     for number in numbers[first:]:
-        recovery.read_segment(number, is_last=number == numbers[-1])
-    image, entries = recovery.finish()
-    kept = {segment.number for segment in image.closed} | {image.number}
-    stale = [segment_name(number) for number in numbers if number not in kept]
-    assert recovery.identity is not None
-    return FoundLog(recovery.identity, image, entries, stale)
+        if not recovery.read_segment(number, is_last=number == numbers[-1]):
+            break
+    recovery.finish()
+    return recovery
+
+
+class _DamageFoundError(Exception):
+    """Ends the reading of a log."""
+
+    def __init__(self, damage: Damage) -> None:
+        super().__init__(damage.message)
+        self.damage = damage
 
 
 class _Recovery:
-    """Adds up segments. `_entries` is what is known of the log's end, from `_first_index` on."""
+    """Adds up segments. `entries` is what is known of the log's end, from `_first_index` on."""
 
-    def __init__(self, disk: Disk, identity: Identity | None) -> None:
+    def __init__(self, disk: ReadableDisk, identity: Identity | None) -> None:
         self.identity = identity
+        self.image: LogImage | None = None
+        self.entries: list[tuple[int, int, bytes]] = []
+        self.segments: list[SegmentReport] = []
+        self.damage: Damage | None = None
         self._disk = disk
-        self._image: LogImage | None = None
-        self._entries: list[tuple[int, int, bytes]] = []
         self._first_index = 1
         self._name = ""
 
-    def read_segment(self, number: int, *, is_last: bool) -> None:
+    def read_segment(self, number: int, *, is_last: bool) -> bool:
+        """False where it is damaged: what follows is not to be read."""
         self._name = segment_name(number)
         data = self._disk.read(self._name)
-        image = self._image
-        reader = SegmentReader(data, None if image is None else image.crc)
+        reader = SegmentReader(data, None if self.image is None else self.image.crc)
+        try:
+            self._take_records(reader, number)
+            self._check_end(reader, data, is_last=is_last)
+        except _DamageFoundError as found:
+            self.damage = found.damage
+            return False
+        finally:
+            self.segments.append(SegmentReport(self._name, len(data), reader.end, reader.count))
+        assert self.image is not None
+        assert reader.crc is not None
+        self.image.size_bytes, self.image.crc = reader.end, reader.crc
+        return True
+
+    def _take_records(self, reader: SegmentReader, number: int) -> None:
         records = iter(reader)
         header = next(records, None)
         if header is None or header.kind is not RecordKind.SEGMENT:
             raise self._damage(0, "its header is broken, or does not follow the segment before it")
         image = self._begin_segment(self._checked_header(header.body, number))
         objection, state = image.state.objection, image.state
-        entries = self._entries
+        entries = self.entries
         last_term = state.last_term
         for record in records:
             kind, index, term, body = record
@@ -235,34 +321,34 @@ class _Recovery:
                     self._first_index = state.last_index + 1
                 del entries[state.last_index + 1 - self._first_index :]
             last_term = state.last_term
+
+    def _check_end(self, reader: SegmentReader, data: bytes, *, is_last: bool) -> None:
         if reader.end < len(data):
             vouched_at = reader.contradiction()
             if not is_last:
                 raise self._damage(reader.end, "a record is broken, and later segments follow")
             if vouched_at is not None:
                 raise self._damage(reader.end, f"a record is broken that was on disk before byte {vouched_at}")
-        assert reader.crc is not None
-        image.size_bytes, image.crc = reader.end, reader.crc
 
-    def finish(self) -> tuple[LogImage, list[tuple[int, int, bytes]]]:
-        image = self._image
-        assert image is not None
-        base_index = image.state.base_index
-        if self._first_index > base_index + 1:
+    def finish(self) -> None:
+        """Drops the entries that a snapshot covers. That entries are missing in front is damage, too."""
+        if self.image is None:
+            return
+        base_index = self.image.state.base_index
+        if self._first_index > base_index + 1 and self.damage is None:
             missing = (
                 f"entries {base_index + 1} to {self._first_index - 1} are missing: segments before it were removed"
             )
-            raise self._damage(0, missing)
-        del self._entries[: base_index + 1 - self._first_index]
-        return image, self._entries
+            self.damage = self._damage(0, missing).damage
+        del self.entries[: max(0, base_index + 1 - self._first_index)]
 
     def _begin_segment(self, header: _SegmentHeader) -> LogImage:
-        image = self._image
+        image = self.image
         if image is None or header.starts_anew:
-            self._image = LogImage(header.state, [], header.number, 0, 0, 0)
-            self._entries.clear()
+            self.image = LogImage(header.state, [], header.number, 0, 0, 0)
+            self.entries.clear()
             self._first_index = header.state.last_index + 1
-            return self._image
+            return self.image
         if header.state != image.state:
             raise self._damage(0, "its header contradicts the segments before it")
         image.closed.append(ClosedSegment(image.number, image.size_bytes, image.state.last_index))
@@ -292,9 +378,11 @@ class _Recovery:
             raise self._damage(0, f"it is segment {header.number} under another's name")
         return header
 
-    def _damage(self, offset: int, what: str) -> DamagedLogError:
+    def _damage(self, offset: int, what: str) -> _DamageFoundError:
         node_id = "ID" if self.identity is None else self.identity.node_id
-        return DamagedLogError(
-            f"{self._disk.path(self._name)} is damaged at byte {offset}: {what}. This node's log can no longer be "
+        path = self._disk.path(self._name)
+        message = (
+            f"{path} is damaged at byte {offset}: {what}. This node's log can no longer be "
             f"trusted; rebuild it from its peers with `raftbook node rebuild --config FILE --id {node_id}`"
         )
+        return _DamageFoundError(Damage(path, offset, message))

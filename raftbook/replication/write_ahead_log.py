@@ -38,9 +38,12 @@ from raftbook.replication.log_records import LogState, Record, RecordKind, encod
 from raftbook.replication.log_segments import (
     TEMPORARY_NAME,
     ClosedSegment,
+    Damage,
     Identity,
     LogImage,
     RecoveredLog,
+    SegmentReport,
+    examine_log,
     read_log,
     segment_name,
     start_segment,
@@ -48,9 +51,19 @@ from raftbook.replication.log_segments import (
 )
 
 if TYPE_CHECKING:
-    from raftbook.replication.disk import Disk
+    from raftbook.replication.disk import Disk, ReadableDisk
 
-__all__ = ["SEGMENT_SIZE_BYTES", "Batch", "Identity", "RecoveredLog", "WriteAheadLog", "inspect"]
+__all__ = [
+    "SEGMENT_SIZE_BYTES",
+    "Batch",
+    "Damage",
+    "Identity",
+    "InspectedLog",
+    "RecoveredLog",
+    "SegmentReport",
+    "WriteAheadLog",
+    "inspect",
+]
 
 SEGMENT_SIZE_BYTES: Final = 64 * 1024 * 1024
 
@@ -63,6 +76,19 @@ class Batch(NamedTuple):
 
     records: list[Record]
     position: int
+
+
+class InspectedLog(NamedTuple):
+    """What a log holds, or, with `damage`, what of it stands in front of that.
+
+    Then the first entry may have a higher index than base_index + 1, and `identity` and `log` are None where not even
+    the first header could be read.
+    """
+
+    identity: Identity | None
+    log: RecoveredLog | None
+    segments: tuple[SegmentReport, ...]
+    damage: Damage | None
 
 
 class WriteAheadLog:
@@ -267,13 +293,18 @@ class WriteAheadLog:
         self._image.closed = self._image.closed[len(segments) :]
 
 
-def inspect(disk: Disk) -> tuple[Identity, RecoveredLog] | None:
-    """What the log of a folder holds, without changing anything; None where there is none. Errors as in `open`.
+def inspect(disk: ReadableDisk) -> InspectedLog | None:
+    """What the log of a folder holds, without changing anything; None where there is none.
 
-    Also of a log that its node is writing to: then up to some record that was whole at that moment.
+    Also of a log that its node is writing to: then up to some record that was whole at that moment. Damage is part of
+    the answer, with what stands in front of it. DataFolderError for another version's log; StorageError where the disk
+    refuses. O(bytes of the log); memory for one segment beside the entries.
     """
-    found = read_log(disk, None)
-    return None if found is None else (found.identity, _recovered(found.image.state, found.entries))
+    found = examine_log(disk)
+    if found is None:
+        return None
+    recovered = None if found.state is None else _recovered(found.state, found.entries)
+    return InspectedLog(found.identity, recovered, tuple(found.segments), found.damage)
 
 
 def _recovered(state: LogState, entries: list[tuple[int, int, bytes]]) -> RecoveredLog:

@@ -55,7 +55,10 @@ def replay(node_id: str, folder: Path, index: int | None = None) -> ReplayedLog:
     try:
         found = inspect(disk)
         assert found is not None, f"{folder} holds no log"
-        identity, recovered = found
+        identity, recovered = found.identity, found.log
+        assert found.damage is None
+        assert identity is not None
+        assert recovered is not None
         assert identity.node_id == node_id
         snapshots = SnapshotStore(disk, identity)
         snapshot = snapshots.latest(recovered.base_index)
