@@ -2,14 +2,21 @@
 
 `Disk` is what the write-ahead log and the snapshot store know of a file system: flat names in one folder,
 bytes that grow at the end, and two kinds of sync. `FileDisk` is the real one; the simulator has another that
-loses and tears what was not synced. The contract between them is POSIX's, read strictly:
+loses and tears what was not synced. Who only reads gets along with a `ReadableDisk`, such as that of
+read_only_disk.py. The contract between them is POSIX's, read strictly:
 
 - bytes that were appended or cut are durable only after `sync` of that file; until then a crash may keep any
   part of them, in any order, and leave holes of other bytes;
 - a name that was created, renamed or removed is durable only after `sync_directory`; a rename is atomic.
 
 After a failed `sync` nothing is known about the file (Linux may drop the dirty pages and report success the
-next time), so whoever gets a StorageError from a write or a sync ends the process.
+next time), so whoever gets a StorageError from a write or a sync ends the process. A full disk is the exception:
+StorageFullError says that nothing was done.
+
+**The reserve** is a file that holds nothing but room. What a node must be able to write also on a full disk, its term,
+its vote and what it has begun, is written with `may_use_reserve`: then the reserve gives up as much as is missing. It
+shrinks by little at a time, so that what filled the disk cannot take it all at once; storage_space.py says when it is
+taken back.
 """
 
 from __future__ import annotations
@@ -22,16 +29,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from raftbook.errors import DataFolderError, StorageError
+from raftbook.errors import DataFolderError, StorageError, StorageFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Durability = Literal["fsync", "os"]
 
+RESERVE_STEP_BYTES: Final = 1024 * 1024
+"""What the reserve gives up at a time, unless more is missing."""
+
 _LOCK_NAME: Final = "lock"
+_RESERVE_NAME: Final = "reserve"
+_BLOCK_BYTES: Final = 512
+"""The unit of `st_blocks`, whatever the file system's own blocks are."""
+
 _FILE_MODE: Final = 0o600
 _FOLDER_MODE: Final = 0o700
+
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+_NO_ALLOCATION: Final = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+"""How a file system says that it cannot allocate without writing."""
 
 _ADVICE: Final = {
     errno.ENOSPC: "free some space on that disk, then start the node again",
@@ -46,15 +64,22 @@ _ADVICE: Final = {
 }
 
 
-class Disk(Protocol):
-    """File operations within one folder. Names are plain file names; every failure is a StorageError."""
+def refusal(action: str, place: object, error: OSError) -> StorageError:
+    """What an operator is told when the operating system refuses to `action` the file or folder `place`."""
+    advice = _ADVICE.get(error.errno or 0, "check that disk and folder, then start the node again")
+    kind = StorageFullError if error.errno in _NO_ROOM else StorageError
+    return kind(f"cannot {action} {place}: {error.strerror}; {advice}")
+
+
+class ReadableDisk(Protocol):
+    """The files of one folder, to read. Names are plain file names; every failure is a StorageError."""
 
     def path(self, name: str) -> str:
         """How to name this file to an operator."""
         ...
 
     def names(self) -> list[str]:
-        """Every file of the folder, sorted."""
+        """Every file of the folder, sorted; without the lock and the reserve."""
         ...
 
     def size(self, name: str) -> int:
@@ -65,12 +90,20 @@ class Disk(Protocol):
         """Up to `size_bytes` from `offset` on; to the end where it is None. Short only at the end."""
         ...
 
-    def create(self, name: str) -> None:
-        """Makes an empty file, which must not exist yet."""
+
+class Disk(ReadableDisk, Protocol):
+    """A folder that belongs to a node: what it reads there, and what it changes."""
+
+    def create(self, name: str, *, may_use_reserve: bool = False) -> None:
+        """Makes an empty file, which must not exist yet. StorageFullError: there is none."""
         ...
 
-    def append(self, name: str, data: bytes) -> None:
-        """Writes all of `data` behind the end of an existing file."""
+    def append(self, name: str, data: bytes, *, may_use_reserve: bool = False) -> None:
+        """Writes all of `data` behind the end of an existing file.
+
+        StorageFullError: there was no room, and the file has the length that it had. A crash may have come before
+        that, so part of `data` can be found there then, as of any append that was not synced.
+        """
         ...
 
     def sync(self, name: str) -> None:
@@ -94,7 +127,15 @@ class Disk(Protocol):
         ...
 
     def free_bytes(self) -> int:
-        """Space that the node may still fill."""
+        """Space that the node may still fill, the reserve not counted."""
+        ...
+
+    def reserve(self, size_bytes: int) -> None:
+        """Makes the reserve so large, or leaves it as it is where there is no room for that."""
+        ...
+
+    def reserve_bytes(self) -> int:
+        """What the reserve holds now."""
         ...
 
     def lock(self) -> None:
@@ -112,7 +153,8 @@ class FileDisk:
     `durability` "fsync" makes `sync` mean what it says; with "os" both syncs do nothing, so the node survives
     being killed but not a loss of power. Files are readable by their owner alone (mode 0600).
 
-    Not for concurrent use of the same name; different names may be used from different threads.
+    Not for concurrent use of the same name; different names may be used from different threads. The reserve belongs to
+    one thread: the one that writes with `may_use_reserve`.
     """
 
     def __init__(self, folder: Path | str, durability: Durability = "fsync") -> None:
@@ -122,6 +164,7 @@ class FileDisk:
         self._lock_descriptor: int | None = None
         with self._explained("create the folder", None):
             self._folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        self._reserve_bytes = self._found_reserve_bytes()
         _DISKS.add(self)
 
     def path(self, name: str) -> str:
@@ -129,7 +172,8 @@ class FileDisk:
 
     def names(self) -> list[str]:
         with self._explained("list", None):
-            return sorted(entry.name for entry in os.scandir(self._folder) if entry.is_file() and entry.name != "lock")
+            files = [entry.name for entry in os.scandir(self._folder) if entry.is_file()]
+            return sorted(name for name in files if name not in (_LOCK_NAME, _RESERVE_NAME))
 
     def size(self, name: str) -> int:
         with self._explained("read", name):
@@ -140,18 +184,31 @@ class FileDisk:
             file.seek(offset)
             return file.read(-1 if size_bytes is None else size_bytes)
 
-    def create(self, name: str) -> None:
-        with self._explained("create", name):
+    def create(self, name: str, *, may_use_reserve: bool = False) -> None:
+        def make() -> None:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._descriptors[name] = os.open(self._at(name), flags, _FILE_MODE)
 
-    def append(self, name: str, data: bytes) -> None:
+        with self._explained("create", name):
+            self._make_room_for(make, lambda: 0, may_use_reserve=may_use_reserve)
+
+    def append(self, name: str, data: bytes, *, may_use_reserve: bool = False) -> None:
+        left = memoryview(data)
+
+        def write() -> None:
+            nonlocal left
+            # A write may be cut short by a signal or a disk that is nearly full; the next one tells which.
+            while left:
+                left = left[os.write(descriptor, left) :]
+
         with self._explained("write", name):
             descriptor = self._open(name)
-            written = os.write(descriptor, data)
-            # A write may be cut short by a signal or a disk that is nearly full; the next one tells which.
-            while written < len(data):
-                written += os.write(descriptor, memoryview(data)[written:])
+            try:
+                self._make_room_for(write, lambda: len(left), may_use_reserve=may_use_reserve)
+            except OSError as error:
+                if error.errno in _NO_ROOM and len(left) < len(data):
+                    os.ftruncate(descriptor, os.fstat(descriptor).st_size - (len(data) - len(left)))
+                raise
 
     def sync(self, name: str) -> None:
         if self._durable:
@@ -189,6 +246,45 @@ class FileDisk:
             statistics = os.statvfs(self._folder)
             return statistics.f_bavail * statistics.f_frsize
 
+    def reserve(self, size_bytes: int) -> None:
+        held_bytes = self._reserve_bytes
+        if size_bytes == held_bytes:
+            return
+        with self._explained("allocate", _RESERVE_NAME):
+            descriptor = os.open(self._at(_RESERVE_NAME), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+            try:
+                os.ftruncate(descriptor, min(size_bytes, held_bytes))
+                if size_bytes > held_bytes and not _allocate(descriptor, held_bytes, size_bytes):
+                    os.ftruncate(descriptor, held_bytes)
+                self._reserve_bytes = os.fstat(descriptor).st_size
+            finally:
+                os.close(descriptor)
+
+    def reserve_bytes(self) -> int:
+        return self._reserve_bytes
+
+    def _found_reserve_bytes(self) -> int:
+        """What the last process left. Of a copy that has holes, only what really takes up room."""
+        try:
+            status = self._at(_RESERVE_NAME).stat()
+        except FileNotFoundError:
+            return 0
+        return min(status.st_size, status.st_blocks * _BLOCK_BYTES)
+
+    def _make_room_for(
+        self, operation: Callable[[], None], missing_bytes: Callable[[], int], *, may_use_reserve: bool
+    ) -> None:
+        """Repeats `operation` for as long as the disk is full and the reserve has something to give."""
+        while True:
+            try:
+                operation()
+            except OSError as error:
+                if error.errno not in _NO_ROOM or not may_use_reserve or not self._reserve_bytes:
+                    raise
+                self.reserve(max(0, self._reserve_bytes - max(missing_bytes(), RESERVE_STEP_BYTES)))
+            else:
+                return
+
     def lock(self) -> None:
         assert self._lock_descriptor is None, "the folder is already locked by this object"
         with self._explained("lock", _LOCK_NAME):
@@ -202,8 +298,8 @@ class FileDisk:
                     f"{self._folder} is in use by another process{f' ({holder})' if holder else ''}; "
                     "stop that one, or give this node another --data-dir"
                 ) from None
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, b"%d\n" % os.getpid())
+            # Of fixed length, so that a full disk has room for it from the second start on.
+            os.pwrite(descriptor, b"%-10d\n" % os.getpid(), 0)
             self._lock_descriptor = descriptor
 
     def close(self) -> None:
@@ -235,9 +331,24 @@ class FileDisk:
         try:
             yield
         except OSError as error:
-            place = self._folder if name is None else self._folder / name
-            advice = _ADVICE.get(error.errno or 0, "check that disk and folder, then start the node again")
-            raise StorageError(f"cannot {action} {place}: {error.strerror}; {advice}") from error
+            raise refusal(action, self._folder if name is None else self._folder / name, error) from error
+
+
+def _allocate(descriptor: int, start: int, end: int) -> bool:
+    """Takes up the room of the bytes from `start` to `end` of a file; False where there is none."""
+    try:
+        try:
+            os.posix_fallocate(descriptor, start, end - start)
+        except OSError as error:
+            if error.errno not in _NO_ALLOCATION:
+                raise
+            while start < end:
+                start += os.pwrite(descriptor, bytes(min(end - start, RESERVE_STEP_BYTES)), start)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        return False
+    return True
 
 
 _DISKS: Final[weakref.WeakSet[FileDisk]] = weakref.WeakSet()
