@@ -1,18 +1,7 @@
 """Snapshots of the replicated state on disk, and those that come from a peer.
 
-A file `snapshot-<index>-<term>` (16 digits each, so that names sort by index) is
-
-| size | field |
-|---:|---|
-| 7 | magic: "RBSNAP", 0 |
-| 1 | format version |
-| 4 | length of the header, little-endian |
-| 4 | CRC32C of version and header |
-| | header: CBOR array of cluster, index, term, body length, BLAKE2b-256 digest of the body |
-| | body |
-
-It is written under a name that ends in `.tmp`, synced, and renamed. So a file that bears the final name was
-whole and durable once, and a crash never explains damage in it.
+snapshot_files.py has their form. A snapshot is written under a name that ends in `.tmp`, synced, and renamed, so a file
+that bears the final name was whole and durable once.
 
 **A damaged newest snapshot is never passed over**, though the older one may be sound: the log may have been
 compacted beyond the older one, and a disk that has altered one file is not to be trusted in silence with the
@@ -30,47 +19,29 @@ from __future__ import annotations
 
 import os
 import re
-import struct
-from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
-import cbor2
-import google_crc32c
-
-from raftbook.errors import DataFolderError, NotHeldError, SnapshotError
+from raftbook.errors import NotHeldError, SnapshotError
+from raftbook.replication.snapshot_files import (
+    DIGEST_BYTES,
+    MAX_NUMBER,
+    SnapshotFiles,
+    SnapshotInfo,
+    body_digest,
+    encode_header,
+    snapshot_name,
+)
 
 if TYPE_CHECKING:
     from raftbook.replication.disk import Disk
     from raftbook.replication.write_ahead_log import Identity
 
-_MAGIC: Final = b"RBSNAP\x00"
-FORMAT_VERSION: Final = 1
-_PREFIX: Final = struct.Struct("<7sBII")
-_MAX_HEADER_BYTES: Final = 4096
-_NAME: Final = re.compile(r"snapshot-(\d{16})-(\d{16})", re.ASCII)
+__all__ = ["MAX_SNAPSHOT_BYTES", "SnapshotInfo", "SnapshotReceiver", "SnapshotStore", "body_digest"]
+
 _TEMPORARY_NAME: Final = re.compile(r"(snapshot|incoming)-.*\.tmp", re.ASCII)
 _INCOMING_NAME: Final = "incoming-snapshot.tmp"
-_READ_BYTES: Final = 1024 * 1024
 _KEPT: Final = 2
-_MAX_NUMBER: Final = 10**16 - 1
-DIGEST_BYTES: Final = 32
 MAX_SNAPSHOT_BYTES: Final = 16 * 1024**3
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotInfo:
-    """The state after the entry `index`, whose term is `term`; `size_bytes` and `digest` are the body's."""
-
-    index: int
-    term: int
-    size_bytes: int
-    digest: bytes
-
-
-def body_digest(body: bytes) -> bytes:
-    """BLAKE2b-256."""
-    return blake2b(body, digest_size=DIGEST_BYTES).digest()
 
 
 class SnapshotStore:
@@ -81,8 +52,8 @@ class SnapshotStore:
 
     def __init__(self, disk: Disk, identity: Identity) -> None:
         self._disk = disk
+        self._files = SnapshotFiles(disk, identity)
         self._cluster = identity.cluster
-        self._node_id = identity.node_id
         self._latest: SnapshotInfo | None = None
         for name in disk.names():
             if _TEMPORARY_NAME.fullmatch(name):
@@ -90,8 +61,7 @@ class SnapshotStore:
 
     def indexes(self) -> list[tuple[int, int]]:
         """(index, term) of every snapshot there is, by name alone, ascending."""
-        matches = (_NAME.fullmatch(name) for name in self._disk.names())
-        return sorted((int(match[1]), int(match[2])) for match in matches if match)
+        return self._files.indexes()
 
     def latest(self, log_base_index: int = 0) -> SnapshotInfo | None:
         """The newest snapshot, verified from end to end the first time (O(bytes), in pieces of 1 MiB), or None.
@@ -102,16 +72,14 @@ class SnapshotStore:
         if self._latest is None:
             held = self.indexes()
             if held:
-                info = self._read_header(*held[-1])
-                self._verify_body(info)
+                info = self._files.read_header(*held[-1])
+                self._files.verify_body(info)
                 self._latest = info
         index = 0 if self._latest is None else self._latest.index
         if index < log_base_index:
             newest = "there is no snapshot" if self._latest is None else f"the newest snapshot ends at entry {index}"
-            folder = self._disk.path("")
-            raise SnapshotError(
-                f"the log in {folder} begins behind entry {log_base_index}, but {newest}; {self._rebuild()}"
-            )
+            folder, advice = self._disk.path(""), self._files.how_to_rebuild()
+            raise SnapshotError(f"the log in {folder} begins behind entry {log_base_index}, but {newest}; {advice}")
         return self._latest
 
     def write(self, index: int, term: int, body: bytes) -> SnapshotInfo:
@@ -119,7 +87,7 @@ class SnapshotStore:
         info = SnapshotInfo(index, term, len(body), body_digest(body))
         temporary = _temporary_name(index, term, os.getpid())
         self._disk.create(temporary)
-        self._disk.append(temporary, _encode_header(self._cluster, info))
+        self._disk.append(temporary, encode_header(self._cluster, info))
         self._disk.append(temporary, body)
         self._put_in_place(temporary, info)
         return info
@@ -135,23 +103,19 @@ class SnapshotStore:
 
         Reads the header and compares the length, not the body. SnapshotError as in `latest`.
         """
-        info = self._read_header(index, term)
+        info = self._files.read_header(index, term)
         if self._latest is None or index >= self._latest.index:
             self._latest = info
         held = self.indexes()
         for old in held[:-_KEPT]:
-            self._disk.remove(_file_name(*old))
+            self._disk.remove(snapshot_name(*old))
         if len(held) > _KEPT:
             self._disk.sync_directory()
         return info
 
     def load(self, info: SnapshotInfo) -> bytes:
         """The body. SnapshotError where it does not have the digest that `info` says."""
-        name = _file_name(info.index, info.term)
-        body = self._disk.read(name, self._body_offset(info))
-        if len(body) != info.size_bytes or body_digest(body) != info.digest:
-            raise self._damage(name, "its body does not have the digest that its header says")
-        return body
+        return self._files.load(info)
 
     def read_chunk(self, info: SnapshotInfo, offset: int, size_bytes: int) -> bytes:
         """Part of the body, for a peer; short only at its end. NotHeldError where the snapshot has been removed."""
@@ -159,58 +123,12 @@ class SnapshotStore:
         assert size_bytes > 0
         if (info.index, info.term) not in self.indexes():
             raise NotHeldError(f"the snapshot of entry {info.index} has been removed; send the newest instead")
-        return self._disk.read(_file_name(info.index, info.term), self._body_offset(info) + offset, size_bytes)
+        return self._files.read_chunk(info, offset, size_bytes)
 
     def _put_in_place(self, temporary: str, info: SnapshotInfo) -> None:
         self._disk.sync(temporary)
-        self._disk.rename(temporary, _file_name(info.index, info.term))
+        self._disk.rename(temporary, snapshot_name(info.index, info.term))
         self._disk.sync_directory()
-
-    def _body_offset(self, info: SnapshotInfo) -> int:
-        return len(_encode_header(self._cluster, info))
-
-    def _read_header(self, index: int, term: int) -> SnapshotInfo:
-        name = _file_name(index, term)
-        prefix = self._disk.read(name, 0, _PREFIX.size)
-        if len(prefix) < _PREFIX.size:
-            raise self._damage(name, "it ends within its header")
-        magic, version, header_bytes, crc = _PREFIX.unpack(prefix)
-        if magic != _MAGIC or header_bytes > _MAX_HEADER_BYTES:
-            raise self._damage(name, "it does not begin like a snapshot")
-        header = self._disk.read(name, _PREFIX.size, header_bytes)
-        if len(header) != header_bytes or google_crc32c.value(bytes([version]) + header) != crc:
-            raise self._damage(name, "its header is broken")
-        if version != FORMAT_VERSION:
-            raise DataFolderError(
-                f"{self._disk.path(name)} has format version {version}, and this raftbook reads version "
-                f"{FORMAT_VERSION}; start the raftbook that wrote it, or rebuild the node with `raftbook node rebuild`"
-            )
-        cluster, *fields = cbor2.loads(header)
-        info = SnapshotInfo(*fields)
-        if cluster != self._cluster:
-            raise DataFolderError(
-                f"{self._disk.path(name)} belongs to cluster {cluster}, not to {self._cluster}; "
-                "give this node its own --data-dir"
-            )
-        if (info.index, info.term) != (index, term):
-            raise self._damage(name, f"it is the snapshot of entry {info.index}, term {info.term} under another's name")
-        expected = _PREFIX.size + header_bytes + info.size_bytes
-        if self._disk.size(name) != expected:
-            raise self._damage(name, f"it has {self._disk.size(name)} bytes instead of {expected}")
-        return info
-
-    def _verify_body(self, info: SnapshotInfo) -> None:
-        name = _file_name(info.index, info.term)
-        if _file_digest(self._disk, name, self._body_offset(info)) != info.digest:
-            raise self._damage(name, "its body does not have the digest that its header says")
-
-    def _damage(self, name: str, what: str) -> SnapshotError:
-        held = self.indexes()
-        older = f" (or, if the log reaches back to entry {held[-2][0]}, move the file away)" if len(held) > 1 else ""
-        return SnapshotError(f"{self._disk.path(name)} is damaged: {what}; {self._rebuild()}{older}")
-
-    def _rebuild(self) -> str:
-        return f"rebuild this node from its peers with `raftbook node rebuild --config FILE --id {self._node_id}`"
 
     def receiver(self, max_size_bytes: int = MAX_SNAPSHOT_BYTES) -> SnapshotReceiver:
         """What takes a snapshot from a peer into this store."""
@@ -221,7 +139,7 @@ class SnapshotStore:
     def start_incoming(self, info: SnapshotInfo) -> None:
         self.drop_incoming()
         self._disk.create(_INCOMING_NAME)
-        self._disk.append(_INCOMING_NAME, _encode_header(self._cluster, info))
+        self._disk.append(_INCOMING_NAME, encode_header(self._cluster, info))
 
     def append_incoming(self, data: bytes) -> None:
         self._disk.append(_INCOMING_NAME, data)
@@ -232,7 +150,7 @@ class SnapshotStore:
 
     def finish_incoming(self, info: SnapshotInfo) -> bool:
         """Puts the incoming file in place and adopts it, if its body has the digest; otherwise drops it. O(bytes)."""
-        if _file_digest(self._disk, _INCOMING_NAME, self._body_offset(info)) != info.digest:
+        if self._files.digest_of_body(_INCOMING_NAME, info) != info.digest:
             self.drop_incoming()
             return False
         self._put_in_place(_INCOMING_NAME, info)
@@ -259,7 +177,7 @@ class SnapshotReceiver:
         SnapshotError: no snapshot can have these properties, or it is larger than `max_size_bytes`.
         """
         self.abort()
-        if not (0 < index <= _MAX_NUMBER and 0 <= term <= _MAX_NUMBER and len(digest) == DIGEST_BYTES):
+        if not (0 < index <= MAX_NUMBER and 0 <= term <= MAX_NUMBER and len(digest) == DIGEST_BYTES):
             raise SnapshotError(f"a peer offers a snapshot of entry {index}, term {term}, digest {digest.hex()!r}")
         if not 0 <= size_bytes <= self._max_size_bytes:
             raise SnapshotError(
@@ -310,27 +228,6 @@ class SnapshotReceiver:
             self._store.drop_incoming()
 
 
-def _file_name(index: int, term: int) -> str:
-    assert 0 <= index <= _MAX_NUMBER
-    assert 0 <= term <= _MAX_NUMBER
-    return f"snapshot-{index:016d}-{term:016d}"
-
-
 def _temporary_name(index: int, term: int, process_id: int) -> str:
     """The process id keeps a child that outlived its killed parent apart from the next node's child."""
-    return f"{_file_name(index, term)}.{process_id}.tmp"
-
-
-def _encode_header(cluster: str, info: SnapshotInfo) -> bytes:
-    header = cbor2.dumps([cluster, info.index, info.term, info.size_bytes, info.digest])
-    crc = google_crc32c.value(bytes([FORMAT_VERSION]) + header)
-    return _PREFIX.pack(_MAGIC, FORMAT_VERSION, len(header), crc) + header
-
-
-def _file_digest(disk: Disk, name: str, offset: int) -> bytes:
-    """Digest of a file from `offset` on."""
-    digest = blake2b(digest_size=DIGEST_BYTES)
-    while data := disk.read(name, offset, _READ_BYTES):
-        digest.update(data)
-        offset += len(data)
-    return digest.digest()
+    return f"{snapshot_name(index, term)}.{process_id}.tmp"
