@@ -102,7 +102,7 @@ def write_records(disk: Disk, image: LogImage, records: Iterable[Record]) -> Non
         image.size_bytes += len(data)
         image.apply(record)
         chunks.append(data)
-    disk.append(segment_name(image.number), b"".join(chunks))
+    disk.append(segment_name(image.number), b"".join(chunks), may_use_reserve=True)
 
 
 def start_segment(
@@ -128,8 +128,8 @@ def start_segment(
         chunks.append(data)
     image.number, image.size_bytes, image.synced_bytes = number, size_bytes, size_bytes
 
-    disk.create(TEMPORARY_NAME)
-    disk.append(TEMPORARY_NAME, b"".join(chunks))
+    disk.create(TEMPORARY_NAME, may_use_reserve=True)
+    disk.append(TEMPORARY_NAME, b"".join(chunks), may_use_reserve=True)
     disk.sync(TEMPORARY_NAME)
     disk.rename(TEMPORARY_NAME, segment_name(number))
     disk.sync_directory()

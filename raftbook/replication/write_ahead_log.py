@@ -34,6 +34,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from raftbook.errors import StorageFullError
 from raftbook.replication.log_records import LogState, Record, RecordKind, encode_vote
 from raftbook.replication.log_segments import (
     TEMPORARY_NAME,
@@ -141,7 +142,13 @@ class WriteAheadLog:
             disk.sync(name)
             disk.sync_directory()
             image.synced_bytes = image.size_bytes
-            write_records(disk, image, [Record(RecordKind.MARK)])
+            mark = (image.size_bytes, image.crc)
+            try:
+                write_records(disk, image, [Record(RecordKind.MARK)])
+            except StorageFullError:
+                # So full that not even the reserve helps. What the log holds can be read all the same, and the next
+                # record will say what a mark would have said.
+                image.size_bytes, image.crc = mark
         return cls(disk, identity, image, segment_size_bytes), _recovered(image.state, entries)
 
     # The loop's side.
