@@ -92,6 +92,8 @@ class LocalCluster:
         self.node_ids = [node.id for node in self.config.nodes]
         self.link_ports: dict[tuple[str, str], int] = {}
         """(who dials, who is dialled) -> the port to dial instead of the other's own, such as that of a proxy."""
+        self.node_environments: dict[str, dict[str, str]] = {}
+        """Variables that single nodes are started with, on top of ours."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
@@ -136,7 +138,7 @@ class LocalCluster:
                 self._processes[node_id] = subprocess.Popen(  # noqa: S603  (our own program, no shell)
                     command,
                     cwd=self.folder,
-                    env=_environment(),
+                    env={**_environment(), **self.node_environments.get(node_id, {})},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
