@@ -1,6 +1,6 @@
 """What was seen of one cluster's life: the clients' attempts, what the nodes did, and what they had in the end.
 
-Whoever runs a cluster writes this down as it happens, and the checkers (checkers.py) judge it when all is over. It is
+Whoever runs a cluster writes this down as it happens, and the checkers (checkers/) judge it when all is over. It is
 plain data: nothing here decides anything, and nothing is left out because it looks wrong; a contradiction, such as
 two digests at one index, is kept with the nodes that caused it.
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from raftbook.engine.events import Execution
     from raftbook.state_machine import StateMachine
 
-    Dot = tuple[str, int]
-    """(origin, sequence) of a submission."""
+Dot = tuple[str, int]
+"""(origin, sequence) of a submission."""
 
 
 @dataclass(slots=True)
