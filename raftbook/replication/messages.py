@@ -6,7 +6,7 @@ range, CBOR tags, indefinite lengths, deep nesting, numbers written longer than 
 end. A peer is not trusted to be well-behaved, and its bytes never choose what code runs here.
 
 Raft messages carry their sender's `term` first (Ongaro and Ousterhout, "In Search of an Understandable
-Consensus Algorithm", figure 2; the pre-vote is section 9.6 of Ongaro's dissertation).
+Consensus Algorithm", figure 2; the pre-vote is section 9.6 of Ongaro's dissertation, the hand-over section 3.10).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from msgspec import Meta
 from raftbook.codec.cbor import load
 from raftbook.errors import ProtocolError
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 """Raised with every change of a message or of the frame; nodes of different versions refuse each other."""
 
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -79,10 +79,13 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
 
 class VoteRequest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):
+    """With `handed_over`, the sender stands at its leader's wish: who hears that leader may vote all the same."""
+
     term: Natural
     last_index: Natural
     last_term: Natural
     pre_vote: bool
+    handed_over: bool
 
 
 class VoteReply(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):
@@ -143,6 +146,12 @@ class TermNotice(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     term: Natural
 
 
+class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=12):
+    """The leader of `term` wishes the receiver, which holds its whole log, to stand for election at once."""
+
+    term: Natural
+
+
 Handshake = Hello | Refusal
 Message = (
     AppendEntries
@@ -154,6 +163,7 @@ Message = (
     | IntakeDelta
     | NodeReport
     | TermNotice
+    | TimeoutNow
 )
 
 

@@ -38,15 +38,37 @@ CANDIDATE: Final = 1
 LEADER: Final = 2
 
 _PRIVATE_ATTRIBUTES: Final = (
-    "raftState", "raftCurrentTerm", "votedForNodeId", "votesCount", "raftLeader", "raftElectionDeadline", "raftLog",
-    "raftCommitIndex", "raftLastApplied", "raftNextIndex", "raftMatchIndex", "lastResponseTime", "leaderCommitIndex",
-    "newAppendEntriesTime", "noopIDx", "connectedNodes", "otherNodes", "commandsQueue", "needLoadDumpFile",
-)  # fmt: skip
+    "_SyncObj__lastResponseTime",
+    "_SyncObj__needLoadDumpFile",
+    "_SyncObj__newAppendEntriesTime",
+    "_SyncObj__noopIDx",
+    "_SyncObj__raftCommitIndex",
+    "_SyncObj__raftCurrentTerm",
+    "_SyncObj__raftElectionDeadline",
+    "_SyncObj__raftLastApplied",
+    "_SyncObj__raftLeader",
+    "_SyncObj__raftMatchIndex",
+    "_SyncObj__raftState",
+)
+"""What is read and set of PySyncObj's own; a test holds this list and the next against the rest of the file."""
 
 _PRIVATE_METHODS: Final = (
-    "applyLogEntries", "tryLogCompaction", "sendAppendEntries", "sendNextNodeIdx", "generateRaftTimeout",
-    "setCurrentTerm", "setState", "onMessageReceived", "doApplyCommand", "loadDumpFile",
-)  # fmt: skip
+    "_SyncObj__applyLogEntries",
+    "_SyncObj__doApplyCommand",
+    "_SyncObj__generateRaftTimeout",
+    "_SyncObj__loadDumpFile",
+    "_SyncObj__onMessageReceived",
+    "_SyncObj__onNodeConnected",
+    "_SyncObj__onNodeDisconnected",
+    "_SyncObj__sendAppendEntries",
+    "_SyncObj__sendNextNodeIdx",
+    "_SyncObj__setCurrentTerm",
+    "_SyncObj__setState",
+    "_SyncObj__tryLogCompaction",
+    "_applyCommand",
+    "_checkCommandsToApply",
+)
+"""What is called or overridden."""
 
 
 class CoreJournal(Protocol):
@@ -277,8 +299,8 @@ class RaftCore:
         self._journal = journal
 
     def _check_names(self) -> None:
-        missing = [name for name in _PRIVATE_ATTRIBUTES if f"_SyncObj__{name}" not in vars(self._core)]
-        missing += [name for name in _PRIVATE_METHODS if not hasattr(SyncObj, f"_SyncObj__{name}")]
+        missing = [name for name in _PRIVATE_ATTRIBUTES if name not in vars(self._core)]
+        missing += [name for name in _PRIVATE_METHODS if not hasattr(SyncObj, name)]
         if missing:
             message = f"PySyncObj lacks the parts {', '.join(missing)}: reinstall pysyncobj=={SUPPORTED_VERSION}"
             raise ConfigError(message)
@@ -324,8 +346,12 @@ class RaftCore:
         self._core._SyncObj__raftMatchIndex[self._nodes[peer]] = index
 
     def heard_from(self, peer: str) -> None:
-        """Note that a follower answered: a leader that a majority stopped answering steps down."""
+        """Note that a voter answered: a leader that a majority stopped answering steps down."""
         self._core._SyncObj__lastResponseTime[self._nodes[peer]] = self._clock()
+
+    def answered_at(self, peer: str) -> float:
+        """When `peer` last answered this leader, or when it began to lead, whichever is later."""
+        return float(self._core._SyncObj__lastResponseTime[self._nodes[peer]])
 
     # What is done to the core.
 

@@ -19,18 +19,20 @@ from typing import TYPE_CHECKING, NamedTuple
 from raftbook.errors import ProtocolError, SnapshotError
 from raftbook.replication.elections import Ballot, Standing
 from raftbook.replication.guard import Mismatch, log_is_current, review_append
+from raftbook.replication.hand_over import HandOver, choose_successor
 from raftbook.replication.messages import (
     AppendEntries,
     AppendReply,
     SnapshotChunk,
     SnapshotReply,
     TermNotice,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
 from raftbook.replication.ordered_log import LogStatus, Role
 from raftbook.replication.outbox import Outbox
-from raftbook.replication.raft_core import CANDIDATE, LEADER, REGULAR_COMMAND, RaftCore
+from raftbook.replication.raft_core import CANDIDATE, FOLLOWER, LEADER, REGULAR_COMMAND, RaftCore
 from raftbook.replication.replicator import Replicator
 from raftbook.replication.snapshot_transfer import SnapshotCollector, SnapshotSender
 
@@ -44,7 +46,9 @@ if TYPE_CHECKING:
     from raftbook.replication.snapshot_store import SnapshotStore
     from raftbook.replication.write_ahead_log import WriteAheadLog
 
-RaftMessage = AppendEntries | AppendReply | VoteRequest | VoteReply | SnapshotChunk | SnapshotReply | TermNotice
+RaftMessage = (
+    AppendEntries | AppendReply | VoteRequest | VoteReply | SnapshotChunk | SnapshotReply | TermNotice | TimeoutNow
+)
 
 
 class RaftSettings(NamedTuple):
@@ -96,8 +100,10 @@ class RaftNode:
         self._announced_index = 0
         self._synced_position = wal.durable_position
         self._synced_at = clock()
-        self._heard_at: dict[str, float] = {}
         self._leader_heard_at = float("-inf")
+        self._hand_over: HandOver | None = None
+        self._handed_over_term = 0
+        """The last term for which this member stood at its leader's wish."""
         self._replicator = Replicator(
             journal,
             transport.send,
@@ -127,6 +133,7 @@ class RaftNode:
             SnapshotChunk: self._on_snapshot_chunk,
             SnapshotReply: self._on_snapshot_reply,
             TermNotice: self._on_term_notice,
+            TimeoutNow: self._on_timeout_now,
         }
 
     # How it stands.
@@ -169,9 +176,20 @@ class RaftNode:
 
     @property
     def ready_to_propose(self) -> bool:
-        """It leads and has applied its term's no-op: its state holds all that any earlier leader committed."""
+        """It leads, means to stay, and has applied its term's no-op, so all that any earlier leader committed."""
         noop_index = self._core.noop_index
-        return self.leads and noop_index is not None and self._core.applied_index >= noop_index
+        has_applied = noop_index is not None and self._core.applied_index >= noop_index
+        return self.leads and has_applied and not self.is_handing_over
+
+    @property
+    def is_handing_over(self) -> bool:
+        """From `hand_over` until it knows another leader or, for want of one, has given the attempt up."""
+        return self._hand_over is not None
+
+    @property
+    def successor(self) -> str | None:
+        """The member to which leadership is being handed over."""
+        return None if self._hand_over is None else self._hand_over.successor
 
     def status(self) -> LogStatus:
         return LogStatus(
@@ -207,7 +225,8 @@ class RaftNode:
     def tick(self) -> None:
         if not self._standing.is_voter:
             self._review_standing()
-        if self.leads and len(self._members) > 1 and self._disk_stalls():
+        self._watch_disk()
+        if self.leads and len(self._members) > 1 and self._disk_stalls:
             # Its followers would wait for its disk for ever: a commit needs the leader's own.
             self._core.step_down()
             self._postpone_election()
@@ -216,6 +235,30 @@ class RaftNode:
             self._core.forget_leader()
             self._ask_for_pre_votes()
         self._core.tick()
+        self._mind_hand_over()
+
+    def hand_over(self) -> bool:
+        """Begin to give leadership away, to the follower that can take it soonest (see hand_over.py).
+
+        From now on nothing can be proposed here, until another member leads or, after `election_timeout_max_s` at
+        most, the attempt is given up; `is_handing_over` tells, and then it may be tried again.
+
+        Returns True if an attempt is under way, False if this member does not lead or nobody could take over.
+        """
+        self._mind_hand_over()
+        if not self.leads:
+            return False
+        if self._hand_over is None:
+            answered_since = self._clock() - self._settings.election_timeout_min_s
+            connected = self._transport.connected
+            quiet = [peer for peer in connected if self._core.answered_at(peer) < answered_since]
+            successor = choose_successor({peer: self._replicator.progress(peer) for peer in connected}, quiet)
+            if successor is None:
+                return False
+            deadline = self._clock() + self._settings.election_timeout_max_s
+            self._hand_over = HandOver(successor, self._core.term, deadline)
+            self._mind_hand_over()
+        return True
 
     def synced(self) -> None:
         """More of the write-ahead log is on disk: release what waited for it."""
@@ -235,7 +278,6 @@ class RaftNode:
     def disconnected(self, peer: str) -> None:
         self._outbox.forget(peer)
         self._sender.forget(peer)
-        self._heard_at.pop(peer, None)
         self._core.disconnected(peer)
         if peer == self._core.leader:
             # A connection that breaks is a better witness of a dead leader than a missing heartbeat. If it was
@@ -246,7 +288,6 @@ class RaftNode:
             self._election_deadline = min(self._election_deadline, soon)
 
     def received(self, peer: str, message: RaftMessage) -> None:
-        self._heard_at[peer] = self._clock()
         self._handlers[type(message)](peer, message)
 
     def compact(self, snapshot_index: int, keep_bytes: int, keep_entries: int) -> int:
@@ -261,12 +302,15 @@ class RaftNode:
         self._journal.compact(index)
         return index
 
-    def _disk_stalls(self) -> bool:
-        """Something waits for the disk, and nothing got there for longer than a leader may go without a majority."""
+    def _watch_disk(self) -> None:
         synced_position = self._wal.durable_position
         if synced_position != self._synced_position or synced_position >= self._wal.position:
             self._synced_position = synced_position
             self._synced_at = self._clock()
+
+    @property
+    def _disk_stalls(self) -> bool:
+        """Something waits for the disk, and nothing got there for longer than a leader may go without a majority."""
         return self._clock() - self._synced_at > self._settings.fallback_timeout_s
 
     # Standing and elections.
@@ -295,29 +339,37 @@ class RaftNode:
             self._postpone_election()
 
     def _ask_for_pre_votes(self) -> None:
-        if not self._standing.is_voter or self._disk_stalls():
+        if not self._standing.is_voter or self._disk_stalls:
             return
         self._pre_ballot.open(self._core.term + 1, self._node_id)
-        request = VoteRequest(self._core.term + 1, self._journal.last_index, self._journal.last_term, pre_vote=True)
+        last = (self._journal.last_index, self._journal.last_term)
+        request = VoteRequest(self._core.term + 1, *last, pre_vote=True, handed_over=False)
         self._transport.send_many(self._transport.connected, request)
         self._campaign_if_wanted()
 
     def _campaign_if_wanted(self) -> None:
         # The term may have moved on while the answers came, by a vote, or by an election won with late votes.
         if self._pre_ballot.is_won and self._pre_ballot.term == self._core.term + 1 and self._core.role != LEADER:
-            self._pre_ballot.close()
-            self._ballot.open(self._core.term + 1, self._node_id)
-            self._core.campaign()
+            self._campaign()
+
+    def _campaign(self) -> None:
+        self._pre_ballot.close()
+        self._ballot.open(self._core.term + 1, self._node_id)
+        self._core.campaign()
 
     def _hears_a_leader(self) -> bool:
         """Whether this member has a leader, or is one that a majority answers: no reason to elect another."""
         since = self._clock() - self._settings.election_timeout_min_s
         if self.leads:
-            return self._is_majority(1 + sum(heard_at >= since for heard_at in self._heard_at.values()))
+            answered = [peer for peer in self._transport.connected if self._core.answered_at(peer) >= since]
+            return self._is_majority(1 + len(answered))
         return self._leader_heard_at >= since
 
     def _on_vote_request(self, peer: str, request: VoteRequest) -> None:
-        if not self._standing.is_voter or self._hears_a_leader():
+        if not self._standing.is_voter:
+            return
+        is_by_wish = request.handed_over and not request.pre_vote
+        if self._hears_a_leader() and not is_by_wish:
             return
         if request.pre_vote:
             is_current = log_is_current(self._journal, request.last_index, request.last_term)
@@ -342,12 +394,24 @@ class RaftNode:
     def _on_term_notice(self, _peer: str, notice: TermNotice) -> None:
         self._adopt_term(notice.term)
 
+    def _on_timeout_now(self, peer: str, wish: TimeoutNow) -> None:
+        """Stand for election at once, without pre-votes, which nobody who hears the leader would give."""
+        if wish.term < self._core.term:
+            self._transport.send(peer, TermNotice(self._core.term))
+            return
+        follows = wish.term == self._core.term and peer == self._core.leader and self._core.role == FOLLOWER
+        if follows and self._standing.is_voter and not self._disk_stalls:
+            self._handed_over_term = self._core.term + 1
+            self._postpone_election()
+            self._campaign()
+
     def send_vote_request(self, peer: str, message: Mapping[str, object]) -> None:
         term, index, last_term = message["term"], message["last_log_index"], message["last_log_term"]
         assert isinstance(term, int)
         assert isinstance(index, int)
         assert isinstance(last_term, int)
-        self._outbox.send(peer, VoteRequest(term, index, last_term, pre_vote=False))
+        handed_over = term == self._handed_over_term
+        self._outbox.send(peer, VoteRequest(term, index, last_term, pre_vote=False, handed_over=handed_over))
 
     def send_vote_reply(self, peer: str, message: Mapping[str, object]) -> None:
         term = message["term"]
@@ -460,7 +524,9 @@ class RaftNode:
         self._adopt_term(reply.term)
         if not self.leads or reply.term != self._core.term:
             return
-        self._core.heard_from(peer)
+        if reply.is_voter:
+            # Nothing can be committed with the help of learners alone, so their answers keep no leader in office.
+            self._core.heard_from(peer)
         send_more = self._replicator.answered(peer, reply)
         self._core.set_match_index(peer, self._replicator.countable_match(peer))
         if reply.success:
@@ -472,5 +538,20 @@ class RaftNode:
 
     def _on_snapshot_reply(self, peer: str, reply: SnapshotReply) -> None:
         if self.leads and reply.term == self._core.term:
-            self._core.heard_from(peer)
+            if self._replicator.progress(peer).is_voter:
+                self._core.heard_from(peer)
             self._sender.answered(peer, reply, self._core.term)
+
+    def _mind_hand_over(self) -> None:
+        """Ask the successor to stand as soon as it holds the whole log, and end an attempt that is over."""
+        attempt = self._hand_over
+        if attempt is None:
+            return
+        connected = self._transport.connected
+        if attempt.is_over(self._node_id, self._core.term, self._core.leader, connected, self._clock()):
+            self._hand_over = None
+        elif self.leads and not attempt.has_asked and self._holds_whole_log(attempt.successor):
+            attempt.has_asked = self._transport.send(attempt.successor, TimeoutNow(attempt.term))
+
+    def _holds_whole_log(self, peer: str) -> bool:
+        return self._replicator.progress(peer).match_index == self._journal.last_index

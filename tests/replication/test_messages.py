@@ -24,6 +24,7 @@ from raftbook.replication.messages import (
     SnapshotChunk,
     SnapshotReply,
     TermNotice,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
     decode,
@@ -46,7 +47,7 @@ MESSAGES = st.one_of(
         st.lists(st.tuples(NATURALS, BYTES), max_size=4).map(tuple),
     ),
     st.builds(AppendReply, NATURALS, NATURALS, NATURALS, st.booleans(), st.booleans()),
-    st.builds(VoteRequest, NATURALS, NATURALS, NATURALS, st.booleans()),
+    st.builds(VoteRequest, NATURALS, NATURALS, NATURALS, st.booleans(), st.booleans()),
     st.builds(VoteReply, NATURALS, st.booleans(), st.booleans()),
     st.builds(
         SnapshotChunk, NATURALS, NATURALS, NATURALS, NATURALS, st.binary(min_size=32, max_size=32), NATURALS, BYTES
@@ -66,6 +67,7 @@ MESSAGES = st.one_of(
         st.booleans(),
     ),
     st.builds(TermNotice, NATURALS),
+    st.builds(TimeoutNow, NATURALS),
 )
 HANDSHAKES = st.one_of(
     st.builds(Hello, NATURALS, st.text(min_size=1, max_size=64), NODE_IDS, NATURALS, st.booleans(), POSITIVES),
@@ -93,7 +95,7 @@ def test_an_origin_that_no_entry_may_hold_is_refused(origin: str) -> None:
 
 def test_tags_are_part_of_the_protocol() -> None:
     tags = [kind.__struct_config__.tag for kind in (*get_args(Handshake), *get_args(Message))]
-    assert tags == list(range(1, 12))
+    assert tags == list(range(1, 13))
 
 
 @given(st.binary(max_size=200))
@@ -122,7 +124,7 @@ def test_altered_bytes_give_a_message_or_a_protocol_error(message: Message, seed
 
 
 TERM = 2**40
-VOTE = [5, TERM, 7, 8, True]
+VOTE = [5, TERM, 7, 8, True, False]
 REPORT = [10, 1, "leader", "n1", 1, 1, 1, 1, "f" * 64, True]
 
 
@@ -138,14 +140,21 @@ REPORT = [10, 1, "leader", "n1", 1, 1, 1, 1, "f" * 64, True]
         [99, TERM],
         [1.0, TERM],
         ["5", *VOTE[1:]],
-        [5, -1, 7, 8, True],
-        [5, 2**63, 7, 8, True],
-        [5, 2**70, 7, 8, True],
-        [5, 1.0, 7, 8, True],
-        [5, "1", 7, 8, True],
-        [5, True, 7, 8, True],
-        [5, TERM, 7, 8, 1],
-        [5, TERM, 7, 8, None],
+        [5, -1, 7, 8, True, False],
+        [5, 2**63, 7, 8, True, False],
+        [5, 2**70, 7, 8, True, False],
+        [5, 1.0, 7, 8, True, False],
+        [5, "1", 7, 8, True, False],
+        [5, True, 7, 8, True, False],
+        [5, TERM, 7, 8, 1, False],
+        [5, TERM, 7, 8, None, False],
+        [5, TERM, 7, 8, True, 0],
+        [12],
+        [12, -1],
+        [12, 2**63],
+        [12, 1.0],
+        [12, None],
+        [12, TERM, 1],
         [3, 1, 2, 3, 4, [[5, "text"]]],
         [3, 1, 2, 3, 4, [[5, b"a", b"b"]]],
         [3, 1, 2, 3, 4, [5, b"a"]],
@@ -166,7 +175,7 @@ def test_a_wrong_shape_type_or_range_is_refused(wrong: object) -> None:
         decode(cbor2.dumps(wrong))
 
 
-@pytest.mark.parametrize("right", [VOTE, REPORT, [3, 1, 2, 3, 4, [[5, b"a"]]], [9, [["n1.1", 1, [b"a"]]]]])
+@pytest.mark.parametrize("right", [VOTE, REPORT, [12, TERM], [3, 1, 2, 3, 4, [[5, b"a"]]], [9, [["n1.1", 1, [b"a"]]]]])
 def test_the_like_of_them_without_the_fault_is_a_message(right: list[object]) -> None:
     assert encode(decode(cbor2.dumps(right))) == cbor2.dumps(right)
 
@@ -211,7 +220,7 @@ def test_a_tag_is_refused_before_its_decoder_runs(tag: int) -> None:
 
 def test_the_error_says_what_is_wrong() -> None:
     with pytest.raises(ProtocolError, match=r"Expected `int`, got `str` - at `\$\[1\]`"):
-        decode(cbor2.dumps([5, "1", 7, 8, True]))
+        decode(cbor2.dumps([5, "1", 7, 8, True, False]))
 
 
 def test_a_large_message_carries_its_bytes_untouched() -> None:

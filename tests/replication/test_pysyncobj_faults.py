@@ -294,9 +294,10 @@ class TestVersion:
             raft_core.check_version()
 
     def test_a_missing_private_name_is_refused(self, monkeypatch):
-        monkeypatch.setattr(raft_core, "_PRIVATE_ATTRIBUTES", ("raftState", "gone"))
+        monkeypatch.setattr(raft_core, "_PRIVATE_ATTRIBUTES", ("_SyncObj__raftState", "_SyncObj__gone"))
         with SimulatedCluster(seed=1, start=False) as cluster, pytest.raises(ConfigError, match="gone"):
             cluster.nodes["n1"].start()
+
 
 
 class TestDeterminism:

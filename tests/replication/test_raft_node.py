@@ -98,7 +98,9 @@ class TestElections:
             recorder = Recorder(cluster)
             for node in (follower, leader):
                 for pre_vote in (True, False):
-                    node.raft.received(other.node_id, VoteRequest(term + 7, 10**6, term + 6, pre_vote))
+                    node.raft.received(
+                        other.node_id, VoteRequest(term + 7, 10**6, term + 6, pre_vote, handed_over=False)
+                    )
             cluster.run_for(1.0)
             assert leader.leads
             assert leader.raft.term == follower.raft.term == term

@@ -169,7 +169,8 @@ def _first_offered(leader: SimulatedNode) -> int:
 
 class TestLearners:
     def test_a_member_with_an_empty_disk_does_not_count_towards_a_commit(self):
-        with make_cluster() as cluster:
+        raft = RaftSettings(fallback_timeout_s=30.0)
+        with make_cluster(raft=raft) as cluster:
             leader = cluster.settle()
             wiped, other = cluster.others(leader)
             fill(cluster, leader)
