@@ -40,9 +40,10 @@ MAY_IMPORT = {
     "raftbook.node.runner": (NODE, MEMBER, REPLICATION, "raftbook.gateway", *CORE),
     "raftbook.gateway": ("raftbook.node.service", "raftbook.node.config", *CORE),
     **dict.fromkeys(CLIENT, (ENGINE, CODEC, ERRORS, JSON_FORMAT, *CLIENT)),
+    "raftbook.offline": (REPLICATION, *CORE),
     "raftbook.simulation": (MEMBER, REPLICATION, *CLIENT, *CORE),
     "cli.bench.stock_node": (),
-    "cli": (NODE, MEMBER, REPLICATION, "raftbook.gateway", "raftbook.simulation", *CLIENT, *CORE),
+    "cli": (NODE, MEMBER, REPLICATION, "raftbook.gateway", "raftbook.simulation", "raftbook.offline", *CLIENT, *CORE),
 }
 """Unit -> what it may import of raftbook besides itself. A module belongs to the longest name that it starts with."""
 
