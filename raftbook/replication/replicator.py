@@ -8,6 +8,8 @@ what was acknowledged, and never limits what is under way. The states are those 
 - *replicating*: appends are pipelined, up to `window_bytes` without an acknowledgement.
 - *snapshotting*: the follower needs entries that are no longer held; a snapshot is on its way.
 
+A follower that is *paused*, since it has no room for more, gets heartbeats alone, whatever its state.
+
 Invariant of each follower: 0 <= match_index < next_index <= last_index + 1.
 
 An acknowledgement counts towards a commit only as far as the leader's own log is on disk. So leader and followers
@@ -86,6 +88,7 @@ class Replicator:
         self._append_limit_bytes = append_limit_bytes
         self._window_bytes = window_bytes
         self._progress: dict[str, Progress] = {}
+        self._paused: set[str] = set()
         self._term = 0
 
     def lead(self, term: int, peers: tuple[str, ...], next_index: int) -> None:
@@ -101,6 +104,17 @@ class Replicator:
     def progress(self, peer: str) -> Progress:
         return self._progress[peer]
 
+    def pause(self, peer: str) -> None:
+        """Send no more entries to `peer`, in this term and later ones, until `resume`."""
+        self._paused.add(peer)
+
+    def resume(self, peer: str) -> None:
+        """The next `replicate` goes on where it was."""
+        self._paused.discard(peer)
+
+    def is_paused(self, peer: str) -> bool:
+        return peer in self._paused
+
     def connected(self, peer: str) -> None:
         """A new connection: what was under way on the old one is lost, and the follower may have another disk."""
         progress = self._progress.get(peer)
@@ -108,7 +122,7 @@ class Replicator:
             self._progress[peer] = Progress(self._journal.last_index + 1)
 
     def replicate(self, peer: str, commit_index: int, now: float) -> None:
-        """Send what the follower lacks, as far as the window allows; at the least, that this node leads."""
+        """Send what the follower lacks, as far as it may and the window allows; at the least, that this node leads."""
         progress = self._progress[peer]
         if progress.next_index <= self._journal.base_index:
             progress.needs_snapshot = True
@@ -117,7 +131,10 @@ class Replicator:
         elif progress.is_probing:
             if progress.probe_sent_at == float("-inf"):
                 progress.probe_sent_at = now
-                self._send_from(peer, progress.next_index, commit_index)
+                if peer in self._paused:
+                    self._send_heartbeat(peer, progress.next_index - 1, commit_index)
+                else:
+                    self._send_from(peer, progress.next_index, commit_index)
             elif now - progress.probe_sent_at >= self._heartbeat_s * 0.9:
                 progress.probe_sent_at = now
                 self._send_heartbeat(peer, progress.next_index - 1, commit_index)
@@ -126,7 +143,8 @@ class Replicator:
 
     def _stream(self, peer: str, progress: Progress, commit_index: int) -> None:
         sent_any = False
-        while progress.next_index <= self._journal.last_index and progress.in_flight_bytes < self._window_bytes:
+        end_index = 0 if peer in self._paused else self._journal.last_index
+        while progress.next_index <= end_index and progress.in_flight_bytes < self._window_bytes:
             sent = self._send_from(peer, progress.next_index, commit_index)
             if sent is None:
                 return
@@ -166,7 +184,8 @@ class Replicator:
                 return False
             was_limited = progress.is_probing or progress.in_flight_bytes >= self._window_bytes
             progress.acknowledged(reply.match_index, self._journal.base_index)
-            return was_limited and not progress.needs_snapshot and progress.next_index <= self._journal.last_index
+            may_go_on = was_limited and not progress.needs_snapshot and peer not in self._paused
+            return may_go_on and progress.next_index <= self._journal.last_index
         refused_index = reply.match_index
         if progress.needs_snapshot or refused_index <= progress.match_index:
             return False
