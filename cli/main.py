@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import cluster, market, match, node, orders
+from cli import cluster, log, market, match, node, orders
 from cli.bench import command as bench
 from cli.demo import command as demo
 from cli.errors import RaftbookGroup
@@ -42,5 +42,6 @@ def raftbook(
 for subject in (orders, market, cluster, match, demo, bench):
     app.add_typer(subject.app)
 app.add_typer(node.app, name="node")
+app.add_typer(log.app, name="log")
 app.add_typer(cluster.cluster_app, name="cluster")
 app.add_typer(market.instrument_app, name="instrument")
