@@ -234,8 +234,8 @@ def _tell_end(node: StoredNode, index: int | None = None) -> None:
         return
     which = f"the entries behind {known}" if known else "its entries"
     tell(
-        f"the log ends with entry {node.last_index}; a log alone cannot tell whether {which} are committed: ask a running "
-        "node with `raftbook cluster status`"
+        f"the log ends with entry {node.last_index}; a log alone cannot tell whether {which} are committed: ask a "
+        "running node with `raftbook cluster status`"
     )
 
 

@@ -11,16 +11,12 @@ import httpx
 from cli.bench.cluster import EQUAL_STATE_DEADLINE_S, SCENARIOS, START_DEADLINE_S, all_ready, load_plan, settled_leader
 from cli.bench.load import run_load
 from cli.bench.measurement import Announce, BenchmarkFailedError, Measurement, Scale, milliseconds, percentile
-from cli.demo.log_check import read_log
 from cli.local_cluster import LocalCluster
 from raftbook.node.config import LimitsConfig
-from raftbook.replication.raft_core import REGULAR_COMMAND
-from raftbook.state_machine import StateMachine
+from raftbook.offline import StoredNode
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from cli.demo.log_check import LogEntry
 
 LEADER_KILLED: Final = "failover, leader killed"
 LEADER_HANGS: Final = "failover, leader hangs"
@@ -133,15 +129,12 @@ async def _enter(client: httpx.AsyncClient, url: str) -> None:
 
 def _replay(folder: Path, index: int, digest: str) -> Measurement:
     began_at = time.perf_counter()
-    entries = read_log(folder)
-    read_s = time.perf_counter() - began_at
-    began_at = time.perf_counter()
-    commands = 0
-    state = StateMachine()
-    for entry in entries:
-        if entry.log_index <= index:
-            commands += _apply(state, entry)
-    apply_s = time.perf_counter() - began_at
+    with StoredNode.open(folder) as node:
+        read_s = time.perf_counter() - began_at
+        began_at = time.perf_counter()
+        replay = node.replay(index, after=0)
+        state = replay.finish()
+        apply_s = time.perf_counter() - began_at
     if state.chain_digest.hex() != digest:
         raise BenchmarkFailedError(f"the log in {folder} replayed gives another digest than the node had")
     return Measurement(
@@ -149,20 +142,13 @@ def _replay(folder: Path, index: int, digest: str) -> Measurement:
         "the write-ahead log of a node that was stopped after batches at a follower, read, checked and run through "
         "the state machine, without a snapshot; ends at the node's own digest",
         {
-            "commands_per_s": round(commands / (read_s + apply_s)),
-            "commands": commands,
-            "entries": len(entries),
+            "commands_per_s": round(replay.command_count / (read_s + apply_s)),
+            "commands": replay.command_count,
+            "entries": index,
             "read_ms": milliseconds(read_s),
             "apply_ms": milliseconds(apply_s),
         },
     )
-
-
-def _apply(state: StateMachine, entry: LogEntry) -> int:
-    if entry.command[:1] != REGULAR_COMMAND:
-        state.advance(entry.log_index)
-        return 0
-    return len(state.apply(entry.log_index, entry.command[1:]))
 
 
 async def _restart(cluster: LocalCluster, index: int) -> Measurement:

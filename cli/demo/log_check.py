@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from raftbook.engine.events import Execution, OrderEvent
 from raftbook.engine.types import EventKind
-from raftbook.errors import DamagedLogError
+from raftbook.errors import DamagedLogError, NotHeldError
 from raftbook.json_format import report_to_json
-from raftbook.replication.disk import FileDisk
-from raftbook.replication.raft_core import REGULAR_COMMAND
-from raftbook.replication.write_ahead_log import inspect
+from raftbook.offline import Replay, StoredNode
 from raftbook.state_machine import StateMachine
 
 if TYPE_CHECKING:
@@ -24,13 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cli.demo.ledger import Answer, Ledger, OrderName
+    from raftbook.offline import LogEntry
 
 EXAMPLES_SHOWN: Final = 3
-
-
-class LogEntry(NamedTuple):
-    log_index: int
-    command: bytes
 
 
 class LogCheck(NamedTuple):
@@ -47,24 +41,21 @@ class LogCheck(NamedTuple):
     problems: tuple[str, ...]
 
 
-class Replay:
-    """What a log says, gathered from the executions that it leads to."""
+class Executed:
+    """What a log says, gathered from the executions that its entries lead to."""
 
-    def __init__(self) -> None:
-        self.state = StateMachine()
+    def __init__(self, entries: Sequence[LogEntry]) -> None:
         self.executions: dict[tuple[str, int], tuple[int, bool, int | None, str | None]] = {}
         """(origin, sequence) -> (log index, accepted, order id, filled quantity), as a report would have them."""
         self.placed: Counter[OrderName] = Counter()
         """How often each order was entered."""
         self.order_ids: dict[OrderName, int] = {}
         self.trades = 0
-
-    def apply(self, entry: LogEntry) -> None:
-        if entry.command[:1] != REGULAR_COMMAND:
-            self.state.advance(entry.log_index)
-            return
-        for execution in self.state.apply(entry.log_index, entry.command[1:]):
-            self._gather(execution)
+        replay = Replay(StateMachine(), iter(entries), entries[-1].log_index if entries else 0)
+        self.state = replay.state
+        for _, executions in replay:
+            for execution in executions:
+                self._gather(execution)
 
     def _gather(self, execution: Execution) -> None:
         instruments = self.state.exchange.instruments
@@ -87,10 +78,12 @@ class Replay:
 
 def read_log(folder: Path) -> list[LogEntry]:
     """The entries of a stopped node's log, from the first on."""
-    found = inspect(FileDisk(folder, "os"))
-    if found is None or found.damage is not None or found.log is None or found.log.base_index != 0:
-        raise DamagedLogError(f"the log in {folder} does not begin with entry 1; run the demo for a shorter time")
-    return [LogEntry(index, command) for index, _, command in found.log.entries]
+    with StoredNode.open(folder) as node:
+        if node.problems:
+            raise DamagedLogError(node.problems[0])
+        if node.first_index != 1:
+            raise NotHeldError(f"the log in {folder} does not begin with entry 1; run the demo for a shorter time")
+        return list(node.entries())
 
 
 def check_logs(
@@ -98,49 +91,47 @@ def check_logs(
 ) -> LogCheck:
     """Holds the clients' `ledger` against the nodes' `logs`; `digests` are what the nodes said at `index`. Pure."""
     first, *others = logs
-    replay = Replay()
-    for entry in logs[first][:index]:
-        replay.apply(entry)
+    executed = Executed(logs[first][:index])
     problems = [
         f"the log of {node_id} differs from that of {first} before index {index}"
         for node_id in others
         if logs[node_id][:index] != logs[first][:index]
     ]
-    if replay.state.index != index:
-        problems.append(f"the log of {first} ends at index {replay.state.index}, though {index} was applied")
-    replayed = replay.state.chain_digest.hex()
+    if executed.state.index != index:
+        problems.append(f"the log of {first} ends at index {executed.state.index}, though {index} was applied")
+    replayed = executed.state.chain_digest.hex()
     problems += [
         f"{node_id} said digest {digest} at index {index}, its log replayed gives {replayed}"
         for node_id, digest in digests.items()
         if digest != replayed
     ]
     lost = [
-        answer for answer in ledger.answers if answer.order and answer.is_accepted and not replay.placed[answer.order]
+        answer for answer in ledger.answers if answer.order and answer.is_accepted and not executed.placed[answer.order]
     ]
-    duplicated = [name for name, count in replay.placed.items() if count > 1]
+    duplicated = [name for name, count in executed.placed.items() if count > 1]
     problems += _examples("accepted orders are in no log", [str(answer.order) for answer in lost])
     problems += _examples("orders were entered more than once", [str(name) for name in duplicated])
-    problems += _contradictions(ledger, replay)
+    problems += _contradictions(ledger, executed)
     return LogCheck(
-        orders=len(replay.placed),
-        trades=replay.trades,
-        refused=sum(not accepted for _, accepted, _, _ in replay.executions.values()),
+        orders=len(executed.placed),
+        trades=executed.trades,
+        refused=sum(not accepted for _, accepted, _, _ in executed.executions.values()),
         lost=len(lost),
         duplicated=len(duplicated),
         problems=tuple(problems),
     )
 
 
-def _contradictions(ledger: Ledger, replay: Replay) -> list[str]:
+def _contradictions(ledger: Ledger, executed: Executed) -> list[str]:
     """Answers that the log does not bear out, and orders in the log that no client handed in."""
     told = [
-        f"{answer} against {replay.executions.get((answer.origin, answer.sequence))}"
+        f"{answer} against {executed.executions.get((answer.origin, answer.sequence))}"
         for answer in ledger.answers
-        if not _is_borne_out(answer, replay)
+        if not _is_borne_out(answer, executed)
     ]
-    strangers = [str(name) for name in replay.placed if name not in ledger.submitted_orders]
+    strangers = [str(name) for name in executed.placed if name not in ledger.submitted_orders]
     refused = {answer.order for answer in ledger.answers if answer.order and not answer.is_accepted}
-    undead = [str(name) for name in refused if replay.placed[name]]
+    undead = [str(name) for name in refused if executed.placed[name]]
     return [
         *_examples("answers differ from the log", told),
         *_examples("orders in the log were never submitted", strangers),
@@ -148,14 +139,14 @@ def _contradictions(ledger: Ledger, replay: Replay) -> list[str]:
     ]
 
 
-def _is_borne_out(answer: Answer, replay: Replay) -> bool:
+def _is_borne_out(answer: Answer, executed: Executed) -> bool:
     """The log executed the same submission at the same index with the same result."""
-    executed = replay.executions.get((answer.origin, answer.sequence))
-    if executed != (answer.log_index, answer.is_accepted, answer.order_id, answer.filled_quantity):
+    execution = executed.executions.get((answer.origin, answer.sequence))
+    if execution != (answer.log_index, answer.is_accepted, answer.order_id, answer.filled_quantity):
         return False
     if answer.order is None or not answer.is_accepted:
         return True
-    return replay.order_ids.get(answer.order) == answer.order_id
+    return executed.order_ids.get(answer.order) == answer.order_id
 
 
 def _examples(what: str, cases: Sequence[str]) -> list[str]:

@@ -15,11 +15,12 @@ from pathlib import Path
 import pytest
 
 from cli.demo.ledger import Ledger
-from cli.demo.log_check import LogEntry, check_logs
+from cli.demo.log_check import check_logs
 from raftbook.codec import RawRun, encode_command, encode_entry
 from raftbook.engine.commands import AddInstrument, CancelOrder, NewOrder
 from raftbook.engine.types import CLOSED_ORDERS_KEPT, Number, OrderType, Side, TimeInForce
 from raftbook.json_format import report_to_json
+from raftbook.offline import LogEntry
 from raftbook.replication.raft_core import REGULAR_COMMAND
 from raftbook.state_machine import StateMachine
 from tests.cli.command_line import PROJECT_ROOT, environment
@@ -42,7 +43,7 @@ class Run:
         for index, command in enumerate([ACME, *commands], start=1):
             self.ledger.submit([command])
             raw = encode_entry(index, [RawRun("n1.1", index, (encode_command(command),))])
-            self.entries.append(LogEntry(index, REGULAR_COMMAND + raw))
+            self.entries.append(LogEntry(index, 1, REGULAR_COMMAND + raw))
             (execution,) = state.apply(index, raw)
             report = report_to_json("n1.1", index, execution, state.exchange.instruments)
             self.ledger.answer(command, report, at=float(index))
@@ -109,7 +110,7 @@ class TestLogCheck:
         assert any("never submitted" in problem for problem in run.check().problems)
 
     def test_finds_a_log_that_differs(self, run):
-        run.logs["n3"][2] = LogEntry(3, REGULAR_COMMAND + encode_entry(3, []))
+        run.logs["n3"][2] = LogEntry(3, 1, REGULAR_COMMAND + encode_entry(3, []))
         assert any("log of n3 differs" in problem for problem in run.check().problems)
 
     def test_finds_a_log_that_is_short(self, run):

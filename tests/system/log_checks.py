@@ -12,21 +12,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from raftbook.codec import decode_entry
 from raftbook.engine.commands import AddInstrument, Command, Tick
 from raftbook.engine.events import Execution, OrderEvent
 from raftbook.engine.types import EventKind, Side
 from raftbook.json_format import command_from_fields, dumps, report_to_json
-from raftbook.replication.disk import FileDisk
-from raftbook.replication.raft_core import REGULAR_COMMAND
-from raftbook.replication.snapshot_store import SnapshotStore
-from raftbook.replication.write_ahead_log import inspect
+from raftbook.offline import EntryKind, StoredNode
 from raftbook.state_machine import StateMachine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from raftbook.offline import LogEntry
     from tests.system.clients import Clients, Record
     from tests.system.system_cluster import SystemCluster
 
@@ -51,52 +48,39 @@ class ReplayedLog(NamedTuple):
 
 def replay(node_id: str, folder: Path, index: int | None = None) -> ReplayedLog:
     """Execute the log of a stopped node, up to `index` where that is given; behind it only no-ops may follow."""
-    disk = FileDisk(folder, "os")
-    try:
-        found = inspect(disk)
-        assert found is not None, f"{folder} holds no log"
-        identity, recovered = found.identity, found.log
-        assert found.damage is None
-        assert identity is not None
-        assert recovered is not None
-        assert identity.node_id == node_id
-        snapshots = SnapshotStore(disk, identity)
-        snapshot = snapshots.latest(recovered.base_index)
-        body = None if snapshot is None else snapshots.load(snapshot)
-        if recovered.base_index == 0:
-            state = StateMachine()
-        else:
-            assert body is not None
-            state = StateMachine.from_snapshot(body)
+    with StoredNode.open(folder) as node:
+        assert not node.problems
+        assert node.identity is not None
+        assert node.identity.node_id == node_id
+        lowest, end = node.rebuildable_indexes()[-1]
+        if index is not None:
+            _check_nothing_follows(node, index)
+            end = index
+        snapshots = {snapshot.index: node.replay(snapshot.index).finish() for snapshot in node.snapshots}
+        replay = node.replay(end, after=lowest)
         executed: list[ExecutedCommand] = []
-        for entry_index, _term, command in recovered.entries:
-            if entry_index <= state.index:
-                continue
-            is_regular = command[:1] == REGULAR_COMMAND
-            if index is not None and entry_index > index:
-                entry = decode_entry(command[1:]) if is_regular else None
-                assert entry is None or not entry.runs, f"{node_id}: entry {entry_index} holds commands behind {index}"
-                continue
-            if is_regular:
-                executed += _execute(state, entry_index, command[1:])
-            else:
-                state.advance(entry_index)
-            if snapshot is not None and snapshot.index == entry_index:
-                assert state.to_snapshot() == body, f"{node_id}: the snapshot of entry {entry_index} is another state"
-        return ReplayedLog(node_id, recovered.base_index, state, executed)
-    finally:
-        disk.close()
+        for entry, executions in replay:
+            executed += _with_commands(entry, executions)
+            if entry.log_index in snapshots:
+                expected = snapshots[entry.log_index].to_snapshot()
+                assert replay.state.to_snapshot() == expected, f"{node_id}: the snapshot at {entry} is another state"
+        return ReplayedLog(node_id, node.base_index, replay.state, executed)
 
 
-def _execute(state: StateMachine, index: int, raw_entry: bytes) -> Iterable[ExecutedCommand]:
-    entry = decode_entry(raw_entry)
-    assert entry is not None, f"entry {index} is none"
+def _check_nothing_follows(node: StoredNode, index: int) -> None:
+    for entry in node.entries(max(index + 1, node.first_index)) if index < node.last_index else ():
+        assert not entry.decode().runs, f"{node.folder}: entry {entry.log_index} holds commands behind {index}"
+
+
+def _with_commands(entry: LogEntry, executions: list[Execution]) -> Iterable[ExecutedCommand]:
+    decoded = entry.decode()
+    assert decoded.kind is not EntryKind.UNREADABLE, f"entry {entry.log_index} is none"
     commands = {
         (run.origin, sequence): command
-        for run in entry.runs
+        for run in decoded.runs
         for sequence, command in enumerate(run.commands, run.first_sequence)
     }
-    for execution in state.apply(index, raw_entry):
+    for execution in executions:
         yield ExecutedCommand(commands[execution.origin, execution.sequence], execution)
 
 
