@@ -44,7 +44,8 @@ def check_answers_are_the_logs(history: History) -> Iterator[Finding]:
     results: dict[Dot, Execution] = {}
     for index, entry in decided_log(history):
         if entry is not None:
-            results.update({(result.origin, result.sequence): result for result in state.apply(index, entry)})
+            for execution in state.apply(index, entry):
+                results.setdefault((execution.origin, execution.sequence), execution)
     for attempt in history.attempts:
         # What the log does not hold at all is check_answered_in_every_log's.
         result = None if attempt.dot is None else results.get(attempt.dot)
@@ -193,7 +194,8 @@ def check_never_late(history: History) -> Iterator[Finding]:
         if not_after is None or placed.time <= not_after:
             continue
         for seen in history.executions.get(placed.dot, ()):
-            if _has_effect(seen.execution):
+            # One that was executed elsewhere than at its place is check_executed_once's.
+            if _has_effect(seen.execution) and seen.execution.log_index == placed.log_index:
                 name = dot_name(placed.dot) if attempt is None else attempt_name(attempt)
                 yield Finding(
                     f"{name} took effect at log time {placed.time}, {placed.time - not_after} ns after its not_after",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import wraps
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from raftbook.simulation.history import Attempt, Dot, History
 
     Checker = Callable[[History], list["Violation"]]
+
+_EVIDENCE_SHOWN: Final = 2_000
+"""Characters of each piece of evidence that are printed: an execution can have hundreds of trades."""
 
 
 class Violation(NamedTuple):
@@ -21,7 +24,8 @@ class Violation(NamedTuple):
     evidence: tuple[object, ...] = ()
 
     def __str__(self) -> str:
-        return "\n    ".join([f"{self.checker}: {self.sentence}", *map(str, self.evidence)])
+        evidence = [str(piece)[:_EVIDENCE_SHOWN] for piece in self.evidence]
+        return "\n    ".join([f"{self.checker}: {self.sentence}", *evidence])
 
 
 class Finding(NamedTuple):
