@@ -2,8 +2,9 @@
 
 BIN := .venv/bin
 BENCH := all --against stock
+CHAOS := --seeds 1-20
 
-.PHONY: demo test lint types bench format lock clean
+.PHONY: demo test lint types bench chaos format lock clean
 
 demo: .venv/ready
 	$(BIN)/raftbook demo
@@ -23,6 +24,10 @@ types: .venv/ready
 # BENCH="cluster --seconds 30" measures something else than all of it.
 bench: .venv/ready
 	$(BIN)/raftbook bench $(BENCH)
+
+# CHAOS="--seeds 7 --nodes 5 --story" lives one seed through again, and tells its story.
+chaos: .venv/ready
+	$(BIN)/python -m tests.system.chaos $(CHAOS)
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .
