@@ -16,6 +16,7 @@ from raftbook.errors import (
     OutcomeUnknownError,
     ProblemError,
     RaftbookError,
+    StorageFullError,
 )
 from raftbook.json_format import dumps
 
@@ -25,6 +26,7 @@ _STATUS_OF_ERROR: Final[dict[type[RaftbookError], int]] = {
     InvalidCommandError: 400,
     NotHeldError: 404,
     BusyError: 429,
+    StorageFullError: 507,
     NotReadyError: 503,
     NoQuorumError: 503,
     OutcomeUnknownError: 503,
@@ -76,6 +78,6 @@ def problem_of(error: RaftbookError) -> ProblemError:
     if isinstance(error, InvalidCommandError) and error.field is not None:
         members["field"] = error.field
     retry_after_s = 1.0 if status == 503 else None
-    if isinstance(error, BusyError):
+    if isinstance(error, BusyError | StorageFullError):
         retry_after_s = error.retry_after_s
     return ProblemError(status, error.code, str(error), members=members, retry_after_s=retry_after_s)

@@ -5,6 +5,7 @@ Whoever drives it
 - hands in what arrives: `connected`, `disconnected`, `received`, `submit`;
 - calls `step` after each of these, every few milliseconds, and again at once while it answers True;
 - calls `report` every `REPORT_S`;
+- tells with `measured` how much room the disk has, now and then and after each batch;
 - writes the write-ahead log's batches to disk, one at a time, and calls `synced` after each;
 - writes a snapshot when `snapshot_due` asks for one, tells when it is written, and compacts the log up to where
   `compactable_index` says.
@@ -23,9 +24,11 @@ from raftbook.intake import Delta, Intake, IntakeLimits
 from raftbook.member.digest_comparison import Claim, DigestComparison
 from raftbook.member.gossip import Gossip
 from raftbook.member.replica import Replica
+from raftbook.member.room import Room
 from raftbook.replication.messages import IntakeDelta, NodeReport, RawRunMessage
 from raftbook.replication.raft_node import RaftMessage, RaftNode, RaftSettings
 from raftbook.replication.sequencer import Sequencer, SequencerLimits
+from raftbook.replication.storage_space import DEFAULT_MARGIN_BYTES
 
 if TYPE_CHECKING:
     import random
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from raftbook.member.storage_folder import StorageFolder
     from raftbook.replication.messages import Hello, Message, PeerTransport
     from raftbook.replication.ordered_log import LogStatus, StateReplica
+    from raftbook.replication.storage_space import StorageFigures
     from raftbook.state_machine import StateMachine
 
 REPORT_S: Final = 0.25
@@ -60,6 +64,8 @@ class MemberSettings(NamedTuple):
     A snapshot is due after `snapshot_entries` entries, or when the commands held in memory exceed
     `snapshot_log_bytes`. Compaction then keeps the last entries before it, within `retain_entries` and
     `retain_log_bytes`, for followers that were away briefly.
+
+    With less than `storage_margin_bytes` free on its disk a member is full (see room.py).
     """
 
     raft: RaftSettings = RaftSettings()
@@ -70,6 +76,7 @@ class MemberSettings(NamedTuple):
     snapshot_log_bytes: int = 96 * 1024 * 1024
     retain_entries: int = 10_000
     retain_log_bytes: int = 32 * 1024 * 1024
+    storage_margin_bytes: int = DEFAULT_MARGIN_BYTES
 
 
 class HeardReport(NamedTuple):
@@ -115,6 +122,7 @@ class Member:
         self._gossip = Gossip(self.intake)
         self._sequencer = Sequencer(settings.sequencer)
         self._digests = DigestComparison(len(members))
+        self._room = Room(node_id, len(members), settings.storage_margin_bytes)
         self._last_snapshot_index = folder.state.index
         self.heard: dict[str, HeardReport] = {}
         """The last report of each peer, whether it is connected or not."""
@@ -170,9 +178,24 @@ class Member:
             digest_index=self.state.index,
             digest=self.state.chain_digest.hex(),
             ready=self.is_ready,
+            storage_full=self.storage_full,
         )
 
+    @property
+    def storage_full(self) -> bool:
+        """Its disk has no room for anything new."""
+        return not self._room.own.has_room
+
+    @property
+    def storage_figures(self) -> StorageFigures | None:
+        """What was measured last."""
+        return self._room.own.figures
+
     # What drives it.
+
+    def measured(self, figures: StorageFigures) -> bool:
+        """How much room the disk has now; True if that makes it full, or no longer so."""
+        return self._room.own.measured(figures, self.raft.lacks_room_bytes)
 
     def submit(self, commands: Sequence[Command]) -> int:
         """Take `commands` into the intake, in order, all or none; returns the sequence of the first.
@@ -181,7 +204,9 @@ class Member:
 
         Raises:
             BusyError: the intake is full; nothing was taken.
+            StorageFullError: the disk is, or those of so many others that nothing can be ordered; nothing was taken.
         """
+        self._room.check(self._transport.connected)
         # Log time can be ahead of this clock, where a leader's was; what is entered now must not be late already.
         now = max(self._wall_clock_ns(), self.state.exchange.time)
         not_after = now + int(DEFAULT_NOT_AFTER_S * _NS)
@@ -194,6 +219,8 @@ class Member:
     def disconnected(self, peer: str) -> None:
         self._gossip.disconnected(peer)
         self._digests.forget(peer)
+        self._room.forget(peer)
+        self.raft.resume(peer)
         self.raft.disconnected(peer)
 
     def received(self, peer: str, message: Message) -> None:
@@ -203,6 +230,7 @@ class Member:
         """
         if isinstance(message, NodeReport):
             self.heard[peer] = HeardReport(message, self._clock())
+            self._take_room_report(peer, storage_full=message.storage_full)
             self._digests.claimed(peer, Claim(message.digest_index, message.digest))
             self._compare_digests()
         elif isinstance(message, IntakeDelta):
@@ -226,6 +254,10 @@ class Member:
         self._move_submissions()
         return self.raft.is_behind
 
+    def hand_over(self) -> bool:
+        """Begin to give leadership away, if this member has it; see `RaftNode.hand_over`."""
+        return self.raft.hand_over()
+
     def report(self) -> None:
         """Tell the peers how this member stands.
 
@@ -235,12 +267,26 @@ class Member:
         self._transport.send_many(self._transport.connected, self.own_report())
         self._compare_digests()
         self._help_learners()
+        with_room = self._room.peers_with_room(self._transport.connected)
+        if self.raft.leads and self.storage_full and with_room:
+            self.raft.hand_over(among=with_room)
 
     # What it does then.
 
+    def _take_room_report(self, peer: str, *, storage_full: bool) -> None:
+        self._room.told(peer, storage_full=storage_full)
+        if storage_full:
+            self.raft.pause(peer)
+        else:
+            self.raft.resume(peer)
+
+    @property
+    def _may_propose(self) -> bool:
+        return self.raft.ready_to_propose and self._room.may_propose(self._transport.connected)
+
     def _move_submissions(self) -> None:
         """Into the log, where this member leads; to the leader, where another one does."""
-        if self.raft.ready_to_propose:
+        if self._may_propose:
             if self._sequencer.begin(self.raft.term, self.state.exchange.watermarks, self.intake.origin):
                 self._found_cluster()
             while runs := self._sequencer.pack(self.intake, self.raft.in_flight):
@@ -264,7 +310,7 @@ class Member:
     def _help_learners(self) -> None:
         reports = [self.heard[peer].report for peer in self._transport.connected if peer in self.heard]
         has_learner = any(report.role == "learner" for report in reports)
-        if has_learner and self.raft.ready_to_propose and self.raft.in_flight == 0:
+        if has_learner and self._may_propose and self.raft.in_flight == 0:
             # An entry that is committed without a learner's help is what lets it vote again.
             self.raft.propose(encode_entry(self._wall_clock_ns(), []))
 
@@ -290,13 +336,21 @@ class Member:
     # Snapshots.
 
     def snapshot_due(self) -> tuple[int, int] | None:
-        """(index, term) of the snapshot of the present state that should be written now, if one should."""
+        """(index, term) of the snapshot of the present state that should be written now, if one should.
+
+        None while the reserve is not whole: a snapshot must not take the room that the log needs.
+        """
         index = self.raft.applied_index
         is_due = (
             index - self._last_snapshot_index >= self._settings.snapshot_entries
             or self._folder.journal.size_bytes > self._settings.snapshot_log_bytes
         )
-        return self.snapshot_point() if is_due else None
+        return self.snapshot_point() if is_due and self.has_room_for_snapshots else None
+
+    @property
+    def has_room_for_snapshots(self) -> bool:
+        """Where this turns false, a snapshot that is being written should be given up."""
+        return self._room.own.has_whole_reserve
 
     def snapshot_point(self) -> tuple[int, int] | None:
         """(index, term) of the present state; None where a snapshot of it is there already."""

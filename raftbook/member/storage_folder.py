@@ -11,7 +11,7 @@ from raftbook.errors import StateDivergedError
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.journal import Journal
 from raftbook.replication.snapshot_store import SnapshotStore
-from raftbook.replication.write_ahead_log import Identity, WriteAheadLog
+from raftbook.replication.write_ahead_log import SEGMENT_SIZE_BYTES, Identity, WriteAheadLog
 from raftbook.state_machine import StateMachine
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ class StorageFolder:
     start, also when the folder was emptied in between: a repeated origin would have its submissions passed over.
     """
 
-    def __init__(self, disk: Disk, cluster: str, node_id: str, start_ns: int) -> None:
+    def __init__(
+        self, disk: Disk, cluster: str, node_id: str, start_ns: int, *, segment_size_bytes: int = SEGMENT_SIZE_BYTES
+    ) -> None:
         """Open the folder behind `disk`, which the caller has locked.
 
         Raises:
@@ -43,7 +45,7 @@ class StorageFolder:
             DamagedLogError, SnapshotError: what was once durable is wrong; the message names the way out.
             StateDivergedError: the node halted since its state was not the majority's, and was not rebuilt.
         """
-        self._disk = disk
+        self.disk = disk
         if EVIDENCE_NAME in disk.names():
             raise StateDivergedError(
                 f"this node halted because its state differed from its peers' ({disk.path(EVIDENCE_NAME)} has the "
@@ -52,7 +54,7 @@ class StorageFolder:
         self.start = start_ns
         self.origin = f"{node_id}.{start_ns:x}"
         identity = Identity(cluster, node_id)
-        self.wal, recovered = WriteAheadLog.open(disk, identity)
+        self.wal, recovered = WriteAheadLog.open(disk, identity, segment_size_bytes=segment_size_bytes)
         self.snapshots = SnapshotStore(disk, identity)
         self.is_voter = recovered.voter
         info = self.snapshots.latest(recovered.base_index)
@@ -88,10 +90,10 @@ class StorageFolder:
             (EVIDENCE_STATE_NAME, state.to_snapshot()),
             (EVIDENCE_NAME, msgspec.json.format(msgspec.json.encode(evidence)) + b"\n"),
         ):
-            self._disk.create(name)
-            self._disk.append(name, data)
-            self._disk.sync(name)
-        self._disk.sync_directory()
+            self.disk.create(name, may_use_reserve=True)
+            self.disk.append(name, data, may_use_reserve=True)
+            self.disk.sync(name)
+        self.disk.sync_directory()
 
     def close(self) -> None:
-        self._disk.close()
+        self.disk.close()

@@ -130,6 +130,10 @@ class LimitsConfig(Struct, frozen=True, kw_only=True):
     # Executed submissions that can still be asked for; the oldest is forgotten (`not_held`).
     reports_kept: Annotated[int, Meta(ge=1, le=100_000_000)] = 50_000
 
+    # With less than this free on its file system, a node takes nothing new (`storage_full`, 507); reads go on. Up to
+    # 64 MiB of it stand in the file `reserve`, for what must be written all the same.
+    storage_reserve_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 256 << 20
+
     # A snapshot is written every so many entries; then the log keeps this many before it, so that a node which was
     # away for a moment catches up from the log and needs no snapshot.
     snapshot_entries: Annotated[int, Meta(ge=1, le=1 << 40)] = 20_000

@@ -22,6 +22,7 @@ from raftbook.node.publisher import Publisher, Report
 from raftbook.node.storage import LogWriter, SnapshotWriter
 from raftbook.replication.raft_node import RaftSettings
 from raftbook.replication.sequencer import SequencerLimits
+from raftbook.replication.storage_space import keep_reserve
 
 if TYPE_CHECKING:
     import random
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from raftbook.member.storage_folder import StorageFolder
     from raftbook.node.config import Config
     from raftbook.replication.messages import Hello, Message, PeerTransport
+    from raftbook.replication.storage_space import StorageFigures
     from raftbook.state_machine import StateMachine
 
 _log = get_logger()
@@ -42,7 +44,10 @@ SNAPSHOT_RETRY_S: Final = 10.0
 
 
 class NodeStatus(NamedTuple):
-    """How this node stands. `digest` is the digest chain at `applied_index`."""
+    """How this node stands. `digest` is the digest chain at `applied_index`.
+
+    With `storage_full` it takes nothing new; `storage_free_bytes` is what its disk has left.
+    """
 
     node_id: str
     cluster: str
@@ -59,6 +64,8 @@ class NodeStatus(NamedTuple):
     connected_peers: tuple[str, ...]
     ready: bool
     draining: bool
+    storage_full: bool
+    storage_free_bytes: int
 
 
 class PeerStatus(NamedTuple):
@@ -74,6 +81,7 @@ class PeerStatus(NamedTuple):
     applied_index: int | None = None
     digest_index: int | None = None
     digest: str | None = None
+    storage_full: bool | None = None
     heard_s_ago: float | None = None
 
 
@@ -102,6 +110,7 @@ def member_settings(config: Config) -> MemberSettings:
         snapshot_log_bytes=SNAPSHOT_LOG_BYTES + RETAIN_LOG_BYTES,
         retain_entries=limits.log_retain_entries,
         retain_log_bytes=RETAIN_LOG_BYTES,
+        storage_margin_bytes=limits.storage_reserve_bytes,
     )
 
 
@@ -131,7 +140,13 @@ class NodeService:
         # While the last command of a full request waits, each node's origin may have as many executed as that request.
         most_at_once = limits.max_commands_per_request * len(config.nodes)
         self._publisher = Publisher(max(limits.reports_kept, most_at_once))
-        self._writer = LogWriter(folder.wal, self._synced, on_failure)
+        self._writer = LogWriter(
+            folder.wal,
+            measure=self._measure_storage,
+            on_synced=self._synced,
+            on_measured=self._measured,
+            on_failure=on_failure,
+        )
         self._snapshots = SnapshotWriter(folder.snapshots)
         self._snapshot_not_before = float("-inf")
         self._step_scheduled = False
@@ -154,6 +169,8 @@ class NodeService:
             random_source=self._random,
             settings=member_settings(self.config),
         )
+        # Before anybody can submit anything. From now on the log writer's thread measures.
+        self._measured(self._measure_storage())
 
     def start(self) -> None:
         self._on_timer()
@@ -185,6 +202,7 @@ class NodeService:
 
         Raises:
             BusyError: the intake is full; nothing was taken.
+            StorageFullError: the disks are, here or at so many nodes that nothing can be ordered; nothing was taken.
         """
         first_sequence = self._member.submit(commands)
         self._schedule_step()
@@ -226,6 +244,7 @@ class NodeService:
 
         Raises:
             NoQuorumError: it did not get through in `timeout_s`.
+            StorageFullError: as in `submit`.
         """
         (report,) = await self.submit([Tick()], wait_s=timeout_s)
         if report.execution is None:
@@ -237,6 +256,8 @@ class NodeService:
 
     def status(self) -> NodeStatus:
         status = self._member.status
+        figures = self._member.storage_figures
+        assert figures is not None, "measured in `attach`"
         return NodeStatus(
             node_id=self.node_id,
             cluster=self.config.cluster.name,
@@ -253,6 +274,8 @@ class NodeService:
             connected_peers=self._transport.connected,
             ready=self.ready,
             draining=self.draining,
+            storage_full=self._member.storage_full,
+            storage_free_bytes=figures.free_bytes,
         )
 
     def cluster(self) -> list[PeerStatus]:
@@ -277,6 +300,7 @@ class NodeService:
                     applied_index=heard.report.applied_index,
                     digest_index=heard.report.digest_index,
                     digest=heard.report.digest,
+                    storage_full=heard.report.storage_full,
                     heard_s_ago=round(now - heard.at, 3),
                 )
             statuses.append(status)
@@ -342,7 +366,24 @@ class NodeService:
             self._member.report()
         except StateDivergedError as error:
             self._fail(error)
+        self._writer.measure()
         self._mind_snapshots()
+
+    def _measure_storage(self) -> StorageFigures:
+        return keep_reserve(self._folder.disk, self.config.limits.storage_reserve_bytes)
+
+    def _measured(self, figures: StorageFigures) -> None:
+        if self._member.measured(figures):
+            if self._member.storage_full:
+                _log.warning("storage is full: nothing new is taken until there is room", **figures._asdict())
+            else:
+                _log.info("storage has room again", **figures._asdict())
+        if not self._member.has_room_for_snapshots:
+            try:
+                if self._snapshots.abandon():
+                    _log.warning("the snapshot that was being written is given up, since the log needs its room")
+            except StorageError as error:
+                self._on_failure(error)
 
     def _fail(self, error: Exception) -> None:
         """Halt the node; where its state is the fault, with what shows that beside its other files."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from raftbook.replication.snapshot_store import SnapshotInfo, SnapshotStore
+    from raftbook.replication.storage_space import StorageFigures
     from raftbook.replication.write_ahead_log import Batch, WriteAheadLog
 
 _log = get_logger()
@@ -35,13 +36,25 @@ _FIRST_INHERITED_DESCRIPTOR: Final = 3
 
 
 class LogWriter:
-    """Drives the write-ahead log's worker side. `on_synced` is called on the loop after each batch."""
+    """Drives the write-ahead log's worker side. `on_synced` is called on the loop after each batch.
+
+    The same thread measures the disk with `measure`, behind each batch and whenever it is asked to: a file system that
+    hangs must not hold up the loop. `on_measured` is called on the loop with what it found.
+    """
 
     def __init__(
-        self, wal: WriteAheadLog, on_synced: Callable[[], None], on_failure: Callable[[BaseException], None]
+        self,
+        wal: WriteAheadLog,
+        *,
+        measure: Callable[[], StorageFigures],
+        on_synced: Callable[[], None],
+        on_measured: Callable[[StorageFigures], None],
+        on_failure: Callable[[BaseException], None],
     ) -> None:
         self._wal = wal
+        self._measure = measure
         self._on_synced = on_synced
+        self._on_measured = on_measured
         self._on_failure = on_failure
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-writer")
         self._busy = False
@@ -69,13 +82,22 @@ class LogWriter:
         self._compact_to = index
         self.kick()
 
+    def measure(self) -> None:
+        """Measure now, unless something is under way that does so anyway."""
+        if not self._busy:
+            self._run(lambda: None, None)
+
     def _run(self, work: Callable[[], None], batch: Batch | None) -> None:
+        def work_and_measure() -> StorageFigures:
+            work()
+            return self._measure()
+
         self._busy = True
         self._idle.clear()
-        future = asyncio.get_running_loop().run_in_executor(self._thread, work)
+        future = asyncio.get_running_loop().run_in_executor(self._thread, work_and_measure)
         future.add_done_callback(lambda done: self._finished(done, batch))
 
-    def _finished(self, done: asyncio.Future[None], batch: Batch | None) -> None:
+    def _finished(self, done: asyncio.Future[StorageFigures], batch: Batch | None) -> None:
         self._busy = False
         error = done.exception()
         if error is not None:
@@ -84,6 +106,7 @@ class LogWriter:
         if batch is not None:
             self._wal.mark_durable(batch)
             self._on_synced()
+        self._on_measured(done.result())
         self.kick()
 
     async def close(self) -> None:
@@ -172,3 +195,16 @@ class SnapshotWriter:
             os.kill(self._child[0], signal.SIGKILL)
             os.waitpid(self._child[0], 0)
             self._child = None
+
+    def abandon(self) -> bool:
+        """As `stop`, and the half-written file is removed at once, for the room that it takes; True if there was one.
+
+        Raises:
+            StorageError: it could not be removed.
+        """
+        if self._child is None:
+            return False
+        child, index, term = self._child
+        self.stop()
+        self._store.drop_unfinished(index, term, child)
+        return True

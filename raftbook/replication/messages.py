@@ -127,7 +127,10 @@ class IntakeDelta(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
 
 
 class NodeReport(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=10):
-    """How the sender stands. `digest` is the hex digest chain at `digest_index`, or empty where it has none."""
+    """How the sender stands. `digest` is the hex digest chain at `digest_index`, or empty where it has none.
+
+    With `storage_full`, it has no room for entries.
+    """
 
     term: Natural
     role: Role
@@ -138,6 +141,7 @@ class NodeReport(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     digest_index: Natural
     digest: HexDigest
     ready: bool
+    storage_full: bool
 
 
 class TermNotice(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=11):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from raftbook.errors import ProtocolError, SnapshotError
+from raftbook.errors import ProtocolError, SnapshotError, StorageFullError
 from raftbook.replication.elections import Ballot, Standing
 from raftbook.replication.guard import Mismatch, log_is_current, review_append
 from raftbook.replication.hand_over import HandOver, choose_successor
@@ -38,7 +38,7 @@ from raftbook.replication.snapshot_transfer import SnapshotCollector, SnapshotSe
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from raftbook.replication.journal import Journal
     from raftbook.replication.messages import Hello, PeerTransport
@@ -97,6 +97,8 @@ class RaftNode:
         self._ballot = Ballot(len(members))
         self._standing = Standing(len(members), is_voter=is_voter, is_empty=self.is_fresh)
         self._election_deadline = self._draw_election_deadline()
+        self.lacks_room_bytes = 0
+        """How large a snapshot from the leader was, for which the disk had no room."""
         self._announced_index = 0
         self._synced_position = wal.durable_position
         self._synced_at = clock()
@@ -237,8 +239,10 @@ class RaftNode:
         self._core.tick()
         self._mind_hand_over()
 
-    def hand_over(self) -> bool:
+    def hand_over(self, among: Sequence[str] | None = None) -> bool:
         """Begin to give leadership away, to the follower that can take it soonest (see hand_over.py).
+
+        `among`, where given, are the only ones that are wanted.
 
         From now on nothing can be proposed here, until another member leads or, after `election_timeout_max_s` at
         most, the attempt is given up; `is_handing_over` tells, and then it may be tried again.
@@ -250,15 +254,25 @@ class RaftNode:
             return False
         if self._hand_over is None:
             answered_since = self._clock() - self._settings.election_timeout_min_s
-            connected = self._transport.connected
-            quiet = [peer for peer in connected if self._core.answered_at(peer) < answered_since]
-            successor = choose_successor({peer: self._replicator.progress(peer) for peer in connected}, quiet)
+            wanted = [peer for peer in self._transport.connected if among is None or peer in among]
+            quiet = [peer for peer in wanted if self._core.answered_at(peer) < answered_since]
+            successor = choose_successor({peer: self._replicator.progress(peer) for peer in wanted}, quiet)
             if successor is None:
                 return False
             deadline = self._clock() + self._settings.election_timeout_max_s
             self._hand_over = HandOver(successor, self._core.term, deadline)
             self._mind_hand_over()
         return True
+
+    def pause(self, peer: str) -> None:
+        """`peer` has no room for more: whenever this member leads, it sends it heartbeats alone."""
+        if not self._replicator.is_paused(peer):
+            self._replicator.pause(peer)
+            self._sender.forget(peer)
+
+    def resume(self, peer: str) -> None:
+        """`peer` has room again."""
+        self._replicator.resume(peer)
 
     def synced(self) -> None:
         """More of the write-ahead log is on disk: release what waited for it."""
@@ -463,6 +477,12 @@ class RaftNode:
         except SnapshotError as error:
             message = f"{peer} sent a snapshot that is not what it announced: {error}"
             raise ProtocolError(message) from error
+        except StorageFullError:
+            # The leader is not answered; it begins anew when this member has said that it has no room, and then room.
+            self._collector.abort()
+            self.lacks_room_bytes = chunk.size_bytes
+            return
+        self.lacks_room_bytes = 0
         if info is None:
             self._transport.send(peer, SnapshotReply(chunk.term, chunk.index, received_bytes))
             return
@@ -517,7 +537,7 @@ class RaftNode:
 
     def _replicate_to(self, peer: str) -> None:
         self._replicator.replicate(peer, self._core.commit_index, self._clock())
-        if self._replicator.progress(peer).needs_snapshot:
+        if self._replicator.progress(peer).needs_snapshot and not self._replicator.is_paused(peer):
             self._sender.offer(peer, self._core.term)
 
     def _on_append_reply(self, peer: str, reply: AppendReply) -> None:

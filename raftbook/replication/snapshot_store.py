@@ -21,7 +21,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
-from raftbook.errors import NotHeldError, SnapshotError
+from raftbook.errors import NotHeldError, SnapshotError, StorageFullError
 from raftbook.replication.snapshot_files import (
     DIGEST_BYTES,
     MAX_NUMBER,
@@ -138,6 +138,11 @@ class SnapshotStore:
 
     def start_incoming(self, info: SnapshotInfo) -> None:
         self.drop_incoming()
+        free_bytes = self._disk.free_bytes()
+        if info.size_bytes > free_bytes:
+            raise StorageFullError(
+                f"the snapshot of entry {info.index} from a peer has {info.size_bytes} bytes, and {free_bytes} are free"
+            )
         self._disk.create(_INCOMING_NAME)
         self._disk.append(_INCOMING_NAME, encode_header(self._cluster, info))
 

@@ -69,11 +69,15 @@ class StorageSpace:
         """Whether what need not be written now, such as a snapshot, takes no room from what must be."""
         return self.figures is None or self.figures.reserve_bytes >= reserve_file_bytes(self.margin_bytes)
 
-    def measured(self, figures: StorageFigures) -> bool:
-        """Take new figures in; True if they change whether there is room."""
+    def measured(self, figures: StorageFigures, lacked_bytes: int = 0) -> bool:
+        """Take new figures in; True if they change whether there is room.
+
+        `lacked_bytes`: what had to be written lately and found no room, so it must fit in besides the margin.
+        """
         self.figures = figures
         had_room = self.has_room
         needed_bytes = self.margin_bytes if had_room else self.margin_bytes + self.margin_bytes // _HYSTERESIS
+        needed_bytes += lacked_bytes
         self.has_room = self.has_whole_reserve and figures.free_bytes >= needed_bytes
         return self.has_room != had_room
 

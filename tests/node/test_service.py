@@ -57,7 +57,7 @@ def make_service(
         cluster=ClusterConfig(name="test", data_dir=str(folder), durability=Durability.OS),
         nodes=nodes,
         instruments=(InstrumentConfig(symbol="ACME", price_decimals=2, tick_size="0.01", lot_size="1"),),
-        limits=LimitsConfig(**limits),
+        limits=LimitsConfig(**{"storage_reserve_bytes": 1 << 20, **limits}),
     )
     failures: list[BaseException] = []
     storage = StorageFolder(FileDisk(folder, "os"), "test", "n1", 1)
@@ -108,7 +108,7 @@ async def test_a_follower_is_ready_only_while_it_is_connected_to_its_leader(tmp_
         service.on_connected(peer, Hello(PROTOCOL_VERSION, "test", peer, 1, False, 1))
     assert not service.ready
     service.on_message("n2", AppendEntries(1, 0, 0, 0, ((1, b"\x01"),)))
-    service.on_message("n2", NodeReport(1, "leader", "n2", 1, 1, 1, 0, "", True))
+    service.on_message("n2", NodeReport(1, "leader", "n2", 1, 1, 1, 0, "", True, False))
     assert service.ready
     peers.connected = ("n3",)
     service.on_disconnected("n2")

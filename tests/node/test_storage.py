@@ -14,6 +14,7 @@ from raftbook.errors import StorageError
 from raftbook.node.storage import LogWriter, SnapshotWriter
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.snapshot_store import SnapshotStore
+from raftbook.replication.storage_space import StorageFigures
 from raftbook.replication.write_ahead_log import Identity, WriteAheadLog, inspect
 from raftbook.simulation.disk import PowerLossError, SimulatedDisk
 
@@ -45,12 +46,22 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.002)
 
 
+def make_writer(wal: WriteAheadLog, **callbacks: Callable[..., object]) -> LogWriter:
+    defaults = {
+        "measure": lambda: StorageFigures(0, 0),
+        "on_synced": lambda: None,
+        "on_measured": lambda _figures: None,
+        "on_failure": pytest.fail,
+    }
+    return LogWriter(wal, **{**defaults, **callbacks})
+
+
 class TestLogWriter:
     async def test_what_comes_during_a_sync_is_the_next_batch(self):
         disk = SlowDisk()
         wal, _ = WriteAheadLog.open(disk, IDENTITY)
         durable: list[int] = []
-        writer = LogWriter(wal, lambda: durable.append(wal.durable_index), pytest.fail)
+        writer = make_writer(wal, on_synced=lambda: durable.append(wal.durable_index))
         disk.gate.clear()
         wal.append(1, 1, b"first")
         writer.kick()
@@ -66,7 +77,7 @@ class TestLogWriter:
     async def test_closing_writes_what_waits(self):
         disk = SimulatedDisk()
         wal, _ = WriteAheadLog.open(disk, IDENTITY)
-        writer = LogWriter(wal, lambda: None, pytest.fail)
+        writer = make_writer(wal)
         wal.append(1, 1, b"entry")
         await writer.close()
         assert wal.durable_index == 1
@@ -84,7 +95,7 @@ class TestLogWriter:
             if index == 5:
                 writer.compact(3)
 
-        writer = LogWriter(wal, keep_busy, pytest.fail)
+        writer = make_writer(wal, on_synced=keep_busy)
         keep_busy()
         writer.kick()
 
@@ -98,11 +109,46 @@ class TestLogWriter:
         assert index < 50
         await writer.close()
 
+    async def test_the_disk_is_measured_behind_each_batch_and_on_demand_in_the_writers_thread(self):
+        wal, _ = WriteAheadLog.open(SimulatedDisk(), IDENTITY)
+        threads: list[str] = []
+        measured: list[StorageFigures] = []
+
+        def measure() -> StorageFigures:
+            threads.append(threading.current_thread().name)
+            return StorageFigures(wal.size_bytes, len(threads))
+
+        writer = make_writer(wal, measure=measure, on_measured=measured.append)
+        empty_bytes = wal.size_bytes
+        writer.measure()
+        writer.measure()
+        await until(lambda: len(measured) == 1)
+        assert measured == [(empty_bytes, 1)], "one was under way already"
+        wal.append(1, 1, b"entry")
+        writer.kick()
+        await until(lambda: len(measured) == 2)
+        assert measured[1] == (wal.size_bytes, 2)
+        assert measured[1].free_bytes > empty_bytes, "behind the batch"
+        assert wal.durable_index == 1
+        assert all(thread.startswith("log-writer") for thread in threads)
+        await writer.close()
+
+    async def test_a_disk_that_cannot_be_measured_halts_the_node(self):
+        def fail() -> StorageFigures:
+            raise StorageError("cannot measure")
+
+        wal, _ = WriteAheadLog.open(SimulatedDisk(), IDENTITY)
+        failures: list[BaseException] = []
+        writer = make_writer(wal, measure=fail, on_failure=failures.append)
+        writer.measure()
+        await until(lambda: bool(failures))
+        assert "cannot measure" in str(failures[0])
+
     async def test_a_disk_that_fails_halts_the_node(self):
         disk = SimulatedDisk()
         wal, _ = WriteAheadLog.open(disk, IDENTITY)
         failures: list[BaseException] = []
-        writer = LogWriter(wal, lambda: None, failures.append)
+        writer = make_writer(wal, on_failure=failures.append)
         wal.append(1, 1, b"entry")
         disk.fail_after = 0
         writer.kick()
@@ -211,3 +257,17 @@ class TestSnapshotWriter:
         assert writer.poll(any_index) is None
         assert SnapshotStore(disk, IDENTITY).latest() is None
         assert [name for name in disk.names() if name.startswith("snapshot")] == []
+
+    def test_an_abandoned_snapshot_gives_its_room_back_at_once(self, tmp_path: Path):
+        disk = FileDisk(tmp_path)
+        writer = SnapshotWriter(SnapshotStore(disk, IDENTITY))
+        assert not writer.abandon()
+        disk.create(snapshot := "snapshot-0000000000000001-0000000000000001")
+        writer.start(2, 1, lambda: bytes(1 << 28))
+        deadline = time.monotonic() + 10
+        while len(disk.names()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.0005)
+        assert writer.abandon()
+        assert not writer.is_busy
+        assert disk.names() == [snapshot]

@@ -65,6 +65,7 @@ MESSAGES = st.one_of(
         NATURALS,
         st.just("") | st.binary(min_size=32, max_size=32).map(bytes.hex),
         st.booleans(),
+        st.booleans(),
     ),
     st.builds(TermNotice, NATURALS),
     st.builds(TimeoutNow, NATURALS),
@@ -125,7 +126,7 @@ def test_altered_bytes_give_a_message_or_a_protocol_error(message: Message, seed
 
 TERM = 2**40
 VOTE = [5, TERM, 7, 8, True, False]
-REPORT = [10, 1, "leader", "n1", 1, 1, 1, 1, "f" * 64, True]
+REPORT = [10, 1, "leader", "n1", 1, 1, 1, 1, "f" * 64, True, False]
 
 
 @pytest.mark.parametrize(
@@ -165,9 +166,9 @@ REPORT = [10, 1, "leader", "n1", 1, 1, 1, 1, "f" * 64, True]
         [9, [["x" * 65, 1, [b"a"]]]],
         [9, [[b"n1.1", 1, [b"a"]]]],
         [7, 1, 2, 3, 4, bytes(31), 0, b""],
-        [10, 1, "king", None, 1, 1, 1, 1, "", True],
-        [10, 1, "leader", "n1\n", 1, 1, 1, 1, "", True],
-        [10, 1, "leader", "n1", 1, 1, 1, 1, "F" * 64, True],
+        [10, 1, "king", None, 1, 1, 1, 1, "", True, False],
+        [10, 1, "leader", "n1\n", 1, 1, 1, 1, "", True, False],
+        [10, 1, "leader", "n1", 1, 1, 1, 1, "F" * 64, True, False],
     ],
 )
 def test_a_wrong_shape_type_or_range_is_refused(wrong: object) -> None:

@@ -8,9 +8,9 @@ import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from raftbook.member.storage_folder import StorageFolder
 from raftbook.node.config import ClusterConfig, Config, Durability, LimitsConfig, NodeConfig, RaftConfig
 from raftbook.node.service import NodeService
-from raftbook.member.storage_folder import StorageFolder
 from raftbook.replication.transport import TcpPeerTransport
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ async def single_node(data_dir: Path, **limits: int) -> AsyncIterator[NodeServic
     """The service of a cluster of one, ready; whatever would halt the process fails the test."""
     node = NodeConfig(id="n1", peer_address=f"127.0.0.1:{_free_port()}", api_address=f"127.0.0.1:{_free_port()}")
     cluster = ClusterConfig(name="test", data_dir=str(data_dir), durability=Durability.OS)
-    config = Config(cluster=cluster, nodes=(node,), limits=LimitsConfig(**limits), raft=_FAST_ELECTIONS)
+    all_limits = LimitsConfig(**{"storage_reserve_bytes": 1 << 20, **limits})
+    config = Config(cluster=cluster, nodes=(node,), limits=all_limits, raft=_FAST_ELECTIONS)
     failures: list[BaseException] = []
     folder = StorageFolder.open(config.node_folder("n1"), "test", "n1", "os")
     service = NodeService(config, "n1", folder, on_failure=failures.append, random_source=random.Random(1))
