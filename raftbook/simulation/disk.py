@@ -85,14 +85,18 @@ class SimulatedDisk:
         for inode in self._names.values():
             inode.read_again()
 
-    def rot(self, random: Random, names: Iterable[str]) -> str | None:
-        """Flips one bit at rest in one of these files; says which. None where none of them has a durable byte."""
-        candidates = [name for name in sorted(names) if name in self._names and self._names[name].durable]
+    def rot(self, random: Random, names: Iterable[str], *, share: float = 1.0) -> str | None:
+        """Flips one bit at rest in one of these files, within that share of it from its beginning; says which.
+
+        None where none of them has a durable byte there.
+        """
+        held = {name: self._names[name] for name in sorted(names) if name in self._names}
+        candidates = [name for name, inode in held.items() if int(len(inode.durable) * share)]
         if not candidates:
             return None
         name = random.choice(candidates)
         inode = self._names[name]
-        position, bit = random.randrange(len(inode.durable)), random.randrange(8)
+        position, bit = random.randrange(int(len(inode.durable) * share)), random.randrange(8)
         inode.flip(position, bit)
         return f"bit {bit} of byte {position} of {self.path(name)} flipped"
 

@@ -14,13 +14,14 @@ from raftbook.replication.messages import TermNotice, TimeoutNow, VoteReply, Vot
 from raftbook.replication.raft_core import CANDIDATE, FOLLOWER
 from raftbook.replication.raft_node import RaftSettings
 from raftbook.replication.replicator import Progress
-from tests.replication.simulated_cluster import ClusterSettings, SimulatedCluster, SimulatedNode
+from raftbook.simulation.cluster import ClusterSettings, SimulatedCluster
 from tests.replication.test_raft_node import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from raftbook.replication.messages import Message
+    from raftbook.simulation.node import SimulatedNode
 
 LONGEST_GAP_S = 0.1
 """Without a leader that is ready to propose: four messages of 1-3 ms and two syncs of 1-6 ms, one behind the other."""

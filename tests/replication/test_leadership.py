@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from raftbook.replication.messages import VoteRequest
 from raftbook.replication.raft_node import RaftSettings
-from tests.replication.simulated_cluster import ClusterSettings, SimulatedCluster, SimulatedNode
+from raftbook.simulation.cluster import ClusterSettings, SimulatedCluster
 from tests.replication.test_raft_node import Recorder
+
+if TYPE_CHECKING:
+    from raftbook.simulation.node import SimulatedNode
 
 FALLBACK_S = RaftSettings().fallback_timeout_s
 SLACK_S = 0.02

@@ -11,13 +11,14 @@ from raftbook.replication.outbox import Outbox
 from raftbook.replication.raft_core import CANDIDATE
 from raftbook.replication.raft_node import RaftSettings
 from raftbook.replication.write_ahead_log import Identity, WriteAheadLog
+from raftbook.simulation.cluster import ClusterSettings, SimulatedCluster
 from raftbook.simulation.disk import SimulatedDisk
-from tests.replication.simulated_cluster import ClusterSettings, SimulatedCluster, SimulatedNode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from raftbook.replication.messages import Message
+    from raftbook.simulation.node import SimulatedNode
 
 
 def make_cluster(seed: int = 1, **settings: object) -> SimulatedCluster:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from raftbook.replication import snapshot_transfer
 from raftbook.replication.elections import Ballot, Standing
 from raftbook.replication.messages import AppendEntries, SnapshotChunk, SnapshotReply
 from raftbook.replication.raft_node import RaftSettings
-from tests.replication.simulated_cluster import ClusterSettings, SimulatedCluster, SimulatedNode
+from raftbook.simulation.cluster import ClusterSettings, SimulatedCluster
 from tests.replication.test_raft_node import Recorder
+
+if TYPE_CHECKING:
+    from raftbook.simulation.node import SimulatedNode
 
 
 def make_cluster(seed: int = 1, **settings: object) -> SimulatedCluster:

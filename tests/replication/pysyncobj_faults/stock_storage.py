@@ -7,17 +7,16 @@ import json
 import mmap
 import os
 import random
-import resource
 import signal
 import sys
 import tempfile
 from collections import Counter
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pysyncobj.serializer import Serializer
 
+from tests.replication.pysyncobj_faults.limits import files_of_at_most
 from tests.replication.pysyncobj_faults.stock_cluster import (
     NETWORK,
     StockCluster,
@@ -26,7 +25,7 @@ from tests.replication.pysyncobj_faults.stock_cluster import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 Outcome = dict[str, Any]
 
@@ -282,17 +281,6 @@ def _compact_and_be_killed(folder: str, report: int) -> None:
 
 
 # Full disks.
-
-
-@contextmanager
-def files_of_at_most(size_bytes: int) -> Iterator[None]:
-    """A write behind that size fails, as on a full disk; whatever raises, PySyncObj's thread logs it and goes on."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def full_disks_of_followers() -> Outcome:

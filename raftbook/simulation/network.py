@@ -1,17 +1,16 @@
-"""Virtual time, and a network that delays, stalls, breaks and loses as TCP does.
+"""A network in virtual time that delays, stalls, breaks and loses as TCP does.
 
 A link of two nodes carries one connection at a time. Messages of one direction arrive in order. A *cut* direction
 stalls: what is under way waits and arrives after the heal, unless the connection breaks before, which it does when an
 end has heard nothing for `IDLE_TIMEOUT_S`. A *broken* connection loses what is under way; each end learns of it in its
-own time, and may send into the void until then. Afterwards the nodes connect anew, with new greetings.
+own time, and may send into the void until then. Afterwards the nodes connect anew, with new greetings. A direction on
+which too many messages wait breaks the connection: the receiver reads too slowly.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -19,38 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from raftbook.replication.messages import Hello, Message
-    from tests.replication.simulated_cluster import SimulatedNode
+    from raftbook.simulation.node import SimulatedNode
+    from raftbook.simulation.scheduler import Scheduler
 
 IDLE_TIMEOUT_S: Final = 2.0
 REDIAL_S: Final = (0.05, 0.5)
-
-
-class Scheduler:
-    """Actions at virtual times; those of one moment run in the order in which they were scheduled."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
-        self._tickets = count()
-
-    def clock(self) -> float:
-        return self.now
-
-    def after(self, delay_s: float, action: Callable[[], None]) -> None:
-        heapq.heappush(self._queue, (self.now + delay_s, next(self._tickets), action))
-
-    def run_for(self, duration_s: float) -> None:
-        self.run_until(lambda: False, self.now + duration_s)
-
-    def run_until(self, condition: Callable[[], bool], deadline: float) -> bool:
-        """Run until `condition` holds (True) or `deadline` has come (False)."""
-        while not condition():
-            if not self._queue or self._queue[0][0] > deadline:
-                self.now = deadline
-                return condition()
-            self.now, _ticket, action = heapq.heappop(self._queue)
-            action()
-        return True
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +39,12 @@ class _Connection:
 class SimulatedNetwork:
     def __init__(self, scheduler: Scheduler, random_source: random.Random, delay_s: tuple[float, float]) -> None:
         self.delay_s = delay_s
+        self.link_delay_s: dict[tuple[str, str], tuple[float, float]] = {}
+        """By (sender, receiver), where a direction is slower than the rest."""
+        self.max_waiting_messages = 10_000
+        """On the way in one direction; one more, and the connection breaks."""
         self.messages_sent = 0
+        self.overflows = 0
         self.message_filter: Callable[[str, str, Message], bool] | None = None
         """(sender, receiver, message) -> whether to let it pass; for tests that lose single messages."""
         self._scheduler = scheduler
@@ -97,12 +74,28 @@ class SimulatedNetwork:
         if self.message_filter is not None and not self.message_filter(sender, receiver, message):
             return True
         waiting = connection.waiting[receiver]
-        arrival = self._scheduler.now + self._random.uniform(*self.delay_s)
+        if len(waiting) >= self.max_waiting_messages:
+            self.overflows += 1
+            self._break(connection, 0.05)
+            return False
+        delay_s = self.link_delay_s.get((sender, receiver), self.delay_s)
+        arrival = self._scheduler.now + self._random.uniform(*delay_s)
         if waiting:
             arrival = max(arrival, waiting[-1][0])
         waiting.append((arrival, message))
         self._scheduler.after(arrival - self._scheduler.now, lambda: self._deliver(connection, sender, receiver))
         return True
+
+    def reaching(self, node_id: str) -> list[str]:
+        """The peers that can hear this node and be heard by it."""
+        reached: list[str] = []
+        for peer in self._connected[node_id]:
+            connection = self._connections[_pair(node_id, peer)]
+            is_cut = (node_id, peer) in self._cut or (peer, node_id) in self._cut
+            node = self._nodes[peer]
+            if node.is_running and not node.is_paused and not is_cut and len(connection.up) == len(connection.ends):
+                reached.append(peer)
+        return reached
 
     # What a test does.
 
@@ -166,12 +159,11 @@ class SimulatedNetwork:
         connection.waiting = {node_id: deque() for node_id in pair}
         self._connections[pair] = connection
         for node, other in (nodes, nodes[::-1]):
-            hello, life = other.hello(), other.life
+            hello = other.hello()
             self._scheduler.after(
                 self._random.uniform(*self.delay_s),
                 lambda node=node, hello=hello: self._connect(connection, node, hello),  # type: ignore[misc]
             )
-            assert life == other.life
 
     def _connect(self, connection: _Connection, node: SimulatedNode, hello: Hello) -> None:
         def connect() -> None:

@@ -1,0 +1,221 @@
+"""What must hold at every moment of a simulated cluster's life, checked as it happens, and written down in a History.
+
+- **Election safety**: at most one leader a term.
+- **State machine safety**: an index is applied with one entry, by whichever nodes and processes, and in order.
+- **Durability**: when an entry is applied for the first time anywhere, it is on the disks of a majority.
+- **Monotony**: a process' term and commit index never fall.
+- **Exactly once**: a dot is executed at one index, and it was submitted.
+- **One book**: two nodes that have applied the same index have the same digest chain.
+- **A leader has a majority**: one that has heard from no majority for longer than it may does not lead.
+- **Nobody is unseated needlessly**: a member that reaches no majority does not raise its term.
+
+An InvariantError ends the life at the moment of the fault, where its cause is still to be seen; the checkers
+(checkers.py) judge the history of the whole afterwards, by other means.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from raftbook.simulation.history import Decided, FinalNode, History, LogEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from raftbook.engine.events import Execution
+    from raftbook.errors import RaftbookError
+    from raftbook.replication.journal import Journal
+    from raftbook.simulation.cluster import SimulatedCluster
+    from raftbook.simulation.node import SimulatedNode
+
+STEP_DOWN_SLACK_S: Final = 0.6
+"""How much later than its fallback timeout a leader without a majority may be seen to lead: it ticks now and then."""
+
+
+class InvariantError(AssertionError):
+    """Something that must always hold does not."""
+
+
+def require(holds: object, message: str) -> None:
+    if not holds:
+        raise InvariantError(message)
+
+
+class Invariants:
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
+        self._progress: dict[str, tuple[int, int]] = {}
+        self._dots: dict[tuple[str, int], int] = {}
+        self._submitted: dict[tuple[str, int], bytes] = {}
+        self._applied: dict[str, int] = {}
+        self._alone_since: dict[str, float] = {}
+        """When a node's last contact with a majority ended."""
+        self._highest_term = 0
+        self.checks_made = 0
+        self.halts: dict[str, int] = {}
+        """By code, how often a process ended by itself or would not start."""
+        self.history = History(cluster.member_ids)
+        self.decided: dict[int, Decided] = {}
+        """By index, everything that was ever applied anywhere."""
+        self.needs_durability = True
+        """A test of a cluster that was told to forget may switch that check off."""
+        self.tainted: set[str] = set()
+        """Nodes whose memory was damaged on purpose; their states are not compared until they start anew."""
+
+    # What happens.
+
+    def node_started(self, node: SimulatedNode) -> None:
+        self._progress[node.node_id] = (0, 0)
+        self._applied[node.node_id] = node.state.index
+        self._alone_since.pop(node.node_id, None)
+        self.tainted.discard(node.node_id)
+        self._state_reached(node, node.state.index)
+
+    def node_halted(self, node: SimulatedNode, error: RaftbookError) -> None:
+        self.halts[error.code] = self.halts.get(error.code, 0) + 1
+        self._cluster.note(f"{node.node_id}: {error}")
+
+    def node_moved(self, node: SimulatedNode) -> None:
+        raft = node.raft
+        self.checks_made += 1
+        term, commit_index = self._progress[node.node_id]
+        require(raft.term >= term, f"{node.node_id} went from term {term} back to {raft.term}")
+        require(
+            raft.commit_index >= commit_index,
+            f"{node.node_id} went from commit index {commit_index} back to {raft.commit_index}",
+        )
+        self._progress[node.node_id] = (raft.term, raft.commit_index)
+        self.history.commit_index_seen(node.node_id, node.life, raft.commit_index)
+        if raft.leads:
+            self.history.leads(raft.term, node.node_id)
+            leaders = self.history.leaders[raft.term]
+            require(leaders == {node.node_id}, f"{' and '.join(sorted(leaders))} both lead term {raft.term}")
+        self._check_contact(node)
+
+    def _check_contact(self, node: SimulatedNode) -> None:
+        """What a member without a majority may not do."""
+        cluster = self._cluster
+        term = node.raft.term
+        if 2 * (1 + len(cluster.network.reaching(node.node_id))) > len(cluster.nodes):
+            self._alone_since.pop(node.node_id, None)
+        else:
+            since = self._alone_since.setdefault(node.node_id, cluster.scheduler.now)
+            alone_s = cluster.scheduler.now - since
+            if alone_s > cluster.settings.raft.fallback_timeout_s / node.clock_rate + STEP_DOWN_SLACK_S:
+                name = node.node_id
+                require(not node.raft.leads, f"{name} has heard from no majority for {alone_s:.2f} s and still leads")
+                require(term <= self._highest_term, f"{name} reaches no majority, and yet begins term {term}")
+        self._highest_term = max(self._highest_term, term)
+
+    def node_resumed(self, node: SimulatedNode) -> None:
+        """It could do nothing while it was stopped."""
+        self._alone_since.pop(node.node_id, None)
+
+    def entry_comes(self, node: SimulatedNode, index: int, entry: bytes | None) -> None:
+        """Before an entry is applied."""
+        before = self._applied[node.node_id]
+        require(index == before + 1, f"{node.node_id} applied {index} behind {before}")
+        self._applied[node.node_id] = index
+        assert node.journal is not None
+        term = node.journal.term_at(index)
+        assert term is not None
+        known = self.decided.get(index)
+        if known is None:
+            self.decided[index] = Decided(term, entry)
+            if self.needs_durability:
+                holders = self._holders(index, term)
+                majority = 2 * len(holders) > len(self._cluster.nodes)
+                require(majority, f"entry {index} was applied, but only on the disks of {holders}")
+        else:
+            require(known == (term, entry), f"{node.node_id} applied another entry at {index}: {entry!r}, not {known}")
+
+    def entry_applied(
+        self, node: SimulatedNode, index: int, entry: bytes | None, executions: Sequence[Execution]
+    ) -> None:
+        """Behind it."""
+        if node.node_id in self.tainted:
+            return
+        decided = self.decided[index]
+        holders = [] if index in self.history.applied else self._holders(index, decided.term)
+        self.history.entry_applied(
+            node.node_id, node.life, index, Decided(decided.term, entry), executions, node.state.chain_digest, holders
+        )
+        self._check_digest(node, index)
+        for execution in executions:
+            dot = (execution.origin, execution.sequence)
+            first = self._dots.setdefault(dot, index)
+            require(first == index, f"{dot} was executed at {first} and at {index}")
+            known = dot in self._submitted or execution.origin == "configuration"
+            require(known, f"{dot} was never submitted")
+
+    def state_restored(self, node: SimulatedNode, index: int) -> None:
+        self._applied[node.node_id] = index
+        self.tainted.discard(node.node_id)
+        self._state_reached(node, index)
+
+    def _state_reached(self, node: SimulatedNode, index: int) -> None:
+        self.history.state_reached(node.node_id, index, node.state.chain_digest)
+        self._check_digest(node, index)
+
+    def _check_digest(self, node: SimulatedNode, index: int) -> None:
+        digests = self.history.digests[index]
+        require(len(digests) == 1, f"{node.node_id} has another digest at {index}")
+
+    def submitted(self, node: SimulatedNode, first_sequence: int, raw_commands: Iterable[bytes]) -> None:
+        for sequence, raw in enumerate(raw_commands, first_sequence):
+            self._submitted[node.member.origin, sequence] = raw
+
+    # What must hold when all is over.
+
+    def finished(self) -> None:
+        """Every member has everything that was ever applied anywhere, and nothing else."""
+        last = max(self.decided, default=0)
+        for node in self._cluster.nodes.values():
+            require(node.raft.applied_index >= last, f"{node.node_id} lacks entries up to {last}")
+            assert node.journal is not None
+            for index in range(node.journal.base_index + 1, node.raft.applied_index + 1):
+                term, entry = self.decided[index]
+                require(node.journal.term_at(index) == term, f"{node.node_id}: another term at {index}")
+                same = entry is None or node.journal.command_at(index)[1:] == entry
+                require(same, f"{node.node_id}: another entry at {index}")
+            executed = node.state.exchange.watermarks.get(node.member.origin, 0)
+            require(executed == node.intake.last_sequence, f"{node.node_id} has submissions that were not executed")
+            require(len(node.intake) == 0, f"{node.node_id} has {node.intake.state()[0]} left")
+            node.state.exchange.check()
+            self.history.final_nodes.append(_final(node))
+
+    @property
+    def executed_count(self) -> int:
+        return len(self._dots)
+
+    def _holders(self, index: int, term: int) -> list[str]:
+        nodes = self._cluster.nodes.values()
+        return [node.node_id for node in nodes if any(_holds(journal, index, term) for journal in _journals(node))]
+
+
+def _final(node: SimulatedNode) -> FinalNode:
+    journal = node.journal
+    assert journal is not None
+    entries: list[LogEntry] = []
+    for index in range(journal.base_index + 1, journal.last_index + 1):
+        term = journal.term_at(index)
+        command = journal.command_at(index)
+        assert term is not None
+        entries.append(LogEntry(index, term, command[1:] if command[:1] == b"\x00" else None))
+    return FinalNode(
+        node.node_id,
+        journal.base_index,
+        entries,
+        node.raft.commit_index,
+        node.raft.applied_index,
+        node.state.chain_digest,
+        node.state,
+    )
+
+
+def _journals(node: SimulatedNode) -> list[Journal]:
+    return [*node.lost_journals, *([] if node.journal is None else [node.journal])]
+
+
+def _holds(journal: Journal, index: int, term: int) -> bool:
+    return index <= journal.base_index or (index <= journal.durable_index and journal.term_at(index) == term)

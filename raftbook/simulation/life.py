@@ -1,0 +1,192 @@
+"""The life of one simulated cluster, from a seed: it trades, things go wrong, everything heals, and all is checked.
+
+The seed decides the size of the cluster, its limits, which faults it meets and when, what its clients want, and every
+delay. The same seed gives the same trace, byte for byte.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from raftbook.codec import encode_command
+from raftbook.engine.commands import CancelAll
+from raftbook.intake import IntakeLimits
+from raftbook.member.member import CONFIGURATION_ORIGIN
+from raftbook.replication.raft_node import RaftSettings
+from raftbook.replication.sequencer import SequencerLimits
+from raftbook.simulation.checkers import check_all
+from raftbook.simulation.clients import ClientSettings, SimulatedClient, flood
+from raftbook.simulation.cluster import ClusterSettings, SimulatedCluster
+from raftbook.simulation.faults import Nemesis
+from raftbook.simulation.history import Attempt
+from raftbook.simulation.invariants import require
+from raftbook.simulation.workload import OrderFlow
+
+if TYPE_CHECKING:
+    from raftbook.simulation.node import SimulatedNode
+
+DEFAULT_STEPS: Final = 150
+CONVERGENCE_S: Final = 20.0
+"""Within this time after everything has healed all nodes must stand at the same, with nothing left in their intakes."""
+COMMIT_S: Final = 3.0
+"""Within this time a healthy cluster must execute an order, wherever it is entered."""
+NEVER: Final = 10**9
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one life held, and how it ended."""
+
+    seed: int
+    virtual_s: float = 0.0
+    entries: int = 0
+    executed: int = 0
+    attempts: int = 0
+    answered: int = 0
+    terms: int = 0
+    messages: int = 0
+    checks: int = 0
+    convergence_s: float = 0.0
+    trace_digest: str = ""
+    faults: Counter[str] = field(default_factory=Counter)
+    crash_points: Counter[str] = field(default_factory=Counter)
+    halts: Counter[str] = field(default_factory=Counter)
+    disk_operations: Counter[str] = field(default_factory=Counter)
+
+
+class ViolationError(AssertionError):
+    """The checkers found the history of a life to be wrong."""
+
+
+def draw_settings(seed: int, member_count: int | None) -> ClusterSettings:
+    """The cluster of that seed; `member_count` wins over its own, which is 3 or 5."""
+    draw = random.Random(f"{seed}/settings")  # noqa: S311 (repeatable numbers are wanted, not secret ones)
+    flow = OrderFlow(seed)
+    return ClusterSettings(
+        member_count=member_count or draw.choice((3, 3, 5)),
+        raft=RaftSettings(
+            append_limit_bytes=draw.choice((600, 1 << 20)),
+            window_bytes=draw.choice((2_000, 8 << 20)),
+        ),
+        snapshot_entries=draw.choice((20, 100, NEVER)),
+        retain_entries=draw.randrange(7),
+        tick_s=0.02,
+        sequencer=SequencerLimits(
+            max_in_flight=draw.choice((1, 3, 8)), max_entry_commands=draw.choice((3, 256)), max_entry_bytes=64 * 1024
+        ),
+        intake=IntakeLimits(max_items=draw.choice((60, 100_000)), account_max_items=draw.choice((40, 50_000))),
+        founding_commands=tuple(encode_command(command) for command in flow.instruments()),
+        segment_size_bytes=draw.choice((2_000, 20_000, 1 << 26)),
+        clock_drift=draw.choice((0.0, 0.0, 0.001, 0.1)),
+    )
+
+
+def live(
+    seed: int, *, steps: int = DEFAULT_STEPS, member_count: int | None = None, story: list[str] | None = None
+) -> Outcome:
+    """One life of a cluster. What happened, in words, is appended to `story`.
+
+    Raises:
+        AssertionError: a promise was broken (InvariantError, ViolationError), or the code's own assertion failed.
+    """
+    with SimulatedCluster(seed=seed, settings=draw_settings(seed, member_count)) as cluster:
+        cluster.story = story
+        life = _Life(cluster)
+        life.run(steps)
+        return life.judged()
+
+
+class _Life:
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
+        self._random = cluster.random
+        self._nemesis = Nemesis(cluster, self._flood)
+        self._floods = 0
+        self._convergence_s = 0.0
+        settings = ClientSettings(
+            pause_s=self._random.choice((0.05, 0.3, 1.0)),
+            sets_not_after=self._random.random() < 0.5,
+        )
+        count = self._random.randint(1, 4)
+        self._clients = [SimulatedClient(cluster, f"client-{number}", settings) for number in range(1, count + 1)]
+        for sequence, command in enumerate(OrderFlow(cluster.seed).instruments(), 1):
+            founding = Attempt("configuration", "", command, 0.0, CONFIGURATION_ORIGIN, sequence)
+            cluster.checks.history.submitted(founding)
+
+    def run(self, steps: int) -> None:
+        cluster = self._cluster
+        cluster.note(f"faults: {', '.join(self._nemesis.names)}")
+        if self._random.random() < 0.8:
+            cluster.settle()
+        for client in self._clients:
+            client.start()
+        self._nemesis.act(steps)
+        for client in self._clients:
+            client.stop()
+        self._nemesis.heal_everything()
+        healed_at = cluster.scheduler.now
+        cluster.wait(self._is_at_rest, timeout_s=CONVERGENCE_S)
+        self._convergence_s = cluster.scheduler.now - healed_at
+        for node in cluster.nodes.values():
+            self._commit_at(node)
+        cluster.settle()
+        cluster.checks.finished()
+
+    def _flood(self, node: SimulatedNode) -> None:
+        self._floods += 1
+        flood(self._cluster, node, self._random.choice((50, 300)), self._floods)
+
+    def _is_at_rest(self) -> bool:
+        cluster = self._cluster
+        return (
+            cluster.is_healthy
+            and all(client.is_idle for client in self._clients)
+            and all(
+                len(node.intake) == 0
+                and node.state.exchange.watermarks.get(node.member.origin, 0) == node.intake.last_sequence
+                for node in cluster.nodes.values()
+            )
+        )
+
+    def _commit_at(self, node: SimulatedNode) -> None:
+        """Liveness: what is entered at this node is executed on all nodes soon."""
+        cluster = self._cluster
+        attempt = Attempt("liveness", node.node_id, CancelAll("client-1"), cluster.scheduler.now)
+        cluster.checks.history.submitted(attempt)
+        sequence = node.enter([attempt.command])
+        attempt.origin, attempt.sequence = node.member.origin, sequence
+        cluster.wait(
+            lambda: all(n.state.exchange.watermarks.get(node.member.origin, 0) >= sequence for n in cluster.running),
+            timeout_s=COMMIT_S,
+        )
+
+    def judged(self) -> Outcome:
+        cluster = self._cluster
+        history = cluster.checks.history
+        violations = check_all(history)
+        if violations:
+            raise ViolationError("\n".join(f"{violation}" for violation in violations[:10]))
+        require(not cluster.protocol_errors or self._nemesis.counts["flip a bit"], "nodes broke their own protocol")
+        operations: Counter[str] = Counter()
+        for node in cluster.nodes.values():
+            operations.update(node.disk.operation_counts)
+        return Outcome(
+            seed=cluster.seed,
+            virtual_s=cluster.scheduler.now - cluster.started_at,
+            entries=len(cluster.checks.decided),
+            executed=cluster.checks.executed_count,
+            attempts=len(history.attempts),
+            answered=sum(attempt.execution is not None for attempt in history.attempts),
+            terms=max(node.raft.term for node in cluster.nodes.values()),
+            messages=cluster.network.messages_sent,
+            checks=cluster.checks.checks_made,
+            convergence_s=self._convergence_s,
+            trace_digest=cluster.trace_digest,
+            faults=self._nemesis.counts,
+            crash_points=cluster.crash_points,
+            halts=Counter(cluster.checks.halts),
+            disk_operations=operations,
+        )
