@@ -13,7 +13,9 @@ Every node has its own folder, log file and copy of the configuration, so that a
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import random
 import shutil
 import signal
 import socket
@@ -39,6 +41,8 @@ PROJECT_FOLDER: Final = Path(__file__).resolve().parent.parent
 STOP_TIMEOUT_S: Final = 15.0
 POLL_INTERVAL_S: Final = 0.02
 LOG_TAIL_LINES: Final = 12
+LISTENING_PORTS: Final = range(20_000, 32_000)
+"""Below those that systems choose for outgoing connections: from 32768 on Linux, from 49152 elsewhere."""
 
 ACME: Final = InstrumentConfig(symbol="ACME", price_decimals=2, tick_size="0.01", lot_size="1")
 
@@ -50,15 +54,23 @@ class NodeFailedError(RaftbookError):
 
 
 def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on now; all are held until the last is found, so that they differ."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in sockets]
-    finally:
-        for probe in sockets:
-            probe.close()
+    """Different loopback ports that nobody listens on now, and that no outgoing connection gets by chance.
+
+    Systems give those a port of their own choice; it must not be that of a node which is down for a moment.
+    """
+    ports: list[int] = []
+    while len(ports) < count:
+        with socket.socket() as probe:
+            port = random.choice(LISTENING_PORTS)  # noqa: S311 (no secret)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+        if port not in ports:
+            ports.append(port)
+    return ports
 
 
 class LocalCluster:
