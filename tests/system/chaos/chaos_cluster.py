@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from raftbook.node.config import Config
     from tests.system.chaos.capabilities import Capabilities
 
-COMPACTING: Final = LimitsConfig(snapshot_entries=150, log_retain_entries=60)
+RESERVE_BYTES: Final = 4 << 20
+"""Small, as the disks are."""
+USUAL: Final = LimitsConfig(storage_reserve_bytes=RESERVE_BYTES)
+COMPACTING: Final = msgspec.structs.replace(USUAL, snapshot_entries=150, log_retain_entries=60)
 BALLAST: Final = "ballast"
 
 
@@ -41,7 +44,7 @@ class ChaosCluster(SystemCluster):
     """
 
     def __init__(self, folder: Path, *, node_count: int, capabilities: Capabilities, witness: str | None) -> None:
-        super().__init__(folder, node_count=node_count, proxied=True)
+        super().__init__(folder, node_count=node_count, proxied=True, limits=USUAL)
         folder.mkdir(parents=True, exist_ok=True)
         if witness is not None:
             self.node_limits = dict.fromkeys(self.others(witness), COMPACTING)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 LEADER: Final = "leader"
 """As a target: whoever leads when the fault comes."""
-MEAN_PAUSE_S: Final = 0.45
-"""Between the beginnings of two faults."""
+MEAN_PAUSE_S: Final = (0.3, 1.2)
+"""Between the beginnings of two faults; each seed has its own pace within these bounds."""
 COMPACTING_SHARE: Final = 0.25
 """Of the seeds, in which all nodes but one witness write snapshots and compact their logs all the time."""
 
@@ -158,7 +158,8 @@ def draw_schedule(seed: int, node_ids: Sequence[str], duration_s: float) -> Sche
     weights = [_MENU[kind].weight for kind in kinds]
     nodes = [node_id for node_id in node_ids if node_id != witness]
     faults: list[Fault] = []
-    at_s = randomness.expovariate(1 / MEAN_PAUSE_S)
+    pace = 1 / randomness.uniform(*MEAN_PAUSE_S)
+    at_s = randomness.expovariate(pace)
     while at_s < duration_s:
         (kind,) = randomness.choices(kinds, weights)
         draw = _MENU[kind]
@@ -167,7 +168,7 @@ def draw_schedule(seed: int, node_ids: Sequence[str], duration_s: float) -> Sche
             amount = round(amount)
         targets = _targets(kind, nodes, len(node_ids), randomness)
         faults.append(Fault(at_s, kind, targets, randomness.uniform(*draw.duration_s), amount))
-        at_s += randomness.expovariate(1 / MEAN_PAUSE_S)
+        at_s += randomness.expovariate(pace)
     return Schedule(seed, tuple(kinds), witness, tuple(faults))
 
 

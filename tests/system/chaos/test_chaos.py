@@ -18,7 +18,7 @@ from cli.local_cluster import PROJECT_FOLDER
 from tests.system.chaos.capabilities import probe
 from tests.system.chaos.chaos import LIVENESS_S, Outcome, live, live_again
 from tests.system.chaos.chaos_cluster import ChaosCluster
-from tests.system.chaos.schedule import Schedule, draw_schedule
+from tests.system.chaos.schedule import FaultKind, Schedule, draw_schedule
 from tests.system.clients import Clients, wait_for
 from tests.system.raftbook_command import environment
 
@@ -27,7 +27,21 @@ DEADLINE_S = 150.0
 FEWEST_SUBMISSIONS = 100
 
 
-@pytest.mark.parametrize(("seed", "node_count"), [(1, 3), (2, 3), (3, 3), (4, 3), (1, 5)])
+SEEDS = [(5, 3), (6, 3), (7, 3), (33, 3), (40, 5)]
+"""(seed, nodes): few that have every kind of fault between them, and one in which nodes compact their logs."""
+
+
+def schedule_of(seed, node_count):
+    return draw_schedule(seed, [f"n{number + 1}" for number in range(node_count)], SECONDS)
+
+
+def test_the_seeds_below_have_every_kind_of_fault():
+    schedules = [schedule_of(seed, node_count) for seed, node_count in SEEDS]
+    assert {fault.kind for schedule in schedules for fault in schedule.faults} == set(FaultKind)
+    assert any(schedule.witness is not None for schedule in schedules)
+
+
+@pytest.mark.parametrize(("seed", "node_count"), SEEDS)
 def test_nothing_acknowledged_is_lost_and_nothing_runs_twice(tmp_path, seed, node_count):
     report = tmp_path / "report.json"
     options = ["--seeds", str(seed), "--nodes", str(node_count), "--seconds", f"{SECONDS:g}", "--story"]
@@ -45,8 +59,7 @@ def test_nothing_acknowledged_is_lost_and_nothing_runs_twice(tmp_path, seed, nod
     print(ended.stdout, ended.stderr)
     assert ended.returncode == 0
     (outcome,) = msgspec.json.decode(report.read_bytes(), type=list[Outcome])
-    node_ids = [f"n{number + 1}" for number in range(node_count)]
-    drawn = draw_schedule(seed, node_ids, SECONDS).faults
+    drawn = schedule_of(seed, node_count).faults
     assert (outcome.faults + outcome.passed_over + outcome.lacking).total() == len(drawn)
     assert outcome.faults.total() >= 3
     assert outcome.submissions >= FEWEST_SUBMISSIONS
