@@ -8,22 +8,28 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from cli.local_cluster import ACME, LocalCluster
+from raftbook.node.config import LimitsConfig
 from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from raftbook.node.config import Config, InstrumentConfig, LimitsConfig
+    from raftbook.node.config import Config, InstrumentConfig
 
 DEADLINE_S: Final = 60.0
 """For whatever must happen in the end. Generous, since the machine may be busy; passing it means that it never does."""
 
 
+SMALL_RESERVE_BYTES: Final = 1 << 20
+"""Each node takes it on its disk at once, and what is left of the tests stays there for a while."""
+
+
 class SystemCluster(LocalCluster):
     """With `proxied`, every connection between two nodes runs through a proxy that `cut` cuts and `heal` heals.
 
-    `node_limits` are the limits of single nodes, where they differ from `limits`.
+    `node_limits` are the limits of single nodes, where they differ from `limits`. Reserves are small, but where a test
+    says otherwise.
     """
 
     def __init__(
@@ -54,6 +60,8 @@ class SystemCluster(LocalCluster):
 
     def _config_seen_by(self, node_id: str) -> Config:
         limits = self.node_limits.get(node_id, self.config.limits)
+        if limits.storage_reserve_bytes == LimitsConfig().storage_reserve_bytes:
+            limits = msgspec.structs.replace(limits, storage_reserve_bytes=SMALL_RESERVE_BYTES)
         return msgspec.structs.replace(super()._config_seen_by(node_id), limits=limits)
 
     def others(self, *node_ids: str) -> list[str]:

@@ -1,0 +1,252 @@
+"""Nodes whose disks fill up while clients trade, and get room again: each has a small file system of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from raftbook.node.config import LimitsConfig
+from tests.system.chaos.tmpfs import mount_tmpfs
+from tests.system.clients import POLL_S, Clients, new_order
+from tests.system.log_checks import check_against_logs
+from tests.system.system_cluster import DEADLINE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    import httpx
+
+    from tests.system.system_cluster import SystemCluster
+
+DISK_SIZE: Final = "48m"
+MARGIN_BYTES: Final = 4 << 20
+LIMITS: Final = LimitsConfig(storage_reserve_bytes=MARGIN_BYTES)
+
+
+class Disks:
+    """The file systems of a cluster's nodes, filled up by ballast that has nothing to do with raftbook."""
+
+    def __init__(self, cluster: SystemCluster, mounts: ExitStack) -> None:
+        self._cluster = cluster
+        for node_id in cluster.node_ids:
+            folder = cluster.data_folder(node_id)
+            folder.mkdir(parents=True)
+            try:
+                mounts.enter_context(mount_tmpfs(folder, DISK_SIZE))
+            except (subprocess.CalledProcessError, FileNotFoundError) as error:
+                pytest.skip(f"needs root to mount a tmpfs: disk full is not tested here ({error})")
+
+    def fill(self, *node_ids: str) -> None:
+        """Not one byte is left."""
+        for node_id in node_ids:
+            with self._ballast(node_id).open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, self.free_bytes(node_id))
+                assert self.free_bytes(node_id) < MARGIN_BYTES
+
+    def empty(self, *node_ids: str) -> None:
+        for node_id in node_ids:
+            self._ballast(node_id).unlink()
+
+    def free_bytes(self, node_id: str) -> int:
+        space = os.statvfs(self._cluster.data_folder(node_id))
+        return space.f_bavail * space.f_frsize
+
+    def reserve_bytes(self, node_id: str) -> int:
+        return (self._cluster.data_folder(node_id) / "reserve").stat().st_blocks * 512
+
+    def _ballast(self, node_id: str) -> Path:
+        return self._cluster.data_folder(node_id) / "ballast"
+
+
+@pytest.fixture
+def mounts() -> Iterator[ExitStack]:
+    with ExitStack() as mounts:
+        yield mounts
+
+
+@pytest.fixture
+def make_cluster_with_disks(
+    mounts: ExitStack, make_cluster: Callable[..., SystemCluster]
+) -> Callable[..., tuple[SystemCluster, Disks]]:
+    def make(**options) -> tuple[SystemCluster, Disks]:
+        cluster = make_cluster(limits=LIMITS, **options)
+        # Unmounted behind `make_cluster`, which ends the processes first.
+        return cluster, Disks(cluster, mounts)
+
+    return make
+
+
+async def wait_for_storage(cluster: SystemCluster, *node_ids: str, full: bool) -> None:
+    def found(statuses):
+        asked = [statuses[node_id] for node_id in node_ids]
+        return all(status is not None and status["storage_full"] is full for status in asked) or None
+
+    awaited = f"{' and '.join(node_ids)} {'full' if full else 'with room'}"
+    await cluster.wait_until(found, deadline_s=DEADLINE_S, awaited=awaited)
+
+
+async def wait_for_word(clients: Clients, node_id: str, *full: str) -> None:
+    """Until the node has heard that those are full."""
+    async with asyncio.timeout(DEADLINE_S):
+        while True:
+            nodes = (await clients.read(node_id, "/v1/cluster")).json()["nodes"]
+            if all(node["storage_full"] for node in nodes if node["id"] in full):
+                return
+            await asyncio.sleep(POLL_S)
+
+
+async def last_index(cluster: SystemCluster, node_id: str) -> int:
+    statuses = await cluster.wait_until(lambda found: found, deadline_s=DEADLINE_S, awaited="statuses")
+    return statuses[node_id]["last_index"]
+
+
+def assert_refused(response: httpx.Response, *words: str) -> None:
+    problem = response.json()
+    assert response.status_code == 507, problem
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert int(response.headers["Retry-After"]) > 0
+    assert problem["code"] == "storage_full"
+    for word in (*words, "free some space"):
+        assert word in problem["detail"], problem["detail"]
+
+
+async def assert_served(clients: Clients, *node_ids: str) -> None:
+    for node_id in node_ids:
+        for path in ("/v1/book/ACME", "/v1/orders", "/v1/cluster", "/healthz"):
+            response = await clients.read(node_id, path)
+            assert response.status_code == 200, response.text
+
+
+async def test_a_follower_without_room_refuses_orders_and_the_others_trade_on(make_cluster_with_disks):
+    cluster, disks = make_cluster_with_disks()
+    leader = await cluster.start_and_elect()
+    follower, other = cluster.others(leader)
+    order = new_order("alice", "once", "buy", "90.00")
+    async with Clients(cluster) as clients:
+        async with clients.trading():
+            await clients.progress()
+            assert disks.reserve_bytes(follower) == MARGIN_BYTES
+            disks.fill(follower)
+            await wait_for_storage(cluster, follower, full=True)
+            await wait_for_storage(cluster, leader, other, full=False)
+            assert_refused(await clients.post_order(follower, order), follower, "storage_reserve_bytes", "another node")
+            await assert_served(clients, follower)
+
+            await clients.progress()
+            index = await last_index(cluster, follower)
+            await clients.progress()
+            assert await last_index(cluster, follower) == index, "it is sent no entries"
+            assert await last_index(cluster, leader) > index
+            assert await cluster.wait_for_role(follower, "follower")
+            assert (await clients.read(leader, "/v1/cluster")).json()["leader"] == leader
+
+            disks.empty(follower)
+            await wait_for_storage(cluster, follower, full=False)
+            await cluster.wait_for_applied(await last_index(cluster, leader), follower)
+            assert (await clients.post_order(follower, order)).status_code == 200
+            await clients.progress()
+        await check_against_logs(cluster, clients)
+
+
+async def test_a_leader_without_room_hands_over_and_the_others_trade_on(make_cluster_with_disks):
+    cluster, disks = make_cluster_with_disks()
+    leader = await cluster.start_and_elect()
+    order = new_order("alice", "once", "buy", "90.00")
+    async with Clients(cluster) as clients:
+        async with clients.trading():
+            await clients.progress()
+            disks.fill(leader)
+            successor = await cluster.wait_for_leader_among(*cluster.others(leader))
+            await cluster.wait_for_role(leader, "follower")
+            assert_refused(await clients.post_order(leader, order), leader, "another node")
+            await assert_served(clients, leader)
+            await clients.progress()
+
+            disks.empty(leader)
+            await wait_for_storage(cluster, leader, full=False)
+            await cluster.wait_for_applied(await last_index(cluster, successor), leader)
+            assert (await clients.post_order(leader, order)).status_code == 200
+            await clients.progress()
+        await check_against_logs(cluster, clients)
+
+
+@pytest.mark.parametrize("leader_is_full", [True, False])
+async def test_while_a_majority_has_no_room_every_node_refuses_orders_and_nothing_is_lost(
+    make_cluster_with_disks, leader_is_full
+):
+    cluster, disks = make_cluster_with_disks()
+    leader = await cluster.start_and_elect()
+    full = [leader, cluster.others(leader)[0]] if leader_is_full else cluster.others(leader)
+    (with_room,) = cluster.others(*full)
+    orders = {node_id: new_order("alice", f"at-{node_id}", "buy", "90.00") for node_id in cluster.node_ids}
+    async with Clients(cluster) as clients:
+        async with clients.trading():
+            await clients.progress()
+            disks.fill(*full)
+            await wait_for_storage(cluster, *full, full=True)
+            await wait_for_word(clients, with_room, *full)
+            assert_refused(await clients.post_order(with_room, orders[with_room]), *full, "no majority")
+            for node_id in full:
+                assert_refused(await clients.post_order(node_id, orders[node_id]), node_id)
+            await assert_served(clients, *cluster.node_ids)
+
+            disks.empty(*full)
+            await wait_for_storage(cluster, *full, full=False)
+            await clients.progress()
+            for node_id, order in orders.items():
+                assert (await clients.post_order(node_id, order, wait_s="30")).status_code == 200
+        await check_against_logs(cluster, clients)
+
+
+async def test_a_node_that_is_killed_on_its_full_disk_starts_again_and_serves_reads(make_cluster_with_disks):
+    cluster, disks = make_cluster_with_disks()
+    leader = await cluster.start_and_elect()
+    follower = cluster.others(leader)[0]
+    order = new_order("alice", "once", "buy", "90.00")
+    async with Clients(cluster) as clients:
+        async with clients.trading():
+            await clients.progress()
+            disks.fill(follower)
+            await wait_for_storage(cluster, follower, full=True)
+            cluster.kill(follower)
+            await clients.progress()
+            cluster.start(follower)
+            await cluster.wait_for_role(follower, "follower")
+            await wait_for_storage(cluster, follower, full=True)
+            assert_refused(await clients.post_order(follower, order), follower)
+            await assert_served(clients, follower)
+            # An election is something that a node must write down, also when it has no room.
+            cluster.kill(leader)
+            cluster.start(leader)
+            await cluster.wait_for_leader_among(*cluster.others(follower))
+            await clients.progress()
+            disks.empty(follower)
+            await wait_for_storage(cluster, follower, full=False)
+            await clients.progress()
+            assert (await clients.post_order(follower, order)).status_code == 200
+        await check_against_logs(cluster, clients)
+
+
+async def test_a_single_node_without_room_says_so_and_goes_on_when_it_has_some(make_cluster_with_disks):
+    cluster, disks = make_cluster_with_disks(node_count=1)
+    await cluster.start_and_elect()
+    order = new_order("alice", "once", "buy", "90.00")
+    async with Clients(cluster) as clients:
+        async with clients.trading():
+            await clients.progress()
+            disks.fill("n1")
+            await wait_for_storage(cluster, "n1", full=True)
+            response = await clients.post_order("n1", order)
+            assert_refused(response, "n1")
+            assert "another node" not in response.json()["detail"]
+            await assert_served(clients, "n1")
+            disks.empty("n1")
+            await clients.progress()
+            assert (await clients.post_order("n1", order)).status_code == 200
+        await check_against_logs(cluster, clients)
