@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from raftbook.errors import DataFolderError, StorageError
+from raftbook.errors import DataFolderError, StorageError, StorageFullError
 from raftbook.replication.disk import FileDisk
+from raftbook.replication.write_ahead_log import Identity, WriteAheadLog
 
 
 @pytest.fixture
@@ -139,3 +143,143 @@ def test_names_stay_in_the_folder(disk, name):
 
 def test_free_space_is_told(disk):
     assert disk.free_bytes() > 0
+
+
+MIB = 1 << 20
+SMALL_DISK_BYTES = 8 * MIB
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of its own, of 8 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "raftbook-test", str(folder)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"needs root to mount a tmpfs: disk full is not tested here ({mounted.stderr.strip()})")
+    disk = FileDisk(folder / "n1")
+    try:
+        yield disk
+    finally:
+        disk.close()
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def ballast_of(disk):
+    return Path(disk.path("")).parent / "ballast"
+
+
+def fill(disk, spare_bytes=0):
+    """Others leave just so much."""
+    with ballast_of(disk).open("wb") as ballast:
+        os.posix_fallocate(ballast.fileno(), 0, disk.free_bytes() - spare_bytes)
+    assert disk.free_bytes() == spare_bytes
+
+
+def write_entries(log, first, last):
+    for index in range(first, last + 1):
+        log.append(index, 1, b"command %d" % index * 100)
+    batch = log.take_batch()
+    log.write_batch(batch)
+    log.mark_durable(batch)
+
+
+def test_an_append_that_finds_no_room_leaves_the_file_as_it_was(small_disk):
+    small_disk.create("log")
+    small_disk.append("log", b"before")
+    fill(small_disk, spare_bytes=8192)
+    with pytest.raises(StorageFullError, match=r"cannot write .*/log: No space left on device; free some space"):
+        small_disk.append("log", bytes(100_000))
+    assert small_disk.read("log") == b"before"
+    assert small_disk.free_bytes() == 8192, "what was written in part is given back"
+    small_disk.append("log", b" and after")
+    assert small_disk.read("log") == b"before and after"
+
+
+def test_on_a_full_disk_the_reserve_gives_up_what_an_append_needs(small_disk):
+    small_disk.reserve(3 * MIB)
+    assert small_disk.reserve_bytes() == 3 * MIB
+    assert small_disk.free_bytes() <= SMALL_DISK_BYTES - 3 * MIB, "it takes up what it holds"
+    small_disk.create("log")
+    fill(small_disk)
+    with pytest.raises(StorageFullError):
+        small_disk.append("log", b"only what must be written may use it")
+    data = os.urandom(MIB + MIB // 2)
+    small_disk.append("log", data[:5000], may_use_reserve=True)
+    assert small_disk.reserve_bytes() == 2 * MIB, "a step at a time"
+    small_disk.append("log", data[5000:], may_use_reserve=True)
+    assert small_disk.read("log") == data
+    assert small_disk.reserve_bytes() == MIB
+    with pytest.raises(StorageFullError):
+        small_disk.append("log", bytes(3 * MIB), may_use_reserve=True)
+    assert small_disk.read("log") == data, "too much for the reserve: nothing is written"
+    assert small_disk.reserve_bytes() == 0
+
+
+def test_the_reserve_is_taken_back_when_there_is_room_and_found_again_by_the_next_process(small_disk):
+    small_disk.reserve(2 * MIB)
+    small_disk.create("log")
+    fill(small_disk)
+    small_disk.append("log", bytes(100), may_use_reserve=True)
+    assert small_disk.reserve_bytes() == MIB
+    held = small_disk.free_bytes()
+    small_disk.reserve(4 * MIB)
+    assert (small_disk.reserve_bytes(), small_disk.free_bytes()) == (MIB, held), "no room: as it was"
+    ballast_of(small_disk).unlink()
+    small_disk.reserve(2 * MIB)
+    assert FileDisk(small_disk.path("")).reserve_bytes() == 2 * MIB
+    small_disk.reserve(0)
+    assert small_disk.free_bytes() >= SMALL_DISK_BYTES - 64 * 1024
+
+
+def test_a_copied_reserve_that_is_nothing_but_a_hole_counts_for_nothing(tmp_path):
+    with (tmp_path / "reserve").open("wb") as file:
+        file.truncate(MIB)
+    disk = FileDisk(tmp_path)
+    assert disk.reserve_bytes() == 0
+    disk.reserve(MIB)
+    assert (tmp_path / "reserve").stat().st_blocks * 512 >= MIB
+
+
+@pytest.mark.parametrize("lacking", [errno.EOPNOTSUPP, errno.EINVAL])
+def test_where_room_cannot_be_allocated_it_is_written(small_disk, monkeypatch, lacking):
+    def refuse(_descriptor, _offset, _size_bytes):
+        raise OSError(lacking, os.strerror(lacking))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "posix_fallocate", refuse)
+        small_disk.reserve(2 * MIB)
+        assert small_disk.reserve_bytes() == 2 * MIB
+        assert small_disk.free_bytes() <= SMALL_DISK_BYTES - 2 * MIB
+        small_disk.reserve(9 * MIB)
+        assert small_disk.reserve_bytes() == 2 * MIB, "no room for that, and none kept by the attempt"
+        assert small_disk.free_bytes() >= SMALL_DISK_BYTES - 2 * MIB - 64 * 1024
+
+
+def test_neither_lock_nor_reserve_are_files_of_the_node(disk):
+    disk.lock()
+    disk.reserve(4096)
+    assert disk.names() == []
+
+
+def test_a_log_goes_on_from_the_reserve_and_opens_again_on_the_full_disk(small_disk):
+    """What is on its way when the disk fills up is written; so are votes. Everything can be read afterwards."""
+    identity = Identity("local-3", "n1")
+    small_disk.lock()
+    small_disk.reserve(2 * MIB)
+    log, _ = WriteAheadLog.open(small_disk, identity)
+    write_entries(log, 1, 10)
+    fill(small_disk)
+    write_entries(log, 11, 20)
+    log.record_vote(7, "n3")
+    write_entries(log, 21, 21)
+    assert small_disk.reserve_bytes() == MIB
+    small_disk.close()
+
+    again = FileDisk(small_disk.path(""))
+    again.lock()
+    log, recovered = WriteAheadLog.open(again, identity)
+    assert [index for index, _, _ in recovered.entries] == list(range(1, 22))
+    assert (recovered.term, recovered.voted_for) == (7, "n3")
+    again.close()

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from raftbook.errors import DamagedLogError, DataFolderError
+from raftbook.errors import DamagedLogError, DataFolderError, StorageFullError
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.log_records import HEADER_BYTES, LogState, Record, RecordKind, encode_record
 from raftbook.replication.write_ahead_log import Identity, RecoveredLog, WriteAheadLog, inspect
@@ -544,3 +544,42 @@ def test_terms_are_found_by_index():
     for index, term in enumerate(terms, start=1):
         state.apply(Record(RecordKind.ENTRY, index, term))
     assert [state.term_at(index) for index in range(7)] == [0, *terms]
+
+
+def test_a_disk_without_any_room_can_be_read_and_is_written_to_again_when_there_is_some():
+    """The mark behind what was recovered is left out, and nothing else."""
+    disk = SimulatedDisk()
+    log, _ = WriteAheadLog.open(disk, N1)
+    log.append(1, 1, b"first")
+    flush(log)
+    disk.capacity_bytes = sum(len(data) for data in disk.contents().values()) + 5
+    contents = disk.contents()
+
+    log, recovered = WriteAheadLog.open(disk, N1)
+    assert recovered.entries == [(1, 1, b"first")]
+    assert disk.contents() == contents, "not even a part of the mark"
+    log.append(2, 1, b"second")
+    batch = log.take_batch()
+    assert batch is not None
+    with pytest.raises(StorageFullError):
+        log.write_batch(batch)
+    disk.capacity_bytes = None
+    log, _ = WriteAheadLog.open(disk, N1)
+    log.append(2, 1, b"second")
+    flush(log)
+    assert reopen(disk).entries == [(1, 1, b"first"), (2, 1, b"second")]
+
+
+def test_what_must_be_written_on_a_full_disk_takes_its_room_from_the_reserve():
+    disk = SimulatedDisk()
+    log, _ = WriteAheadLog.open(disk, N1, segment_size_bytes=300)
+    disk.capacity_bytes = sum(len(data) for data in disk.contents().values()) + 4096
+    disk.reserve(4096)
+    for index in range(1, 20):
+        log.append(index, 1, b"a command")
+        flush(log)
+    log.record_vote(2, "n2")
+    flush(log)
+    assert len(disk.names()) > 2, "segments were begun"
+    assert disk.reserve_bytes() == 0
+    assert len(reopen(disk).entries) == 19
