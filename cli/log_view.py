@@ -95,9 +95,9 @@ def node_tables(node: Mapping[str, Any]) -> list[Table]:
         segments.add_row(segment["name"], *map(count, figures))
     snapshots = columns("snapshots", "name", "log index", "term", "bytes", "", right=("log index", "term", "bytes"))
     for snapshot in node["snapshots"]:
-        size = "" if snapshot["size_bytes"] is None else count(snapshot["size_bytes"])
         verdict = Text("sound", style="green") if snapshot["problem"] is None else Text("damaged", style="bold red")
-        snapshots.add_row(snapshot["name"], str(snapshot["index"]), str(snapshot["term"]), size, verdict)
+        figures = (str(snapshot["index"]), str(snapshot["term"]), count(snapshot["size_bytes"]))
+        snapshots.add_row(snapshot["name"], *figures, verdict)
     return [facts, segments, *([snapshots] if node["snapshots"] else [])]
 
 

@@ -28,9 +28,10 @@ _NOTHING_READ: Final = RecoveredLog(0, None, False, 0, 0, [])
 
 @dataclass(frozen=True, slots=True)
 class SnapshotReport:
-    """A snapshot's file. `info` is None and `problem` a sentence where it is damaged, as far as its header tells."""
+    """A snapshot's file, `size_bytes` long. `info` is None and `problem` a sentence where it is damaged, as far as its header tells."""
 
     name: str
+    size_bytes: int
     index: int
     term: int
     info: SnapshotInfo | None
@@ -257,11 +258,12 @@ class StoredNode:
     def _examine_snapshot(self, index: int, term: int) -> SnapshotReport:
         assert self._snapshot_files is not None
         name = snapshot_name(index, term)
+        size_bytes = self._disk.size(name)
         try:
-            return SnapshotReport(name, index, term, self._snapshot_files.read_header(index, term), None)
+            return SnapshotReport(name, size_bytes, index, term, self._snapshot_files.read_header(index, term), None)
         except (SnapshotError, DataFolderError) as error:
             self._tell(str(error))
-            return SnapshotReport(name, index, term, None, str(error))
+            return SnapshotReport(name, size_bytes, index, term, None, str(error))
 
     def verify_snapshots(self) -> None:
         """Reads every snapshot to its end; what is wrong with one is in `problems` and in its report. O(bytes)."""

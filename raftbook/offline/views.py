@@ -98,7 +98,7 @@ def node_to_json(node: StoredNode) -> Json:
                 "name": snapshot.name,
                 "index": snapshot.index,
                 "term": snapshot.term,
-                "size_bytes": None if snapshot.info is None else snapshot.info.size_bytes,
+                "size_bytes": snapshot.size_bytes,
                 "problem": snapshot.problem,
             }
             for snapshot in node.snapshots
