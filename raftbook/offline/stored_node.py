@@ -28,7 +28,10 @@ _NOTHING_READ: Final = RecoveredLog(0, None, False, 0, 0, [])
 
 @dataclass(frozen=True, slots=True)
 class SnapshotReport:
-    """A snapshot's file, `size_bytes` long. `info` is None and `problem` a sentence where it is damaged, as far as its header tells."""
+    """A snapshot's file, `size_bytes` long.
+
+    `info` is None and `problem` a sentence where it is damaged, as far as its header tells.
+    """
 
     name: str
     size_bytes: int
