@@ -5,6 +5,7 @@ It knows what was done to each process, so that it can tell an end that is expla
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections import Counter
@@ -137,12 +138,19 @@ class ChaosCluster(SystemCluster):
         ballast = self.disk(node_id) / BALLAST
         with self.afflicting_disk(node_id):
             with ballast.open("wb") as file:
-                space = os.statvfs(self.disk(node_id))
-                os.posix_fallocate(file.fileno(), 0, space.f_bavail * space.f_frsize)
+                taken_bytes = 0
+                while (free_bytes := self._free_bytes(node_id)) > 0:
+                    with contextlib.suppress(OSError):  # The node has written something meanwhile.
+                        os.posix_fallocate(file.fileno(), taken_bytes, free_bytes)
+                        taken_bytes += free_bytes
             try:
                 yield
             finally:
                 ballast.unlink()
+
+    def _free_bytes(self, node_id: str) -> int:
+        space = os.statvfs(self.disk(node_id))
+        return space.f_bavail * space.f_frsize
 
     def keep_disks(self) -> None:
         """As evidence, since a tmpfs is gone with its mount. Kills what still runs."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LEADER: Final = "leader"
 """As a target: whoever leads when the fault comes."""
 MEAN_PAUSE_S: Final = (0.3, 1.2)
-"""Between the beginnings of two faults; each seed has its own pace within these bounds."""
+"""Between the beginnings of two faults on three nodes; each seed has its own pace within these bounds."""
 COMPACTING_SHARE: Final = 0.25
 """Of the seeds, in which all nodes but one witness write snapshots and compact their logs all the time."""
 
@@ -158,7 +158,7 @@ def draw_schedule(seed: int, node_ids: Sequence[str], duration_s: float) -> Sche
     weights = [_MENU[kind].weight for kind in kinds]
     nodes = [node_id for node_id in node_ids if node_id != witness]
     faults: list[Fault] = []
-    pace = 1 / randomness.uniform(*MEAN_PAUSE_S)
+    pace = len(node_ids) / 3 / randomness.uniform(*MEAN_PAUSE_S)
     at_s = randomness.expovariate(pace)
     while at_s < duration_s:
         (kind,) = randomness.choices(kinds, weights)

@@ -16,7 +16,7 @@ import pytest
 
 from cli.local_cluster import PROJECT_FOLDER
 from tests.system.chaos.capabilities import probe
-from tests.system.chaos.chaos import LIVENESS_S, Outcome, live, live_again
+from tests.system.chaos.chaos import LIVENESS_S, live, live_again
 from tests.system.chaos.chaos_cluster import ChaosCluster
 from tests.system.chaos.schedule import FaultKind, Schedule, draw_schedule
 from tests.system.clients import Clients, wait_for
@@ -24,10 +24,10 @@ from tests.system.raftbook_command import environment
 
 SECONDS = 6.0
 DEADLINE_S = 150.0
+FEWEST_FAULTS = 3
 FEWEST_SUBMISSIONS = 100
 
-
-SEEDS = [(5, 3), (6, 3), (7, 3), (33, 3), (40, 5)]
+SEEDS = [(5, 3), (6, 3), (33, 3), (34, 3), (10, 5)]
 """(seed, nodes): few that have every kind of fault between them, and one in which nodes compact their logs."""
 
 
@@ -58,13 +58,13 @@ def test_nothing_acknowledged_is_lost_and_nothing_runs_twice(tmp_path, seed, nod
     )
     print(ended.stdout, ended.stderr)
     assert ended.returncode == 0
-    (outcome,) = msgspec.json.decode(report.read_bytes(), type=list[Outcome])
-    drawn = schedule_of(seed, node_count).faults
-    assert (outcome.faults + outcome.passed_over + outcome.lacking).total() == len(drawn)
-    assert outcome.faults.total() >= 3
-    assert outcome.submissions >= FEWEST_SUBMISSIONS
-    assert outcome.observations > 0
-    assert outcome.violations == []
+    (outcome,) = msgspec.json.decode(report.read_bytes())
+    inflicted, *others = (sum(outcome[name].values()) for name in ("faults", "passed_over", "lacking"))
+    assert inflicted + sum(others) == len(schedule_of(seed, node_count).faults)
+    assert inflicted >= FEWEST_FAULTS
+    assert outcome["submissions"] >= FEWEST_SUBMISSIONS
+    assert outcome["observations"] > 0
+    assert outcome["violations"] == []
 
 
 @pytest.fixture
