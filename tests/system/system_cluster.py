@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from cli.local_cluster import ACME, LocalCluster
+from cli.local_cluster import ACME, LocalCluster, free_ports
 from raftbook.node.config import LimitsConfig
 from tests.support.tcp_proxy import TcpProxy
 
@@ -46,8 +46,9 @@ class SystemCluster(LocalCluster):
         self.node_limits = dict(node_limits or {})
         self._proxies: dict[tuple[str, str], TcpProxy] = {}
         # Between two nodes the one with the smaller id dials.
-        for pair in itertools.combinations(sorted(self.node_ids), 2) if proxied else ():
-            proxy = TcpProxy(listen_port=0, target_port=self.config.node(pair[1]).peer.port)
+        pairs = list(itertools.combinations(sorted(self.node_ids), 2)) if proxied else []
+        for pair, port in zip(pairs, free_ports(len(pairs)), strict=True):
+            proxy = TcpProxy(listen_port=port, target_port=self.config.node(pair[1]).peer.port)
             proxy.start()
             self._proxies[pair] = proxy
             self.link_ports[pair] = proxy.listen_port
