@@ -32,7 +32,7 @@ from raftbook.errors import NoQuorumError, RaftbookError
 from raftbook.node.config import ClusterConfig, Config, Durability, InstrumentConfig, LimitsConfig, NodeConfig, dumps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from types import TracebackType
 
 Found = TypeVar("Found")
@@ -53,10 +53,11 @@ class NodeFailedError(RaftbookError):
     code = "node_failed"
 
 
-def free_ports(count: int) -> list[int]:
-    """Different loopback ports that nobody listens on now, and that no outgoing connection gets by chance.
+def free_ports(count: int, *, besides: Collection[int] = ()) -> list[int]:
+    """Different loopback ports that nobody listens on now; none of `besides`, which are chosen and not in use yet.
 
-    Systems give those a port of their own choice; it must not be that of a node which is down for a moment.
+    Nor does any outgoing connection get one by chance: systems take the ports of those from another range, so that of
+    a node which is down for a moment stays its own.
     """
     ports: list[int] = []
     while len(ports) < count:
@@ -68,7 +69,7 @@ def free_ports(count: int) -> list[int]:
                 if error.errno != errno.EADDRINUSE:
                     raise
                 continue
-        if port not in ports:
+        if port not in ports and port not in besides:
             ports.append(port)
     return ports
 

@@ -47,7 +47,8 @@ class SystemCluster(LocalCluster):
         self._proxies: dict[tuple[str, str], TcpProxy] = {}
         # Between two nodes the one with the smaller id dials.
         pairs = list(itertools.combinations(sorted(self.node_ids), 2)) if proxied else []
-        for pair, port in zip(pairs, free_ports(len(pairs)), strict=True):
+        own_ports = {address.port for node in self.config.nodes for address in (node.peer, node.api)}
+        for pair, port in zip(pairs, free_ports(len(pairs), besides=own_ports), strict=True):
             proxy = TcpProxy(listen_port=port, target_port=self.config.node(pair[1]).peer.port)
             proxy.start()
             self._proxies[pair] = proxy
