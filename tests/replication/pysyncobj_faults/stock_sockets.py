@@ -7,11 +7,10 @@ so does everybody who may ask for the cluster's status.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
-import resource
 import select
-import signal
 import socket
 import struct
 import tempfile
@@ -23,6 +22,8 @@ from typing import TYPE_CHECKING, Any
 from pysyncobj import SyncObj, SyncObjConf, replicated
 from pysyncobj.journal import FileJournal
 from pysyncobj.serializer import Serializer
+
+from tests.replication.pysyncobj_faults.limits import leave_descriptors, start_flood
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -186,31 +187,27 @@ def idle_connections() -> Outcome:
 def no_descriptor_left() -> Outcome:
     """Once no connection could be accepted for want of a file descriptor, the node does not listen any more."""
     node = ListeningNode(PEER, bindRetryTime=0.05)
-    port = node.port()
-    used = len(list(Path("/proc/self/fd").iterdir()))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (used + 20, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    flood = os.fork()
-    if flood == 0:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
-        connections = [socket.socket() for _ in range(100)]
-        for connection in connections:
-            connection.setblocking(False)
-            connection.connect_ex((HOST, port))
-        signal.pause()
+    port, transport = node.port(), node.transport
+    turn, next_turn = os.pipe()
+    flood = start_flood(port, turn=turn)
+    leave_descriptors(20)
+
+    def is_unbound() -> bool:
+        return bool(transport._server._TcpServer__socket.fileno() < 0)
+
     accepted = 0
-    transport = node.transport
-    while transport._server._TcpServer__socket.fileno() >= 0:
-        node.doTick(0.005)
-        accepted = max(accepted, len(transport._unknownConnections))
-    os.kill(flood, signal.SIGKILL)
-    os.waitpid(flood, 0)
+    while not is_unbound():
+        os.write(next_turn, b".")
+        node.until(lambda accepted=accepted: is_unbound() or len(transport._unknownConnections) > accepted)
+        accepted = len(transport._unknownConnections)
+    flood.end()
     node.until(lambda: not transport._unknownConnections)
     node.until(lambda: False, timeout_s=0.5)
     with socket.socket() as peer:
-        refused = peer.connect_ex((HOST, port)) != 0
+        is_refused = peer.connect_ex((HOST, port)) == errno.ECONNREFUSED
     return {
         "accepted": accepted,
         "left": len(transport._unknownConnections),
-        "refused": refused,
+        "refused": is_refused,
         "ready": transport.ready,
     }
