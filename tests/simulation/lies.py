@@ -12,8 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from raftbook.codec import RawRun, encode_command, encode_entry, split_entry
-from raftbook.engine import CancelOrder, EventKind, NewOrder, Number, OrderEvent, Tick, Trade
+from raftbook.engine import CancelOrder, EventKind, NewOrder, Number, OrderEvent, Tick, Trade, TradingStatus
 from raftbook.simulation.history import Attempt, Decided, History, LogEntry, SeenExecution
+from raftbook.state_machine import StateMachine
 from tests.simulation.honest_history import CONFIGURATION, run_log
 
 if TYPE_CHECKING:
@@ -295,6 +296,12 @@ def a_cancel_for_another_reason(history: History) -> None:
     say_that_it_was(history, dot, execution._replace(events=events))
 
 
+@lie("check_serial_replay", "check_one_state_per_index", saying="n3 at index .* has other instruments than serial")
+def an_instrument_that_one_node_has_halted(history: History) -> None:
+    [book] = history.final_nodes[2].state.exchange.books.values()
+    book.status = TradingStatus.HALTED
+
+
 @lie("check_serial_replay", "check_one_state_per_index", saying="n1 at index .* has another book of ACME")
 def two_orders_that_changed_places_in_the_queue(history: History) -> None:
     [book] = history.final_nodes[0].state.exchange.books.values()
@@ -324,6 +331,21 @@ def an_answered_command_beyond_the_end_of_one_log(history: History) -> None:
     node = history.final_nodes[0]
     index = last_tick(history).execution.log_index
     node.entries = [entry for entry in node.entries if entry.index < index]
+
+
+@lie("check_answered_in_every_log", saying="n3 has lost")
+def an_answered_command_that_one_node_holds_and_has_not_executed(history: History) -> None:
+    node = history.final_nodes[2]
+    node.applied_index = last_tick(history).execution.log_index - 1
+    state = StateMachine()
+    for index, decided in history.decided():
+        if index > node.applied_index:
+            break
+        if decided.entry is None:
+            state.advance(index)
+        else:
+            state.apply(index, decided.entry)
+    node.state, node.chain_digest = state, state.chain_digest
 
 
 @lie("check_answered_in_every_log", saying="there is nothing to hold the answers to")

@@ -7,9 +7,16 @@ import copy
 
 import pytest
 
+from raftbook.engine import AddInstrument, Entry, Exchange, NewOrder, Number, OrderType, Run, Side, TimeInForce
 from raftbook.engine.commands import Tick
-from tests.system.clients import Clients, Record, new_order
-from tests.system.log_checks import check_against_logs, check_real_time_order, check_records
+from tests.system.clients import Attempt, Clients, Record, new_order
+from tests.system.log_checks import (
+    ExecutedCommand,
+    check_against_logs,
+    check_order,
+    check_real_time_order,
+    check_records,
+)
 from tests.system.system_cluster import SystemCluster
 
 
@@ -137,6 +144,51 @@ def test_a_tick_that_nobody_asked_for(records, log):
     tick = log.executed[-1]._replace(command=Tick(1))
     with pytest.raises(AssertionError, match="1 ticks for 0 linearizable reads"):
         check_records(records, log._replace(executed=[*log.executed, tick]))
+
+
+# --- An order that was refused, and entered by a copy that was never answered ----------------------------------------
+
+ALLOWED_UNTIL = 10
+"""The refused copy's `not_after`."""
+
+
+def refused_and_entered(timestamp: int, log_index: int = 4, node_id: str = "n2", outcome: str = "unknown"):
+    """Arguments of `check_order`: refused at n1 at index 2, then entered, while the attempt at n2 had this outcome."""
+    exchange = Exchange()
+    cent, share = Number(1, 2), Number(1, 0)
+    acme = AddInstrument("ACME", 2, 0, cent, share)
+    order = NewOrder("ACME", "a", "c", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, Number(1, 0), share)
+    early = order._replace(not_after=ALLOWED_UNTIL)
+    late = order._replace(not_after=ALLOWED_UNTIL + 5)
+    [refusal] = exchange.apply(2, Entry(1, (Run("n1.1", 1, (early,)),)))
+    assert not refusal.accepted
+    exchange.apply(3, Entry(ALLOWED_UNTIL + 1, (Run("n1.1", 2, (acme,)),)))
+    [entry] = exchange.apply(4, Entry(ALLOWED_UNTIL + 1, (Run("n2.1", 1, (late,)),)))
+    assert entry.accepted
+    refused = ExecutedCommand(early, refusal)
+    entered = ExecutedCommand(late, entry._replace(log_index=log_index, timestamp=timestamp, origin=f"{node_id}.1"))
+    report = {"status": "rejected", "origin": "n1.1", "origin_sequence": 1}
+    attempts = [Attempt("n1", 0.0, 1.0, "definite", report), Attempt("n2", 0.0, 1.0, outcome)]
+    return Record({"op": "new"}, attempts), [entered], {("n1.1", 1): refused, (f"{node_id}.1", 1): entered}
+
+
+def test_a_copy_that_was_never_answered_may_outlive_a_refusal():
+    check_order(*refused_and_entered(timestamp=ALLOWED_UNTIL + 1))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"timestamp": ALLOWED_UNTIL},
+        {"timestamp": ALLOWED_UNTIL + 1, "log_index": 1},
+        {"timestamp": ALLOWED_UNTIL + 1, "node_id": "n3"},
+        {"timestamp": ALLOWED_UNTIL + 1, "outcome": "refused"},
+    ],
+    ids=["while it is remembered", "before it", "from another node", "from one that took nothing"],
+)
+def test_no_copy_may_outlive_a_refusal(changes):
+    with pytest.raises(AssertionError, match="refused, and yet in the log"):
+        check_order(*refused_and_entered(**changes))
 
 
 def test_an_order_that_was_sent_after_a_later_one_was_reported(records):

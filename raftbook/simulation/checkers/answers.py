@@ -212,13 +212,13 @@ def _has_effect(execution: Execution) -> bool:
 def check_one_order_per_client_order_id(history: History) -> Iterator[Finding]:
     """However often and wherever an account enters a client order id, it makes one order. O(events).
 
-    As long as the order is remembered, which is for CLOSED_ORDERS_KEPT more orders of the account.
+    Copies are answered with that order. It is remembered for CLOSED_ORDERS_KEPT more orders of the account.
     """
     entered: defaultdict[tuple[str, str], dict[int, OrderEvent]] = defaultdict(dict)
     for alternatives in history.executions.values():
         for seen in alternatives:
             for event in seen.execution.events:
-                if isinstance(event, OrderEvent) and event.kind is EventKind.ORDER_ACCEPTED and not event.duplicate:
+                if isinstance(event, OrderEvent) and event.kind is EventKind.ORDER_ACCEPTED:
                     order = event.order
                     entered[order.account, order.client_order_id].setdefault(order.order_id, event)
     for (account, client_order_id), events in entered.items():
