@@ -46,6 +46,9 @@ def advice(cluster: dict[str, Any]) -> list[str]:
         sentences.append("no leader yet: an election is under way, ask again in a second")
     if missing:
         sentences.append(f"unreachable: {', '.join(missing)}; start with {starts}")
+    full = [node["id"] for node in cluster["nodes"] if node.get("storage_full")]
+    if full:
+        sentences.append(f"storage full: {', '.join(full)}; no orders are taken there until some space is freed")
     return sentences
 
 

@@ -70,7 +70,10 @@ class Service(Protocol):
         ...
 
     async def submit(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Report]:
-        """Takes all of them in order, or raises BusyError and takes none; waits for their executions so long."""
+        """Takes all of them in order and waits for their executions so long.
+
+        BusyError, StorageFullError: it took none of them.
+        """
         ...
 
     async def submission(self, origin: str, first_sequence: int, count: int, *, wait_s: float) -> Sequence[Report]:

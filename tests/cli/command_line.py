@@ -7,7 +7,12 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from raftbook.node.config import LimitsConfig
+
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+SMALL_RESERVE = LimitsConfig(storage_reserve_bytes=1 << 20)
+"""For clusters whose folders stay for a while after the tests."""
 
 
 class Finished(NamedTuple):

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from cli.local_cluster import LocalCluster
-from tests.cli.command_line import PROJECT_ROOT, Finished, environment
+from tests.cli.command_line import PROJECT_ROOT, SMALL_RESERVE, Finished, environment
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def raftbook():
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Three nodes with a leader; shared by the tests of a module, so each uses an account or a symbol of its own."""
-    with LocalCluster(tmp_path_factory.mktemp("cluster")) as running:
+    with LocalCluster(tmp_path_factory.mktemp("cluster"), limits=SMALL_RESERVE) as running:
         running.start()
         asyncio.run(running.wait_for_leader(deadline_s=60))
         yield running

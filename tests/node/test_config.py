@@ -229,6 +229,13 @@ FAULTS = [
     ),
     pytest.param(
         "[cluster]",
+        "[limits]\nstorage_reserve_bytes = 256\n[cluster]",
+        "tiny.toml: [limits] storage_reserve_bytes: expected int >= 1048576, not 256; write for instance "
+        "storage_reserve_bytes = 268435456",
+        id="a reserve in MiB",
+    ),
+    pytest.param(
+        "[cluster]",
         "[raft]\nheartbeat_s = 0.2\n[cluster]",
         "tiny.toml: [raft] election_timeout_min_s: 0.4 is not more than 3 times heartbeat_s; raise it above 0.6",
         id="elections as fast as heartbeats",
@@ -436,7 +443,9 @@ def configs(draw: st.DrawFn) -> Config:
         nodes=nodes,
         instruments=instruments,
         limits=LimitsConfig(
-            max_entry_bytes=draw(st.integers(4096, 4 << 20)), snapshot_entries=draw(st.integers(1, 99))
+            max_entry_bytes=draw(st.integers(4096, 4 << 20)),
+            snapshot_entries=draw(st.integers(1, 99)),
+            storage_reserve_bytes=draw(st.integers(1 << 20, 1 << 40)),
         ),
         raft=RaftConfig(
             heartbeat_s=heartbeat_s,

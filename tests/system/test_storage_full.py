@@ -14,6 +14,7 @@ from raftbook.node.config import LimitsConfig
 from tests.system.chaos.tmpfs import mount_tmpfs
 from tests.system.clients import POLL_S, Clients, new_order
 from tests.system.log_checks import check_against_logs
+from tests.system.raftbook_command import raftbook
 from tests.system.system_cluster import DEADLINE_S
 
 if TYPE_CHECKING:
@@ -80,6 +81,11 @@ def make_cluster_with_disks(
         return cluster, Disks(cluster, mounts)
 
     return make
+
+
+def enter_by_command_line(cluster: SystemCluster) -> subprocess.CompletedProcess[str]:
+    order = ("--symbol", "ACME", "--side", "buy", "--quantity", "1", "--price", "90", "--account", "bob")
+    return raftbook("submit", "--url", cluster.url("n1"), *order, folder=cluster.folder)
 
 
 async def wait_for_storage(cluster: SystemCluster, *node_ids: str, full: bool) -> None:
@@ -245,6 +251,14 @@ async def test_a_single_node_without_room_says_so_and_goes_on_when_it_has_some(m
             response = await clients.post_order("n1", order)
             assert_refused(response, "n1")
             assert "another node" not in response.json()["detail"]
+            told = await asyncio.to_thread(enter_by_command_line, cluster)
+            assert (told.returncode, told.stdout) == (1, "")
+            assert "the disk of n1 has" in told.stderr
+            assert "free some space there" in told.stderr
+            status = await asyncio.to_thread(
+                raftbook, "cluster", "status", "--url", cluster.url("n1"), folder=cluster.folder
+            )
+            assert "storage full: n1; no orders are taken there until some space is freed" in status.stderr
             await assert_served(clients, "n1")
             disks.empty("n1")
             await clients.progress()
