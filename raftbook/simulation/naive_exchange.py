@@ -99,7 +99,7 @@ class NaiveExchange:
         self.time = 0
         self.books: dict[str, NaiveBook] = {}
         self.orders: list[NaiveOrder] = []
-        self.closed: list[NaiveOrder] = []  # Those of `orders` that are closed, in the order in which they closed.
+        self.closed: dict[str, list[NaiveOrder]] = {}  # Each account's closed `orders`, in the order of their closing.
         self.refusals: list[NaiveRefusal] = []  # Oldest first.
         self.executed: set[tuple[str, int]] = set()  # Every (origin, sequence) there was.
         self.order_count = 0
@@ -433,11 +433,10 @@ class NaiveExchange:
         book = self._book_of(order)
         if order in book.resting:
             book.resting.remove(order)
-        self.closed.append(order)
-        of_account = [other for other in self.closed if other.command.account == order.command.account]
-        if len(of_account) > self.closed_orders_kept:
-            self.closed.remove(of_account[0])
-            self.orders.remove(of_account[0])
+        closed = self.closed.setdefault(order.command.account, [])
+        closed.append(order)
+        if len(closed) > self.closed_orders_kept:
+            self.orders.remove(closed.pop(0))
 
     # Look-ups and events.
 
@@ -445,11 +444,12 @@ class NaiveExchange:
         return self.books[order.command.symbol]
 
     def _known(self, account: str, order_id: int | None, client_order_id: str | None) -> NaiveOrder | None:
+        """The account's order of this id, or of this client order id; one of the two is given."""
         for order in self.orders:
-            is_named = (
-                order.command.client_order_id == client_order_id if order_id is None else order.order_id == order_id
-            )
-            if is_named and order.command.account == account:
+            command = order.command
+            if command.account == account and (
+                order.order_id == order_id or command.client_order_id == client_order_id
+            ):
                 return order
         return None
 
