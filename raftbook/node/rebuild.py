@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def set_aside(config: Config, node_id: str, data_dir: Path | None, now: datetime | None = None) -> Path:
-    """Move the node's folder aside, as evidence; returns where it is now. Nothing is deleted.
+    """Move the node's folder aside, as evidence; returns where it is now. Nothing is deleted but the reserve.
 
     Started afterwards, the node is a learner: it takes the state from the leader, and votes again when it holds all
     that may have been committed with its forgotten help. With a majority of the other nodes healthy, nothing is lost.
@@ -45,6 +45,8 @@ def set_aside(config: Config, node_id: str, data_dir: Path | None, now: datetime
         disk.lock()
         stamp = (now or datetime.now(UTC)).strftime("%Y%m%dT%H%M%S.%fZ")
         aside = folder.with_name(f"{folder.name}.set-aside-{stamp}")
+        # It is room and nothing else, and the new folder needs it.
+        disk.reserve(0)
         folder.rename(aside)
     except OSError as error:
         raise StorageError(f"cannot move {folder} aside: {error.strerror}; check who may write its parent") from error

@@ -27,6 +27,16 @@ def test_the_folder_is_moved_aside_whole(tmp_path):
     assert not folder.exists()
 
 
+def test_the_reserve_gives_its_room_to_the_new_folder(tmp_path):
+    disk = FileDisk(tmp_path / "n2")
+    disk.reserve(1 << 20)
+    disk.close()
+
+    aside = set_aside(load_config("local-3", {}), "n2", tmp_path, NOW)
+
+    assert FileDisk(aside).reserve_bytes() == 0
+
+
 def test_a_running_node_keeps_its_folder(tmp_path):
     disk = FileDisk(tmp_path / "n2")
     disk.lock()
