@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import cluster, log, market, match, node, orders
+from cli import cluster, log, market, match, node, orders, simulate
 from cli.bench import command as bench
 from cli.demo import command as demo
 from cli.errors import RaftbookGroup
@@ -39,7 +39,7 @@ def raftbook(
     del version  # Its callback has done the work.
 
 
-for subject in (orders, market, cluster, match, demo, bench):
+for subject in (orders, market, cluster, match, simulate, demo, bench):
     app.add_typer(subject.app)
 app.add_typer(node.app, name="node")
 app.add_typer(log.app, name="log")

@@ -71,7 +71,7 @@ class DamagedLogError(StorageError):
 
 
 class StateDivergedError(RaftbookError):
-    """This node's state is not that of the majority, though both come from the same log."""
+    """The state of this node is not that of the majority, though both come from the same log."""
 
     code = "state_diverged"
 

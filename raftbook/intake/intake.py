@@ -60,6 +60,11 @@ class Intake:
         return len(self._own_accounts) + self._peer_items
 
     @property
+    def holds_own(self) -> bool:
+        """Submissions of this node's own wait."""
+        return bool(self._own_accounts)
+
+    @property
     def size_bytes(self) -> int:
         return self._own_bytes + self._peer_bytes
 

@@ -90,6 +90,9 @@ class StorageFolder:
             (EVIDENCE_STATE_NAME, state.to_snapshot()),
             (EVIDENCE_NAME, msgspec.json.format(msgspec.json.encode(evidence)) + b"\n"),
         ):
+            if name in self.disk.names():
+                # Of an attempt that was cut short.
+                self.disk.remove(name)
             self.disk.create(name, may_use_reserve=True)
             self.disk.append(name, data, may_use_reserve=True)
             self.disk.sync(name)

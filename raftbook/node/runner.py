@@ -41,6 +41,11 @@ EXIT_HALTED: Final = 70
 """The node found itself unable to keep its promise, and stopped at once (EX_SOFTWARE of sysexits.h)."""
 
 DRAIN_S: Final = 3
+"""For the answers that clients wait for."""
+
+HAND_OVER_S: Final = 2.0
+"""Before that, for another leader, and for what was entered here to be executed."""
+
 SWITCH_INTERVAL_S: Final = 0.0005
 """The log writer's thread must get the interpreter back quickly when its sync is done."""
 
@@ -142,7 +147,7 @@ async def _serve(
     stopping = asyncio.create_task(stop.wait(), name="stop")
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     _log.info("node drains")
-    service.draining = True
+    await service.drain(timeout_s=HAND_OVER_S)
     server.should_exit = True
     await serving
     await service.stop()

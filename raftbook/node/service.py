@@ -176,6 +176,20 @@ class NodeService:
         self._on_timer()
         self._on_report_timer()
 
+    async def drain(self, *, timeout_s: float) -> None:
+        """Prepare to leave, so that nobody notices: hand leadership over, and see own submissions executed.
+
+        Clients are still served; returns when nothing is left to do, or after `timeout_s`.
+        """
+        self.draining = True
+        deadline = self._clock() + timeout_s
+        while self._clock() < deadline:
+            is_handing_over = self._member.hand_over() or self._member.raft.is_handing_over
+            self._schedule_step()
+            if not is_handing_over and not self._member.intake.holds_own:
+                return
+            await asyncio.sleep(TIMER_S)
+
     async def stop(self) -> None:
         """End the timers and write what waits. The transport is stopped by its owner."""
         self._stopped = True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from raftbook.engine.commands import AddInstrument, CancelAll, NewOrder, Tick
 from raftbook.engine.types import Number
-from raftbook.errors import BusyError
+from raftbook.errors import BusyError, StorageFullError
 from raftbook.simulation.history import Attempt
 from raftbook.simulation.node import START_TIME_NS
 from raftbook.simulation.workload import OrderFlow
@@ -124,7 +124,7 @@ class SimulatedClient:
         """In the node's process: its gateway takes the commands."""
         try:
             first_sequence = node.enter([attempt.command for attempt in attempts])
-        except BusyError:
+        except (BusyError, StorageFullError):
             self._later(self._random.uniform(*ANSWER_DELAY_S), lambda: self._refused(request, attempts))
             return
         origin = node.member.origin
@@ -189,7 +189,7 @@ def flood(cluster: SimulatedCluster, node: SimulatedNode, count: int, number: in
         cluster.checks.history.submitted(attempt)
     try:
         first_sequence = node.enter([attempt.command for attempt in attempts])
-    except BusyError:
+    except (BusyError, StorageFullError):
         for attempt in attempts:
             attempt.refused = True
             attempt.answered_at = now

@@ -46,6 +46,7 @@ class ClusterSettings(NamedTuple):
     intake: IntakeLimits = IntakeLimits()
     founding_commands: tuple[bytes, ...] = ()
     segment_size_bytes: int = SEGMENT_SIZE_BYTES
+    storage_margin_bytes: int = 4_000
     clock_drift: float = 0.0
     """Monotonic clocks run too fast or too slow by up to this share."""
 

@@ -3,6 +3,7 @@
 - **Election safety**: at most one leader a term.
 - **State machine safety**: an index is applied with one entry, by whichever nodes and processes, and in order.
 - **Durability**: when an entry is applied for the first time anywhere, it is on the disks of a majority.
+- **Nothing durable is forgotten**: what a process knew to be on its disk, entries, term and vote, the next one finds.
 - **Monotony**: a process' term and commit index never fall.
 - **Exactly once**: a dot is executed at one index, and it was submitted.
 - **One book**: two nodes that have applied the same index have the same digest chain.
@@ -71,6 +72,17 @@ class Invariants:
         self.tainted.discard(node.node_id)
         self._state_reached(node, node.state.index)
 
+    def files_opened(self, node: SimulatedNode, before: Journal, now: Journal, all_was_durable: bool) -> None:
+        """A process has read what the one before it left. `all_was_durable`: nothing waited for the disk then."""
+        name, index = node.node_id, before.durable_index
+        require(now.last_index >= index, f"{name} forgot what was on its disk: entries {now.last_index + 1} to {index}")
+        term = before.term_at(index)
+        same = now.term_at(index) in (None, term) or index <= now.base_index
+        require(same, f"{name} finds another entry {index} on its disk than it wrote")
+        if all_was_durable:
+            found, written = (now.term, now.voted_for), (before.term, before.voted_for)
+            require(found == written, f"{name} finds term and vote {found} on its disk, where it wrote {written}")
+
     def node_halted(self, node: SimulatedNode, error: RaftbookError) -> None:
         self.halts[error.code] = self.halts.get(error.code, 0) + 1
         self._cluster.note(f"{node.node_id}: {error}")
@@ -96,7 +108,10 @@ class Invariants:
         """What a member without a majority may not do."""
         cluster = self._cluster
         term = node.raft.term
-        if 2 * (1 + len(cluster.network.reaching(node.node_id))) > len(cluster.nodes):
+        reached = cluster.network.reaching(node.node_id)
+        # A leader may give its leadership to any follower, also to one that has lost the others.
+        follows = any(cluster.nodes[peer].leads for peer in reached)
+        if 2 * (1 + len(reached)) > len(cluster.nodes) or (follows and not node.raft.leads):
             self._alone_since.pop(node.node_id, None)
         else:
             since = self._alone_since.setdefault(node.node_id, cluster.scheduler.now)

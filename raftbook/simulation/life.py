@@ -62,11 +62,11 @@ class ViolationError(AssertionError):
 
 
 def draw_settings(seed: int, member_count: int | None) -> ClusterSettings:
-    """The cluster of that seed; `member_count` wins over its own, which is 3 or 5."""
+    """The cluster of that seed; `member_count` wins over its own, which is 1, 3 or 5."""
     draw = random.Random(f"{seed}/settings")  # noqa: S311 (repeatable numbers are wanted, not secret ones)
     flow = OrderFlow(seed)
     return ClusterSettings(
-        member_count=member_count or draw.choice((3, 3, 5)),
+        member_count=member_count or draw.choice((3, 3, 3, 5, 5, 1)),
         raft=RaftSettings(
             append_limit_bytes=draw.choice((600, 1 << 20)),
             window_bytes=draw.choice((2_000, 8 << 20)),
@@ -143,6 +143,7 @@ class _Life:
         cluster = self._cluster
         return (
             cluster.is_healthy
+            and not any(node.member.storage_full for node in cluster.nodes.values())
             and all(client.is_idle for client in self._clients)
             and all(
                 len(node.intake) == 0

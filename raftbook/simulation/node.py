@@ -17,6 +17,7 @@ from raftbook.errors import ProtocolError, RaftbookError, StateDivergedError, St
 from raftbook.member.member import REPORT_S, Member, MemberSettings
 from raftbook.member.storage_folder import StorageFolder
 from raftbook.replication.messages import PROTOCOL_VERSION, Hello
+from raftbook.replication.storage_space import keep_reserve
 from raftbook.simulation.disk import PowerLossError, SimulatedDisk
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ class SimulatedNode:
         self.clock_rate = 1.0 + self._random.uniform(-drift, drift)
         self._backlog: deque[Callable[[], None]] = deque()
         self._step_scheduled = False
+        self._is_open = False
+        self._all_was_durable = False
         self._renew_disk()
 
     def _renew_disk(self) -> None:
@@ -176,6 +179,7 @@ class SimulatedNode:
         self._writing = False
         self._compact_to: int | None = None
         self._snapshot_under_way: tuple[int, int] | None = None
+        self._is_open = False
         self._guard(self._open)
         return self.is_running
 
@@ -190,6 +194,8 @@ class SimulatedNode:
             self._start_ns,
             segment_size_bytes=cluster.settings.segment_size_bytes,
         )
+        if self.journal is not None:
+            self.checks.files_opened(self, self.journal, self._folder.journal, self._all_was_durable)
         self.journal = self._folder.journal
         self._transport = _Transport(cluster.network, self)
         observer = _Observer(self)
@@ -209,6 +215,7 @@ class SimulatedNode:
             settings=self._member_settings(),
             wrap_replica=watch,
         )
+        self._is_open = True
         self.checks.node_started(self)
         self._every(cluster.settings.tick_s, self._step)
         self._every(REPORT_S, self._on_report_timer)
@@ -225,6 +232,7 @@ class SimulatedNode:
             snapshot_log_bytes=_BYTES_BOUND,
             retain_entries=settings.retain_entries,
             retain_log_bytes=_BYTES_BOUND,
+            storage_margin_bytes=settings.storage_margin_bytes,
         )
 
     def kill(self) -> None:
@@ -241,7 +249,7 @@ class SimulatedNode:
         self.failure = error
         self._cluster.note(f"{self.node_id} halts: {error.code}")
         self.checks.node_halted(self, error)
-        if isinstance(error, StateDivergedError) and hasattr(self, "member"):
+        if isinstance(error, StateDivergedError) and self._is_open:
             with contextlib.suppress(StorageError, ProcessKilledError, PowerLossError):
                 self._folder.keep_evidence(str(error), self.member.differences, self.state)
         self._end(silently=False)
@@ -456,7 +464,13 @@ class SimulatedNode:
 
     def _on_report_timer(self) -> None:
         self.member.report()
+        self._measure_storage()
         self._mind_snapshots()
+
+    def _measure_storage(self) -> None:
+        figures = keep_reserve(self.disk, self._cluster.settings.storage_margin_bytes)
+        if self.member.measured(figures):
+            self._cluster.note(f"{self.node_id} has {'no room' if self.member.storage_full else 'room'}: {figures}")
 
     def replica_apply(self, replica: StateReplica, index: int, entry: bytes) -> None:
         """Where a test can make applying fail, or slow."""
@@ -481,6 +495,9 @@ class SimulatedNode:
         self.later(self._random.uniform(0.01, 0.2), lambda: self._write_snapshot(*point, body))
 
     def _write_snapshot(self, index: int, term: int, body: bytes) -> None:
+        if not self.member.has_room_for_snapshots:
+            self._snapshot_under_way = None
+            return
         try:
             self._folder.snapshots.write(index, term, body)
         except StorageError as error:
@@ -519,6 +536,7 @@ class SimulatedNode:
             batch, self._batch = self._batch, None
             self._folder.wal.write_batch(batch)
             self._folder.wal.mark_durable(batch)
+            self._measure_storage()
             self.member.synced()
             self.checks.node_moved(self)
         elif self._compact_to is not None:
@@ -540,6 +558,9 @@ class SimulatedNode:
         self._end(silently=silently)
 
     def _end(self, *, silently: bool) -> None:
+        if self._is_open:
+            wal = self._folder.wal
+            self._all_was_durable = wal.durable_position >= wal.position
         self.is_running = False
         self.is_paused = False
         self.is_disk_stalled = False
