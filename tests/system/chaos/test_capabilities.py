@@ -99,8 +99,8 @@ def test_in_namespaces_of_our_own(capability, program, tmp_path):
 
 def test_processes_of_a_namespace_end_with_it(tmp_path):
     """So that whoever ends a campaign ends its nodes, whatever happens to it."""
-    program = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); print('up', flush=True); time.sleep(60)"
-    left_behind = [sys.executable, "-c", "import time; time.sleep(60)", str(tmp_path)]
+    program = "import subprocess, sys, time; subprocess.Popen(sys.argv[1:]); print('up', flush=True); time.sleep(300)"
+    left_behind = [sys.executable, "-c", "import time; time.sleep(300)", str(tmp_path)]
     command = command_in_namespaces([sys.executable, "-c", program, *left_behind])
     if command is None:
         pytest.skip(f"no namespaces: {probe().lacking_packet_filter}")
