@@ -476,16 +476,28 @@ def a_command_that_took_effect_after_its_clients_not_after(history: History) -> 
     attempt.command = attempt.command._replace(not_after=attempt.execution.timestamp - 1)
 
 
-@lie("check_never_late", "check_serial_replay", saying="after its not_after")
-def a_late_command_that_was_executed_all_the_same(history: History) -> None:
+def late_order(history: History) -> tuple[Dot, Execution]:
+    """An order that came too late, and how it would look if it had been entered all the same."""
+
     def is_late(event: object) -> bool:
         return getattr(event, "reason", None) == "submission_expired"
 
     dot, late = next(executions_with(history, is_late))
     _, example = next(executions_with(history, is_first_acceptance))
     order = example.order._replace(order_id=10**6, client_order_id="late")
-    events = (example.events[0]._replace(order=order),)
-    say_that_it_was(history, dot, late._replace(accepted=True, order=order, events=events))
+    return dot, late._replace(accepted=True, order=order, events=(example.events[0]._replace(order=order),))
+
+
+@lie("check_never_late", "check_serial_replay", saying="after its not_after")
+def a_late_command_that_was_executed_all_the_same(history: History) -> None:
+    say_that_it_was(history, *late_order(history))
+
+
+@lie("check_executed_once", "check_serial_replay", saying=r"was executed at index \d+; its place is \d+")
+def a_late_command_that_was_executed_before_its_place(history: History) -> None:
+    """In time, that is; the lie is only about where."""
+    dot, execution = late_order(history)
+    say_that_it_was(history, dot, execution._replace(log_index=execution.log_index - 1))
 
 
 @lie("check_one_order_per_client_order_id", "check_serial_replay", saying="made the orders")

@@ -131,8 +131,12 @@ def test_an_engine_that_executes_what_a_second_leader_repeats(run_again, monkeyp
         return apply(self, log_index, entry)
 
     monkeypatch.setattr(Exchange, "apply", forgetful_apply)
+    history = run_again()
+    for attempt in history.attempts:  # Who was answered at the first time was told the truth.
+        if attempt.dot in history.executions:
+            attempt.execution = history.executions[attempt.dot][0].execution
     sentence = r"was executed at index \d+ and at \d+; its place is"
-    assert_reported(run_again(), {"check_executed_once", "check_serial_replay"}, sentence)
+    assert_reported(history, {"check_executed_once", "check_serial_replay"}, sentence)
 
 
 def test_an_engine_that_fills_in_part_what_must_be_filled_at_once(run_again, monkeypatch):
