@@ -5,12 +5,14 @@ later term at once. Around it stand three rules:
 
 - **Pre-vote** (Ongaro's dissertation, section 9.6): a member asks whether it would win before it raises its term, so a
   node that was cut off comes back without unseating a healthy leader.
-- **Leader stickiness** (section 6 of the Raft paper): who hears from a leader ignores candidates.
+- **Leader stickiness** (section 6 of the Raft paper): who hears from a leader ignores candidates, unless they stand at
+  that leader's wish (hand_over.py).
 - **Standing**: a member with an empty disk may have forgotten votes that it gave and entries that it acknowledged.
   Unless the whole cluster is new, it is a *learner*: it follows, but it neither votes nor campaigns, and what it
-  acknowledges does not count, until it holds everything that may have been committed with its forgotten help. The
-  proof of that is an entry that its leader proposed, and committed without its help, after it came back: then a
-  majority still followed that leader, so no later one can have committed anything with the help of the lost disk.
+  acknowledges counts neither towards a commit nor as the answer that keeps a leader in office, until it holds
+  everything that may have been committed with its forgotten help. The proof of that is an entry that its leader
+  proposed, and committed without its help, after it came back: then a majority still followed that leader, so no later
+  one can have committed anything with the help of the lost disk.
 """
 
 from __future__ import annotations
