@@ -129,7 +129,9 @@ def _row(name: str, outcomes: Sequence[Outcome]) -> str:
 
 
 def _print_totals(outcomes: Sequence[Outcome], took_s: float) -> None:
-    print(f"\nin {took_s:,.0f} s, {sum(o.observations for o in outcomes):,} statuses of nodes observed")
+    observed = f"{sum(o.observations for o in outcomes):,} statuses of nodes and "
+    observed += f"{sum(o.fresh_reads for o in outcomes):,} linearizable reads observed"
+    print(f"\nin {took_s:,.0f} s, {observed}")
     for title, counts in (
         ("faults", _total(o.faults for o in outcomes)),
         ("passed over, for want of a target", _total(o.passed_over for o in outcomes)),

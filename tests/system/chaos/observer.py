@@ -1,4 +1,4 @@
-"""What must hold at every moment, held to what the nodes say of themselves while everything goes wrong."""
+"""What must hold at every moment, held to what the nodes say while everything goes wrong."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Observer:
     """Whom the last status named that named anybody."""
     violations: list[str] = field(default_factory=list)
     observations: int = 0
+    fresh_reads: int = 0
     _leaders: dict[int, str] = field(default_factory=dict)
     _digests: dict[int, tuple[str, str]] = field(default_factory=dict)
     _last: dict[tuple[str, int], Mapping[str, Any]] = field(default_factory=dict)
@@ -38,6 +39,12 @@ class Observer:
         for name in NEVER_FALLING:
             self._hold(last[name] <= status[name], f"{node_id}'s {name} fell from {last[name]} to {status[name]}")
         self._last[node_id, life] = status
+
+    def read(self, node_id: str, index: int, reported_index: int) -> None:
+        """A linearizable read said that it is of entry `index`; `reported_index` was known when it was sent."""
+        self.fresh_reads += 1
+        stale = f"{node_id} read the state of entry {index}, and entry {reported_index} had been reported before"
+        self._hold(index >= reported_index, stale)
 
     def _hold(self, condition: bool, violation: str) -> None:
         if not condition:

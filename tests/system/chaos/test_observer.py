@@ -1,4 +1,4 @@
-"""What nodes must never say of themselves, alone or together."""
+"""What nodes must never say, alone or together."""
 
 from __future__ import annotations
 
@@ -72,3 +72,12 @@ def test_what_never_falls_within_a_life(observer, name, later):
     observer.observe("n1", 1, status(base=5))
     observer.observe("n1", 1, status(**{"base": 5, **later}))
     assert any(violation.startswith(f"n1's {name} fell from") for violation in observer.violations)
+
+
+def test_a_linearizable_read_that_is_not(observer):
+    observer.read("n2", 10, 10)
+    observer.read("n2", 11, 10)
+    assert observer.violations == []
+    observer.read("n2", 9, 10)
+    assert observer.violations == ["n2 read the state of entry 9, and entry 10 had been reported before"]
+    assert observer.fresh_reads == 3
