@@ -111,6 +111,39 @@ def test_a_leader_stays_while_nobody_with_room_can_take_over():
         cluster.settle()
 
 
+def test_a_full_leader_does_not_hand_over_to_another_full_one_for_want_of_a_voter_with_room():
+    with make_cluster() as cluster:
+        leader = cluster.settle()
+        full, learner = cluster.others(leader)
+        learner.kill()
+        learner.wipe()
+        fill(cluster, full, leader)
+        learner.start()
+        cluster.wait(lambda: learner.node_id in leader.member.heard and hears_that_full(leader, full))
+        term = leader.raft.term
+        cluster.run_for(5.0)
+        assert not learner.is_voter, "it becomes one by an entry, for which there is no room"
+        assert (leader.leads, leader.raft.term) == (True, term)
+        empty(cluster, full, leader)
+        cluster.settle()
+
+
+def test_no_snapshot_is_written_while_the_reserve_is_broken_into():
+    """What is left belongs to the log. When there is room again, the snapshot is made up for."""
+    with make_cluster(member_count=1, snapshot_entries=50) as cluster:
+        node = cluster.settle()
+        cluster.wait_applied(propose(node, 40))
+        fill(cluster, node)
+        cluster.wait_applied(propose(node, 40))
+        assert node.disk.reserve_bytes() == 0
+        assert node.member.snapshot_due() is None
+        cluster.run_for(2.0)
+        assert node.status.base_index == 0
+        assert node.is_running
+        empty(cluster, node)
+        cluster.wait(lambda: node.status.base_index > 0)
+
+
 @pytest.mark.parametrize("leader_is_full", [True, False])
 def test_without_a_majority_that_has_room_nobody_takes_orders_and_nothing_gets_into_the_log(leader_is_full):
     with make_cluster() as cluster:
