@@ -39,6 +39,7 @@ An election takes a second; the start of processes on a busy machine takes the r
 """
 MINDING_S: Final = 0.05
 WATCHING_S: Final = 0.2
+READING_S: Final = 1.0
 STORM_PAUSE_S: Final = 0.25
 
 
@@ -255,14 +256,17 @@ class Chaos:
                 await asyncio.sleep(WATCHING_S)
 
     async def _keep_reading(self, node_id: str) -> None:
-        while True:
-            reported_index = _highest_reported_index(self._clients)
-            # A node that is down, cut off or paused gives no answer, or no good one.
-            with contextlib.suppress(httpx.HTTPError):
-                answer = await self._clients.read(node_id, "/v1/book/ACME", consistency="linearizable", wait_s="1")
-                if answer.status_code == httpx.codes.OK:
-                    self._observer.read(node_id, int(answer.headers["Raftbook-Log-Index"]), reported_index)
-            await asyncio.sleep(WATCHING_S)
+        url = f"{self._cluster.url(node_id)}/v1/book/ACME"
+        async with httpx.AsyncClient(trust_env=False, timeout=2 * READING_S) as client:
+            while True:
+                reported_index = _highest_reported_index(self._clients)
+                self._clients.barriers += 1
+                # A node that is down, cut off or paused gives no answer, or no good one.
+                with contextlib.suppress(httpx.HTTPError):
+                    answer = await client.get(url, params={"consistency": "linearizable", "wait_s": f"{READING_S:g}"})
+                    if answer.status_code == httpx.codes.OK:
+                        self._observer.read(node_id, int(answer.headers["Raftbook-Log-Index"]), reported_index)
+                await asyncio.sleep(WATCHING_S)
 
     async def _keep_minding(self) -> None:
         while True:

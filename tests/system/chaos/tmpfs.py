@@ -14,8 +14,8 @@ SIZE: Final = "64m"
 
 
 @contextmanager
-def mount_tmpfs(folder: Path, size: str = SIZE) -> Iterator[None]:
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "chaos", str(folder)], check=True)
+def mount_tmpfs(folder: Path) -> Iterator[None]:
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "chaos", str(folder)], check=True)
     try:
         yield
     finally:
