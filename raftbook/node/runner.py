@@ -28,7 +28,7 @@ from raftbook.replication.transport import TcpPeerTransport
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from raftbook.node.config import Config
@@ -46,6 +46,8 @@ DRAIN_S: Final = 3
 HAND_OVER_S: Final = 2.0
 """Before that, for another leader, and for what was entered here to be executed."""
 
+UNTIL_INTERVAL_S: Final = 0.05
+
 SWITCH_INTERVAL_S: Final = 0.0005
 """The log writer's thread must get the interpreter back quickly when its sync is done."""
 
@@ -55,8 +57,12 @@ RESERVED_DESCRIPTORS: Final = 128
 """What clients must leave to the log, the snapshots and the peers: a log that cannot open a segment halts the node."""
 
 
-def run(config: Config, node_id: str, data_dir: Path | None) -> int:
-    """Run a node until it is told to stop; returns the exit code of the process.
+def run(
+    config: Config, node_id: str, data_dir: Path | None, *, until: Callable[[NodeService], bool] | None = None
+) -> int:
+    """Run a node until it is told to stop, or `until` says that it may leave; returns the exit code of the process.
+
+    `until` is asked every so often, on the node's loop.
 
     Raises:
         RaftbookError: it cannot start; the message says why, and what to do.
@@ -72,7 +78,7 @@ def run(config: Config, node_id: str, data_dir: Path | None) -> int:
         )
         opened.callback(folder.close)
         runner = opened.enter_context(asyncio.Runner(loop_factory=_new_event_loop))
-        return runner.run(_serve(config, node_id, folder, api_listener, peer_listener))
+        return runner.run(_serve(config, node_id, folder, api_listener, peer_listener, until))
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
@@ -103,7 +109,12 @@ def _halt_on_unhandled(_loop: asyncio.AbstractEventLoop, context: dict[str, obje
 
 
 async def _serve(
-    config: Config, node_id: str, folder: StorageFolder, api_listener: socket.socket, peer_listener: socket.socket
+    config: Config,
+    node_id: str,
+    folder: StorageFolder,
+    api_listener: socket.socket,
+    peer_listener: socket.socket,
+    until: Callable[[NodeService], bool] | None,
 ) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(_halt_on_unhandled)
@@ -144,7 +155,7 @@ async def _serve(
         applied_index=service.state.index,
         origin=folder.origin,
     )
-    stopping = asyncio.create_task(stop.wait(), name="stop")
+    stopping = asyncio.create_task(_wait_for_end(stop, service, until), name="stop")
     await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
     _log.info("node drains")
     await service.drain(timeout_s=HAND_OVER_S)
@@ -152,9 +163,17 @@ async def _serve(
     await serving
     await service.stop()
     await transport.stop()
-    stopping.cancel()
+    if not stopping.cancel():
+        stopping.result()  # Raises what `until` raised, if it did.
     _log.info("node stopped", applied_index=service.state.index)
     return EXIT_DONE
+
+
+async def _wait_for_end(stop: asyncio.Event, service: NodeService, until: Callable[[NodeService], bool] | None) -> None:
+    """Returns when a signal has set `stop`, or `until` is met."""
+    while not stop.is_set() and (until is None or not until(service)):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), None if until is None else UNTIL_INTERVAL_S)
 
 
 def _max_client_connections() -> int:
