@@ -7,13 +7,17 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
 from raftbook.engine.commands import NewOrder
 from raftbook.engine.types import Number, OrderType, Side, TimeInForce
+from raftbook.errors import StorageFullError
 from raftbook.member.storage_folder import StorageFolder
 from raftbook.node.config import ClusterConfig, Config, Durability, InstrumentConfig, LimitsConfig, NodeConfig
 from raftbook.node.service import NodeService
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.messages import PROTOCOL_VERSION, AppendEntries, Hello, NodeReport
+from tests.support.small_file_system import fill, small_file_system
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,3 +133,40 @@ async def test_a_clock_that_was_ahead_once_does_not_make_every_later_order_late(
     assert report.execution.accepted
     await service.barrier(timeout_s=5.0)
     await service.stop()
+
+
+async def test_nothing_is_taken_on_a_full_disk_not_even_in_the_first_moment(tmp_path):
+    service, _peers, _failures = make_service(tmp_path, 1, storage_reserve_bytes=1 << 40)
+    with pytest.raises(StorageFullError, match="storage_reserve_bytes"):
+        await service.submit([ORDER], wait_s=0.0)
+    await service.stop()
+
+
+async def test_a_snapshot_under_way_is_given_up_when_the_log_needs_the_room(tmp_path):
+    with small_file_system(tmp_path, 8 << 20):
+        service, _peers, failures = make_service(tmp_path / "n1", 1)
+        service.start()
+        await service.submit([ORDER], wait_s=5.0)
+        disk = service._folder.disk
+        assert disk.reserve_bytes() == 1 << 20
+        service._snapshots.start(1, 1, lambda: time.sleep(30) or b"")
+        ballast = fill(tmp_path)
+        await wait_until(lambda: service.status().storage_full)
+        assert service._snapshots.is_busy, "the reserve is whole, so there is no need yet"
+        disk.create("other", may_use_reserve=True)
+        disk.append("other", bytes(10_000), may_use_reserve=True)
+        await wait_until(lambda: not service._snapshots.is_busy)
+
+        ballast.unlink()
+        await wait_until(lambda: not service.status().storage_full)
+        (report,) = await service.submit([ORDER._replace(client_order_id="later")], wait_s=5.0)
+        assert report.execution is not None
+        assert disk.reserve_bytes() == 1 << 20
+        assert not failures
+        await service.stop()
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 (a node tells this by its state alone)
+            await asyncio.sleep(0.005)

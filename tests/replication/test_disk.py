@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,8 @@ import pytest
 from raftbook.errors import DataFolderError, StorageError, StorageFullError
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.write_ahead_log import Identity, WriteAheadLog
+from tests.support.small_file_system import fill as fill_up
+from tests.support.small_file_system import small_file_system
 
 
 @pytest.fixture
@@ -153,28 +154,17 @@ SMALL_DISK_BYTES = 8 * MIB
 def small_disk(tmp_path):
     """A folder on a file system of its own, of 8 MiB."""
     folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK_BYTES}", "raftbook-test", str(folder)]
-    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if mounted.returncode != 0:
-        pytest.skip(f"needs root to mount a tmpfs: disk full is not tested here ({mounted.stderr.strip()})")
-    disk = FileDisk(folder / "n1")
-    try:
+    with small_file_system(folder, SMALL_DISK_BYTES):
+        disk = FileDisk(folder / "n1")
         yield disk
-    finally:
         disk.close()
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def ballast_of(disk):
-    return Path(disk.path("")).parent / "ballast"
 
 
 def fill(disk, spare_bytes=0):
-    """Others leave just so much."""
-    with ballast_of(disk).open("wb") as ballast:
-        os.posix_fallocate(ballast.fileno(), 0, disk.free_bytes() - spare_bytes)
+    """Others leave just so much. Returns the file that takes up the rest."""
+    ballast = fill_up(Path(disk.path("")).parent, spare_bytes)
     assert disk.free_bytes() == spare_bytes
+    return ballast
 
 
 def write_entries(log, first, last):
@@ -220,13 +210,13 @@ def test_on_a_full_disk_the_reserve_gives_up_what_an_append_needs(small_disk):
 def test_the_reserve_is_taken_back_when_there_is_room_and_found_again_by_the_next_process(small_disk):
     small_disk.reserve(2 * MIB)
     small_disk.create("log")
-    fill(small_disk)
+    ballast = fill(small_disk)
     small_disk.append("log", bytes(100), may_use_reserve=True)
     assert small_disk.reserve_bytes() == MIB
     held = small_disk.free_bytes()
     small_disk.reserve(4 * MIB)
     assert (small_disk.reserve_bytes(), small_disk.free_bytes()) == (MIB, held), "no room: as it was"
-    ballast_of(small_disk).unlink()
+    ballast.unlink()
     small_disk.reserve(2 * MIB)
     assert FileDisk(small_disk.path("")).reserve_bytes() == 2 * MIB
     small_disk.reserve(0)

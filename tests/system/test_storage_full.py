@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
 from raftbook.node.config import LimitsConfig
-from tests.system.chaos.tmpfs import mount_tmpfs
+from tests.support.small_file_system import fill, small_file_system
 from tests.system.clients import POLL_S, Clients, new_order
 from tests.system.log_checks import check_against_logs
 from tests.system.raftbook_command import raftbook
 from tests.system.system_cluster import DEADLINE_S
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.system.system_cluster import SystemCluster
 
-DISK_SIZE: Final = "48m"
+DISK_BYTES: Final = 48 << 20
 MARGIN_BYTES: Final = 4 << 20
 LIMITS: Final = LimitsConfig(storage_reserve_bytes=MARGIN_BYTES)
 
@@ -35,34 +34,21 @@ class Disks:
 
     def __init__(self, cluster: SystemCluster, mounts: ExitStack) -> None:
         self._cluster = cluster
+        self._ballast: dict[str, Path] = {}
         for node_id in cluster.node_ids:
-            folder = cluster.data_folder(node_id)
-            folder.mkdir(parents=True)
-            try:
-                mounts.enter_context(mount_tmpfs(folder, DISK_SIZE))
-            except (subprocess.CalledProcessError, FileNotFoundError) as error:
-                pytest.skip(f"needs root to mount a tmpfs: disk full is not tested here ({error})")
+            mounts.enter_context(small_file_system(cluster.data_folder(node_id), DISK_BYTES))
 
     def fill(self, *node_ids: str) -> None:
         """Not one byte is left."""
         for node_id in node_ids:
-            with self._ballast(node_id).open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, self.free_bytes(node_id))
-                assert self.free_bytes(node_id) < MARGIN_BYTES
+            self._ballast[node_id] = fill(self._cluster.data_folder(node_id))
 
     def empty(self, *node_ids: str) -> None:
         for node_id in node_ids:
-            self._ballast(node_id).unlink()
-
-    def free_bytes(self, node_id: str) -> int:
-        space = os.statvfs(self._cluster.data_folder(node_id))
-        return space.f_bavail * space.f_frsize
+            self._ballast.pop(node_id).unlink()
 
     def reserve_bytes(self, node_id: str) -> int:
         return (self._cluster.data_folder(node_id) / "reserve").stat().st_blocks * 512
-
-    def _ballast(self, node_id: str) -> Path:
-        return self._cluster.data_folder(node_id) / "ballast"
 
 
 @pytest.fixture
