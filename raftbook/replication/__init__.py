@@ -12,8 +12,8 @@
 
     journal              the core's view of the log, kept in memory and written to the write-ahead log
     write_ahead_log      the log on disk, in segments (log_segments) of records (log_records)
-    snapshot_store       the state on disk
-    disk                 the few file operations that both need
+    snapshot_store       the state on disk; snapshot_files: the files' form, and how they are read
+    disk                 the few file operations that both need; read_only_disk: a folder to read, its node may run
 
     messages             what peers say to each other; frames: its bytes on a connection
     handshake            who may connect to whom; peer_connection: one connection

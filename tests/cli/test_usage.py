@@ -31,10 +31,13 @@ COMMANDS = [
     ("instrument", "status"),
     ("cluster", "status"),
     ("verify",),
+    ("log", "dump"),
+    ("log", "replay"),
+    ("log", "status"),
     ("match",),
     ("bench",),
 ]
-TALKING = [command for command in COMMANDS if command[0] not in {"demo", "node", "match", "bench"}]
+TALKING = [command for command in COMMANDS if command[0] not in {"demo", "node", "log", "match", "bench"}]
 HEAVY_MODULES = ("asyncio", "httpx", "msgspec", "pysyncobj", "rich", "structlog", "uvicorn", "raftbook.client")
 
 

@@ -6,10 +6,14 @@ import asyncio
 import errno
 import json
 import resource
+import subprocess
+import sys
+from pathlib import Path
 
 import httpx
 import pytest
 
+from cli.local_cluster import free_ports
 from raftbook.errors import StorageError
 from raftbook.node import runner
 from tests.support.direct_service import DirectService
@@ -78,3 +82,37 @@ def test_clients_get_what_the_node_does_not_need(limit, for_clients, monkeypatch
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
     bound = runner._max_client_connections()
     assert bound == for_clients or (for_clients is None and bound > 2**31)
+
+
+RUN_UNTIL = """
+import sys
+from pathlib import Path
+from raftbook.node.config import ClusterConfig, Config, NodeConfig
+from raftbook.node.runner import run
+
+folder, peer_port, api_port, condition = sys.argv[1:]
+node = NodeConfig(id="n1", peer_address=f"127.0.0.1:{peer_port}", api_address=f"127.0.0.1:{api_port}")
+config = Config(cluster=ClusterConfig(name="test"), nodes=(node,))
+seen = []
+
+def until(service):
+    seen.append(service.ready)
+    return eval(condition)
+
+code = run(config, "n1", Path(folder), until=until)
+print(seen[0], seen[-1])
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("condition", "exit_code", "words"), [("service.ready", 0, "False True"), ("1 // 0", 1, "ZeroDivisionError")]
+)
+def test_a_node_may_run_until_a_condition_is_met(tmp_path, condition, exit_code, words):
+    """As long as it is not, the node runs; what goes wrong in it is told when the node has stopped in order."""
+    arguments = [sys.executable, "-c", RUN_UNTIL, str(tmp_path), *map(str, free_ports(2)), condition]
+    root = Path(__file__).resolve().parents[2]
+    ended = subprocess.run(arguments, cwd=root, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == exit_code, ended.stderr
+    assert words in ended.stdout + ended.stderr
+    assert "node drains" in ended.stderr

@@ -385,7 +385,8 @@ class Chaos:
     async def _rebuild(self, _fault: Fault, node_id: str) -> bool:
         async with self._giving_up_disk(node_id) as is_ours:
             if is_ours:
-                options = ["--config", str(self._cluster.config_path(node_id)), "--id", node_id]
+                # It comes back under this chaos, which may take longer than a command may.
+                options = ["--config", str(self._cluster.config_path(node_id)), "--id", node_id, "--no-rejoin"]
                 ended = await asyncio.to_thread(raftbook, "node", "rebuild", *options, folder=self._cluster.folder)
                 assert ended.returncode == 0, f"{node_id} cannot be rebuilt: {ended.stderr}"
             return is_ours
