@@ -176,18 +176,24 @@ class NodeService:
         self._on_timer()
         self._on_report_timer()
 
-    async def drain(self, *, timeout_s: float) -> None:
-        """Prepare to leave, so that nobody notices: hand leadership over, and see own submissions executed.
+    async def hand_over(self, *, timeout_s: float) -> None:
+        """Prepare to leave, so that nobody notices: give leadership away. Clients are still served.
 
-        Clients are still served; returns when nothing is left to do, or after `timeout_s`.
+        Returns when another node leads, or nobody could, or after `timeout_s`.
         """
         self.draining = True
         deadline = self._clock() + timeout_s
         while self._clock() < deadline:
             is_handing_over = self._member.hand_over() or self._member.raft.is_handing_over
             self._schedule_step()
-            if not is_handing_over and not self._member.intake.holds_own:
+            if not is_handing_over:
                 return
+            await asyncio.sleep(TIMER_S)
+
+    async def settle(self, *, timeout_s: float) -> None:
+        """Returns when all that was entered here is executed, or after `timeout_s`; when nothing more can be."""
+        deadline = self._clock() + timeout_s
+        while self._member.intake.holds_own and self._clock() < deadline:  # noqa: ASYNC110 (no event tells it)
             await asyncio.sleep(TIMER_S)
 
     async def stop(self) -> None:

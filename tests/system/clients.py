@@ -7,6 +7,7 @@ another node, until there is a definite answer. The records are what `check_agai
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from contextlib import asynccontextmanager
@@ -182,6 +183,12 @@ class Clients:
 
         await wait_for(lambda: len(answered()) >= count, f"{count} more answers")
         return min(answered()) - since
+
+    def longest_gap_s(self, *, since: float) -> float:
+        """The longest time without a definite answer to anybody, from `since` (monotonic) to the last answer."""
+        attempts = [attempt for record in self.records for attempt in record.attempts]
+        times = sorted(a.answered_at for a in attempts if a.outcome == "definite" and a.answered_at >= since)
+        return max(after - before for before, after in itertools.pairwise([since, *times]))
 
     async def _trade(self, number: int) -> None:
         client = self._connect()

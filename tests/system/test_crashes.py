@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import Final
 
 from tests.system.clients import Clients, new_order, wait_for
 from tests.system.log_checks import check_against_logs
 from tests.system.system_cluster import DEADLINE_S
+
+MAX_GAP_S: Final = 2.0
+"""Between two answers, of any clients, while nodes leave in order and come back."""
 
 
 async def test_a_follower_is_killed_and_restarted(make_cluster):
@@ -68,17 +73,24 @@ async def test_all_nodes_are_killed_at_once_and_restarted(make_cluster):
 
 
 async def test_every_node_in_turn_is_told_to_stop_and_restarted(make_cluster):
+    """No client is left in doubt by it: each attempt is answered for good, or was refused before anything was taken."""
     cluster = make_cluster()
     await cluster.start_and_elect()
     async with Clients(cluster) as clients:
         async with clients.trading():
+            await clients.progress()
+            began_at = time.monotonic()
             for node_id in cluster.node_ids:
-                await clients.progress()
                 assert await cluster.terminate(node_id) == {node_id: 0}
                 await clients.progress()
                 cluster.start(node_id)
                 await cluster.wait_for_role(node_id, "follower", "leader")
-            await clients.progress()
+                await clients.progress()
+        in_doubt = [
+            attempt for record in clients.records for attempt in record.attempts if attempt.outcome == "unknown"
+        ]
+        assert in_doubt == []
+        assert clients.longest_gap_s(since=began_at) < MAX_GAP_S
         await check_against_logs(cluster, clients)
 
 
