@@ -10,8 +10,10 @@ read_only_disk.py. The contract between them is POSIX's, read strictly:
 - a name that was created, renamed or removed is durable only after `sync_directory`; a rename is atomic.
 
 After a failed `sync` nothing is known about the file (Linux may drop the dirty pages and report success the
-next time), so whoever gets a StorageError from a write or a sync ends the process. A full disk is the exception:
-StorageFullError says that nothing was done.
+next time), so whoever gets a StorageError from a write or a sync ends the process. The next process may read what never
+got to the disk, and a sync would not tell it so: what nobody has vouched for it writes anew, to another file. Names are
+different, since file systems keep them in a journal: after a failed `sync_directory` a later one that succeeds is to be
+believed. A full disk is the exception to it all: StorageFullError says that nothing was done.
 
 **The reserve** is a file that holds nothing but room. What a node must be able to write also on a full disk, its term,
 its vote and what it has begun, is written with `may_use_reserve`: then the reserve gives up as much as is missing. It
@@ -354,12 +356,14 @@ def _allocate(descriptor: int, start: int, end: int) -> bool:
 _DISKS: Final[weakref.WeakSet[FileDisk]] = weakref.WeakSet()
 
 
-def _release_locks_in_child() -> None:
-    """A lock lives as long as any process that inherited it: a child that writes a snapshot must not keep a
-    restarted node out of its folder after the parent was killed. Closing the copy leaves the parent's lock.
+def _forget_descriptors_in_child() -> None:
+    """A child that writes a snapshot opens what it needs by itself, and has closed whatever it inherited.
+
+    Above all the lock, which lives as long as any process that inherited it, and would keep a restarted node out of its
+    folder after the parent was killed. Closing the copies leaves the parent's own.
     """
     for disk in _DISKS:
-        disk._release_lock()  # noqa: SLF001 - the other half of FileDisk.
+        disk.close()
 
 
-os.register_at_fork(after_in_child=_release_locks_in_child)
+os.register_at_fork(after_in_child=_forget_descriptors_in_child)

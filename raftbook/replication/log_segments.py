@@ -65,6 +65,8 @@ class LogImage:
     size_bytes: int
     synced_bytes: int
     crc: int
+    is_vouched_for: bool = True
+    """Whether some record says of all before it in the current segment that it was durable, MARKs aside."""
     truncated: bool = False
     """Whether some segment may hold entries that were truncated since."""
 
@@ -103,6 +105,18 @@ def write_records(disk: Disk, image: LogImage, records: Iterable[Record]) -> Non
         image.apply(record)
         chunks.append(data)
     disk.append(segment_name(image.number), b"".join(chunks), may_use_reserve=True)
+
+
+def rewrite_segment(disk: Disk, image: LogImage) -> None:
+    """Replaces the current segment by a durable copy of its whole records. O(bytes)."""
+    name = segment_name(image.number)
+    data = disk.read(name, 0, image.size_bytes)
+    disk.create(TEMPORARY_NAME, may_use_reserve=True)
+    disk.append(TEMPORARY_NAME, data, may_use_reserve=True)
+    disk.sync(TEMPORARY_NAME)
+    disk.rename(TEMPORARY_NAME, name)
+    disk.sync_directory()
+    image.is_vouched_for = True
 
 
 def start_segment(
@@ -291,6 +305,11 @@ class _Recovery:
         assert self.image is not None
         assert reader.crc is not None
         self.image.size_bytes, self.image.crc = reader.end, reader.crc
+        self.image.is_vouched_for = reader.content_end <= reader.vouched_end
+        if is_last and self.image.is_vouched_for:
+            # Whether the MARKs at the end are on disk is unknown, and nothing may stand behind what may be a hole.
+            assert reader.content_crc is not None
+            self.image.size_bytes, self.image.crc = reader.content_end, reader.content_crc
         return True
 
     def _take_records(self, reader: SegmentReader, number: int) -> None:

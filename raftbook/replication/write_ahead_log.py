@@ -46,6 +46,7 @@ from raftbook.replication.log_segments import (
     SegmentReport,
     examine_log,
     read_log,
+    rewrite_segment,
     segment_name,
     start_segment,
     write_records,
@@ -119,8 +120,8 @@ class WriteAheadLog:
     ) -> tuple[WriteAheadLog, RecoveredLog]:
         """The log in this folder, or a new one where there is none. The caller holds the folder's lock.
 
-        Cuts a torn tail, and syncs what is left, since a process that was killed may have left bytes that are
-        readable but not durable. O(bytes of the log); memory for one segment beside the entries.
+        Cuts a torn tail, and makes durable what is left, since a process that was killed may have left bytes that are
+        readable and no more. O(bytes of the log); memory for one segment beside the entries.
 
         DamagedLogError: bytes that were once durable are wrong. DataFolderError: another node's or cluster's log,
         or another version's. StorageError: the disk refuses.
@@ -137,7 +138,11 @@ class WriteAheadLog:
             for stale in found.stale_names:
                 disk.remove(stale)
             name = segment_name(image.number)
-            if disk.size(name) != image.size_bytes:
+            if not image.is_vouched_for:
+                # A process died between a write and the end of its sync. Had the sync failed, the system may keep in
+                # its memory, and show here, what never gets to the disk: a sync of the same file would not say so.
+                rewrite_segment(disk, image)
+            elif disk.size(name) != image.size_bytes:
                 disk.truncate(name, image.size_bytes)
             disk.sync(name)
             disk.sync_directory()

@@ -194,8 +194,7 @@ class SimulatedDisk:
 
     def sync_directory(self) -> None:
         if self._fails("sync_directory", ""):
-            # As with the bytes of a file: these changes never get to the disk.
-            self._name_changes.clear()
+            # Unlike the bytes of a file, names are in a journal: either they get to the disk later, or nothing does.
             raise self._refusal("sync the folder", "", errno.EIO)
         self._spend()
         for change in self._name_changes:

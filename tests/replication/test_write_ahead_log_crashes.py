@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from raftbook.errors import StorageError
 from raftbook.replication.write_ahead_log import Identity, RecoveredLog, WriteAheadLog
 from raftbook.simulation.disk import PowerLossError, SimulatedDisk
 
@@ -134,6 +135,11 @@ class LogMachine(RuleBasedStateMachine):
     def power_will_fail(self, operations):
         self.disk.fail_after = operations
 
+    @rule(operation=st.sampled_from(["sync", "append", "sync_directory"]), successes=st.integers(0, 4))
+    def disk_will_fail(self, operation, successes):
+        """Once; the process ends, and the next one reads what the system remembers, whether it is on disk or not."""
+        self.disk.error_after = {operation: successes}
+
     @rule(seed=st.integers(0, 2**32 - 1))
     def power_fails(self, seed):
         self.restart(seed, self.base_index)
@@ -141,7 +147,7 @@ class LogMachine(RuleBasedStateMachine):
     def attempt(self, work, also_allowed_base: int = 0) -> bool:
         try:
             work()
-        except PowerLossError:
+        except (PowerLossError, StorageError):
             self.restart(self.command_count, also_allowed_base)
             return False
         return True
@@ -151,6 +157,7 @@ class LogMachine(RuleBasedStateMachine):
         last = first if self.batch is None else self.batch.position
         random = Random(seed)
         self.disk.fail_after = None
+        self.disk.error_after = {}
         # Half of the time only the process dies: what it wrote is readable, and not durable yet.
         if random.random() < 0.5:
             self.disk.lose_power(random)
@@ -254,3 +261,35 @@ def test_power_fails_after_every_single_operation():  # noqa: PLR0915 - one stor
             assert recovered in (handed or [RecoveredLog(0, None, False, 0, 0, [])]), (operations, seed)
         operations += 1
     assert operations > 100
+
+
+def test_what_a_failed_sync_left_readable_is_on_disk_before_the_next_process_relies_on_it():
+    """Found by the simulator: a mark whose sync failed was read back, and the log went on behind a hole."""
+    for failing in range(12):
+        for seed in range(20):
+            disk = SimulatedDisk()
+            log, _ = WriteAheadLog.open(disk, N1, segment_size_bytes=400)
+            disk.error_after = {"sync": failing}
+            durable_index = index = 0
+            try:
+                while True:
+                    index += 1
+                    log.append(index, 1, b"%d" % index * 20)
+                    batch = log.take_batch()
+                    log.write_batch(batch)
+                    log.mark_durable(batch)
+                    durable_index = log.durable_index
+            except StorageError:
+                pass
+            log, recovered = WriteAheadLog.open(disk, N1, segment_size_bytes=400)
+            assert len(recovered.entries) >= durable_index
+            promised = log.durable_index
+            if seed % 2:
+                log.record_vote(1, "n2")
+                batch = log.take_batch()
+                log.write_batch(batch)
+                log.mark_durable(batch)
+            disk.lose_power(Random(seed))
+            _, recovered = WriteAheadLog.open(disk, N1, segment_size_bytes=400)
+            assert len(recovered.entries) >= promised
+            assert recovered.voted_for == ("n2" if seed % 2 else None)
