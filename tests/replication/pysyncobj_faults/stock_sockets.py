@@ -195,10 +195,10 @@ def no_descriptor_left() -> Outcome:
     def is_unbound() -> bool:
         return bool(transport._server._TcpServer__socket.fileno() < 0)
 
-    accepted = 0
-    while not is_unbound():
+    accepted, goes_on = 0, True
+    while goes_on and not is_unbound():
         os.write(next_turn, b".")
-        node.until(lambda accepted=accepted: is_unbound() or len(transport._unknownConnections) > accepted)
+        goes_on = node.until(lambda before=accepted: is_unbound() or len(transport._unknownConnections) > before)
         accepted = len(transport._unknownConnections)
     flood.end()
     node.until(lambda: not transport._unknownConnections)

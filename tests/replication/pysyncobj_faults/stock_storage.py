@@ -360,19 +360,25 @@ def _mount_tiny_file_system(folder: str, size_bytes: int) -> str | None:
     """Mounts a tmpfs that nobody else sees; returns why the machine refuses it, if it does."""
     libc = _libc()
     user, group = os.geteuid(), os.getegid()
-    steps: list[tuple[str, Callable[[], int]]] = [
-        ("unshare", lambda: libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if user else 0))),
-        ("mount", lambda: libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None)),
-        ("mount", lambda: libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, b"size=%d" % size_bytes)),
-    ]
-    for name, step in steps:
-        if step() != 0:
-            return f"{name}: {os.strerror(ctypes.get_errno())}"
-        if name == "unshare" and user:
+    options = b"size=%d" % size_bytes
+    try:
+        # Who is not root may mount in a user namespace of his own, on most machines.
+        _check(libc.unshare(CLONE_NEWNS | (CLONE_NEWUSER if user else 0)), "unshare")
+        if user:
             Path("/proc/self/setgroups").write_text("deny")
             Path("/proc/self/uid_map").write_text(f"0 {user} 1")
             Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+        _check(libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "mount /")
+        _check(libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, options), "mount tmpfs")
+    except OSError as error:
+        return str(error)
     return None
+
+
+def _check(result: int, call: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{call}: {os.strerror(number)}")
 
 
 def _libc() -> ctypes.CDLL:

@@ -174,7 +174,7 @@ class TestFarBehind:
     def test_stock_pysyncobj_copies_all_of_it_again_and_again(self):
         outcome = run("stock_replication.whole_log_in_every_send")
         assert outcome["caught_up"]
-        assert outcome["copied"][0] == outcome["behind"]
+        assert outcome["copied"][0] >= outcome["behind"]
         assert sum(outcome["copied"]) > 10 * outcome["behind"]
 
     def test_raftbook_sends_bounded_pieces_within_a_window(self):
