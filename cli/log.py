@@ -113,11 +113,7 @@ def replay(
         raise WrongUsageError(f"--from {first} lies behind --to {to}; give them the other way round")
     as_table = wants_table(output)
     with _opened(data_dir) as node:
-        begin = None
-        if events:
-            begin = (
-                first - 1 if first is not None else min((low for low, _ in node.rebuildable_indexes()), default=None)
-            )
+        begin = None if not events else _lowest(node, to) if first is None else first - 1
         replay = node.replay(to, after=begin)
         if first is not None and first > replay.end_index:
             raise NotHeldError(
@@ -178,6 +174,12 @@ def _opened(data_dir: Path) -> Iterator[StoredNode]:
             tell(problem)
         if node.problems:
             raise typer.Exit(ExitCode.FAILED)
+
+
+def _lowest(node: StoredNode, to: int | None) -> int | None:
+    """Where a replay to there may begin at the earliest."""
+    end = node.end_index if to is None else to
+    return next((lowest for lowest, highest in node.rebuildable_indexes() if lowest <= end <= highest), None)
 
 
 def _run(replay: Replay, events_from: int | None, *, as_table: bool) -> None:

@@ -192,12 +192,13 @@ class TestReplay:
         assert events[0]["event"] == "instrument_added"
         trades = [event["trade_id"] for event in events if event["event"] == "trade"]
         assert trades == list(range(1, state["trades"] + 1))
-        options = ("--events", "--from", "15", "--to", "20")
+        # There is a snapshot at 12, in which the events of 12 have happened already.
+        options = ("--events", "--from", "12", "--to", "20")
         *part, state = raftbook("log", "replay", "--data-dir", str(trading.folder), *options).json_lines
-        assert part == [event for event in events if 15 <= event["log_index"] <= 20]
+        assert part == [event for event in events if 12 <= event["log_index"] <= 20]
         assert state["digest"] == trading.digests[20]
         table = raftbook("log", "replay", "--data-dir", str(trading.folder), *options, "-o", "table").stdout
-        assert "#15 order accepted ACME" in table
+        assert "#12 order accepted ACME" in table
 
     @pytest.mark.parametrize(
         ("options", "exit_code", "sentence"),
@@ -220,7 +221,9 @@ class TestReplay:
     def test_a_compacted_log_says_which_states_it_has(self, raftbook, tmp_path):
         node = WrittenNode(tmp_path / "n1", segment_size_bytes=1_000)
         node.enter(ACME)
-        node.enter_orders(19)
+        node.enter_orders(9)
+        node.snapshot()
+        node.enter_orders(10)
         node.snapshot()
         node.log.compact(20)
         node.enter_orders(5)
@@ -228,7 +231,10 @@ class TestReplay:
         assert raftbook("log", "replay", "--data-dir", str(tmp_path)).json["digest"] == node.digests[25]
         finished = raftbook("log", "replay", "--data-dir", str(tmp_path), "--to", "19")
         assert (finished.exit_code, finished.stdout) == (1, "")
-        assert f"the state at 19 cannot be rebuilt from {tmp_path}/n1, only those at 20 to 25" in finished.stderr
+        assert f"the state at 19 cannot be rebuilt from {tmp_path}/n1, only those at 10 and 20 to 25" in finished.stderr
+        *events, state = raftbook("log", "replay", "--data-dir", str(tmp_path), "--events").json_lines
+        assert {event["log_index"] for event in events} == {21, 22, 23, 24, 25}
+        assert state["digest"] == node.digests[25]
 
     def test_a_damaged_snapshot_is_told_and_not_needed(self, raftbook, copied, trading):
         path = max(copied.glob("snapshot-*"))
