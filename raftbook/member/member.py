@@ -342,7 +342,7 @@ class Member:
         """
         index = self.raft.applied_index
         is_due = (
-            index - self._last_snapshot_index >= self._settings.snapshot_entries
+            index - self._snapshot_index >= self._settings.snapshot_entries
             or self._folder.journal.size_bytes > self._settings.snapshot_log_bytes
         )
         return self.snapshot_point() if is_due and self.has_room_for_snapshots else None
@@ -355,11 +355,16 @@ class Member:
     def snapshot_point(self) -> tuple[int, int] | None:
         """(index, term) of the present state; None where a snapshot of it is there already."""
         index = self.raft.applied_index
-        if index <= self._last_snapshot_index:
+        if index <= self._snapshot_index:
             return None
         term = self._folder.journal.term_at(index)
         assert term is not None
         return index, term
+
+    @property
+    def _snapshot_index(self) -> int:
+        """Of the newest snapshot: this member wrote it, or a peer sent it, and then the log begins behind it."""
+        return max(self._last_snapshot_index, self._folder.journal.base_index)
 
     def may_adopt(self, index: int) -> bool:
         """Whether a majority is known to have had this member's state at `index`.

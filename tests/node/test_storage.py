@@ -248,6 +248,19 @@ class TestSnapshotWriter:
         writer.stop()
         assert not writer.is_busy
 
+    def test_a_child_replaces_a_snapshot_that_came_from_a_peer(self, tmp_path: Path):
+        """The store still has its file open; the child, which has closed all it inherited, must not rely on that."""
+        sent = SnapshotStore(FileDisk(tmp_path / "peer"), IDENTITY).write(7, 2, b"state")
+        store = SnapshotStore(FileDisk(tmp_path / "own"), IDENTITY)
+        receiver = store.receiver()
+        receiver.begin(sent.index, sent.term, sent.size_bytes, sent.digest)
+        receiver.add(0, b"state")
+        assert receiver.finish() == sent
+        writer = SnapshotWriter(store)
+        writer.start(7, 2, lambda: b"state")
+        assert wait_for_snapshot(writer) == sent
+        assert store.load(sent) == b"state"
+
     def test_stopping_ends_the_child_and_leaves_no_snapshot(self, tmp_path: Path):
         disk = FileDisk(tmp_path)
         store = SnapshotStore(disk, IDENTITY)
