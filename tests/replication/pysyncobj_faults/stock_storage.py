@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,12 +218,16 @@ def beyond_4_gib() -> Outcome:
 
 
 class SlowToPickle:
-    """A state so large that writing its dump takes a while: until somebody writes to the pipe."""
+    """A state so large that the child that writes its dump takes a while: until it is released, or orphaned."""
 
-    def __init__(self, readable: int) -> None:
-        self._readable = readable
+    def __init__(self) -> None:
+        self._readable, self._writable = os.pipe()
+
+    def release(self) -> None:
+        os.write(self._writable, b".")
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
+        os.close(self._writable)
         os.read(self._readable, 1)
         return str, ()
 
@@ -250,8 +255,7 @@ def _compacting_node(folder: str) -> StockNode:
 
 def _compact_and_be_killed(folder: str, report: int) -> None:
     node = _compacting_node(folder)
-    readable, release = os.pipe()
-    node.slow = SlowToPickle(readable)
+    node.slow = SlowToPickle()
     acknowledged: list[str] = []
     for number in range(100):
         node.put_for_client(f"order {number}", acknowledged)
@@ -275,9 +279,11 @@ def _compact_and_be_killed(folder: str, report: int) -> None:
         write(offset, values)
 
     file.write = write_until_killed
-    os.write(release, b".")
-    while True:
+    node.slow.release()
+    deadline_s = time.monotonic() + 5.0
+    while time.monotonic() < deadline_s:
         tick_as_the_library_does(node)
+    os._exit(0)
 
 
 # Full disks.
