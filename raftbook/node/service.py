@@ -19,6 +19,7 @@ from raftbook.errors import NoQuorumError, NotHeldError, StateDivergedError, Sto
 from raftbook.intake import IntakeLimits
 from raftbook.member.member import REPORT_S, HeardReport, Member, MemberSettings
 from raftbook.node.publisher import Publisher, Report
+from raftbook.node.stall_meter import StallMeter
 from raftbook.node.storage import LogWriter, SnapshotWriter
 from raftbook.replication.raft_node import RaftSettings
 from raftbook.replication.sequencer import SequencerLimits
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from raftbook.member.storage_folder import StorageFolder
     from raftbook.node.config import Config
     from raftbook.replication.messages import Hello, Message, PeerTransport
+    from raftbook.replication.snapshot_store import SnapshotInfo
     from raftbook.replication.storage_space import StorageFigures
     from raftbook.state_machine import StateMachine
 
@@ -46,7 +48,8 @@ SNAPSHOT_RETRY_S: Final = 10.0
 class NodeStatus(NamedTuple):
     """How this node stands. `digest` is the digest chain at `applied_index`.
 
-    With `storage_full` it takes nothing new; `storage_free_bytes` is what its disk has left.
+    With `storage_full` it takes nothing new; `storage_free_bytes` is what its disk has left. `longest_stall_ms`: for so
+    long its loop did nothing at all, once since it started.
     """
 
     node_id: str
@@ -66,6 +69,7 @@ class NodeStatus(NamedTuple):
     draining: bool
     storage_full: bool
     storage_free_bytes: int
+    longest_stall_ms: float = 0.0
 
 
 class PeerStatus(NamedTuple):
@@ -149,6 +153,9 @@ class NodeService:
         )
         self._snapshots = SnapshotWriter(folder.snapshots)
         self._snapshot_not_before = float("-inf")
+        self._written_snapshot: SnapshotInfo | None = None
+        """It is in place, and not logged yet."""
+        self._stalls = StallMeter(TIMER_S)
         self._step_scheduled = False
         self._timers: list[asyncio.TimerHandle] = []
         self._stopped = False
@@ -296,6 +303,7 @@ class NodeService:
             draining=self.draining,
             storage_full=self._member.storage_full,
             storage_free_bytes=figures.free_bytes,
+            longest_stall_ms=_milliseconds(self._stalls.longest_s),
         )
 
     def cluster(self) -> list[PeerStatus]:
@@ -376,6 +384,10 @@ class NodeService:
         loop = asyncio.get_running_loop()
         self._timers = [timer for timer in self._timers if not timer.cancelled() and timer.when() > loop.time()]
         self._timers.append(loop.call_later(TIMER_S, self._on_timer))
+        late_s = self._stalls.tick(loop.time())
+        if late_s >= self.config.raft.election_timeout_min_s:
+            _log.warning("the node stood still, long enough for others to elect a leader", ms=_milliseconds(late_s))
+        self._log_snapshot()
         self._step()
 
     def _on_report_timer(self) -> None:
@@ -398,12 +410,8 @@ class NodeService:
                 _log.warning("storage is full: nothing new is taken until there is room", **figures._asdict())
             else:
                 _log.info("storage has room again", **figures._asdict())
-        if not self._member.has_room_for_snapshots:
-            try:
-                if self._snapshots.abandon():
-                    _log.warning("the snapshot that was being written is given up, since the log needs its room")
-            except StorageError as error:
-                self._on_failure(error)
+        if not self._member.has_room_for_snapshots and self._snapshots.abandon():
+            _log.warning("the snapshot that was being written is given up, since the log needs its room")
 
     def _fail(self, error: Exception) -> None:
         """Halt the node; where its state is the fault, with what shows that beside its other files."""
@@ -426,10 +434,29 @@ class NodeService:
     def _finish_snapshot(self) -> None:
         info = self._snapshots.poll(self._member.may_adopt)
         if info is not None:
-            self._writer.compact(self._member.snapshot_written(info.index))
-            _log.info("snapshot written", index=info.index, size_bytes=info.size_bytes)
+            snapshots = self._folder.snapshots
+            superseded = snapshots.superseded()
+            self._writer.compact(self._member.snapshot_written(info.index), lambda: snapshots.remove(superseded))
+            self._written_snapshot = info
+
+    def _log_snapshot(self) -> None:
+        """One turn of the timer later than it was written, so that the longest stall is that of the whole."""
+        info, self._written_snapshot = self._written_snapshot, None
+        if info is not None:
+            _log.info(
+                "snapshot written",
+                index=info.index,
+                size_bytes=info.size_bytes,
+                took_s=round(self._snapshots.took_s, 3),
+                longest_stall_ms=_milliseconds(self._stalls.take_recent_s()),
+            )
 
     def _start_snapshot(self) -> None:
         due = self._member.snapshot_due()
         if due is not None and not self._snapshots.is_busy and self._clock() >= self._snapshot_not_before:
+            self._stalls.take_recent_s()
             self._snapshots.start(*due, self.state.to_snapshot)
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(1e3 * seconds, 1)

@@ -11,9 +11,12 @@ import asyncio
 import gc
 import os
 import signal
+import time
 import traceback
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from structlog import get_logger
@@ -33,6 +36,12 @@ _CHILD_DONE: Final = 0
 _CHILD_FAILED: Final = 1
 _STANDARD_ERROR: Final = 2
 _FIRST_INHERITED_DESCRIPTOR: Final = 3
+_CHILD_NICENESS: Final = 10
+_STOP_S: Final = 1.0
+_STOP_INTERVAL_S: Final = 0.002
+
+SNAPSHOT_TIME_LIMIT_S: Final = 600.0
+"""About a hundred times what a million resting orders take."""
 
 
 class LogWriter:
@@ -58,7 +67,7 @@ class LogWriter:
         self._on_failure = on_failure
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-writer")
         self._busy = False
-        self._compact_to: int | None = None
+        self._compaction: Callable[[], None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -66,10 +75,10 @@ class LogWriter:
         """Start the next batch, if there is something to write and no other is under way."""
         if self._busy:
             return
-        if self._compact_to is not None:
+        if self._compaction is not None:
             # First, since under load there is always a batch; it comes once a snapshot, and costs as much as one batch.
-            index, self._compact_to = self._compact_to, None
-            self._run(lambda: self._wal.compact(index), None)
+            compaction, self._compaction = self._compaction, None
+            self._run(compaction, None)
             return
         batch = self._wal.take_batch()
         if batch is not None:
@@ -77,9 +86,17 @@ class LogWriter:
         else:
             self._idle.set()
 
-    def compact(self, index: int) -> None:
-        """Remove what a durable snapshot covers, as soon as the batch that is under way is written."""
-        self._compact_to = index
+    def compact(self, index: int, remove_more: Callable[[], None] = lambda: None) -> None:
+        """Remove what a durable snapshot covers, as soon as the batch that is under way is written.
+
+        `remove_more` is called behind that in the same thread: to remove a large file can take a while.
+        """
+
+        def compaction() -> None:
+            self._wal.compact(index)
+            remove_more()
+
+        self._compaction = compaction
         self.kick()
 
     def measure(self) -> None:
@@ -116,14 +133,43 @@ class LogWriter:
         self._thread.shutdown()
 
 
-class SnapshotWriter:
-    """Writes snapshots in a forked child. `poll` from the loop tells when one is done."""
+@dataclass(slots=True)
+class _Child:
+    """`ended_for` says why it was told to end, where it was."""
 
-    def __init__(self, store: SnapshotStore) -> None:
+    process_id: int
+    index: int
+    term: int
+    started_at: float
+    ended_for: _End | None = None
+
+
+class _End(Enum):
+    TIME = "time"
+    ROOM = "room"
+
+
+class SnapshotWriter:
+    """Writes snapshots in a forked child. `poll` from the loop tells when one is done; nothing here waits for a child.
+
+    One that takes longer than `time_limit_s` is ended, since no other can begin before. `clock` gives seconds.
+    """
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        *,
+        time_limit_s: float = SNAPSHOT_TIME_LIMIT_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
-        self._child: tuple[int, int, int] | None = None
+        self._time_limit_s = time_limit_s
+        self._clock = clock
+        self._child: _Child | None = None
         self._written: tuple[int, int] | None = None
         """(index, term) of a snapshot that is on disk, and not the store's newest yet."""
+        self.took_s = 0.0
+        """How long the last child took that wrote one; as exactly as `poll` is called often."""
 
     @property
     def is_busy(self) -> bool:
@@ -136,26 +182,30 @@ class SnapshotWriter:
             StorageError: the system has no room for another process.
         """
         assert not self.is_busy
+        started_at = self._clock()
         with warnings.catch_warnings():
             # Python warns of forking with threads. The child takes no lock that another thread could hold: it
             # encodes, writes, and leaves without returning to the interpreter's shutdown.
             warnings.simplefilter("ignore", DeprecationWarning)
             try:
-                child = os.fork()
+                process_id = os.fork()
             except OSError as error:
                 raise StorageError(
                     f"no process could be started to write the snapshot of entry {index}: {error}"
                 ) from error
-        if child == 0:
+        if process_id == 0:
             self._write_and_exit(index, term, encode)
-        self._child = (child, index, term)
+        self._child = _Child(process_id, index, term, started_at)
 
     def _write_and_exit(self, index: int, term: int, encode: Callable[[], bytes]) -> None:
         code = _CHILD_FAILED
         try:
+            # A look at every object would copy every page of the memory that it shares with the node.
+            gc.disable()
+            # Where processors are scarce, the nodes have them before any snapshot does.
+            os.nice(_CHILD_NICENESS)
             # A child that outlives a killed parent must not keep its sockets: the restarted node needs the ports.
             os.closerange(_FIRST_INHERITED_DESCRIPTOR, os.sysconf("SC_OPEN_MAX"))
-            gc.disable()
             self._store.write(index, term, encode())
             code = _CHILD_DONE
         except Exception:  # noqa: BLE001 (whatever it is, standard error is all that is left to tell it)
@@ -166,45 +216,61 @@ class SnapshotWriter:
     def poll(self, may_adopt: Callable[[int], bool]) -> SnapshotInfo | None:
         """The snapshot that has just become the store's newest, or None.
 
-        That happens once it is written and `may_adopt(index)` allows it.
+        That happens once it is written and `may_adopt(index)` allows it. Older ones stay on disk (`superseded`).
 
         Raises:
-            StorageError: the child failed.
+            StorageError: the child failed, or took too long.
         """
         if self._child is not None:
-            self._collect_child(*self._child)
+            self._look_after(self._child)
         if self._written is None or not may_adopt(self._written[0]):
             return None
         written, self._written = self._written, None
-        return self._store.adopt(*written)
+        return self._store.accept(*written)
 
-    def _collect_child(self, child: int, index: int, term: int) -> None:
-        finished, status = os.waitpid(child, os.WNOHANG)
+    def _look_after(self, child: _Child) -> None:
+        finished, status = os.waitpid(child.process_id, os.WNOHANG)
         if finished == 0:
+            if child.ended_for is None and self._clock() - child.started_at > self._time_limit_s:
+                self._end(child, _End.TIME)
             return
         self._child = None
         code = os.waitstatus_to_exitcode(status)
-        if code != _CHILD_DONE:
-            self._store.drop_unfinished(index, term, child)
-            raise StorageError(f"the process that wrote the snapshot of entry {index} ended with code {code}")
-        self._written = (index, term)
+        if code == _CHILD_DONE:
+            # Also of one that was told to end too late: what it wrote is whole.
+            self.took_s = self._clock() - child.started_at
+            self._written = (child.index, child.term)
+            return
+        self._store.drop_unfinished(child.index, child.term, child.process_id)
+        if child.ended_for is _End.TIME:
+            raise StorageError(
+                f"the snapshot of entry {child.index} was not written in {self._time_limit_s:g} s, so its process was "
+                "ended; look whether the disk hangs or the machine is overloaded"
+            )
+        if child.ended_for is None:
+            raise StorageError(f"the process that wrote the snapshot of entry {child.index} ended with code {code}")
+
+    def _end(self, child: _Child, reason: _End) -> None:
+        # Its end is not waited for: to free its memory takes a while, and one that hangs in the disk never ends.
+        child.ended_for = reason
+        os.kill(child.process_id, signal.SIGKILL)
+
+    def abandon(self) -> bool:
+        """End a child that is still writing, for the room that its file takes; True where there was one to end.
+
+        The file goes when the child is gone, at a later `poll`.
+        """
+        if self._child is None or self._child.ended_for is not None:
+            return False
+        self._end(self._child, _End.ROOM)
+        return True
 
     def stop(self) -> None:
         """End a child that is still writing; its half-written file is removed at the next start."""
-        if self._child is not None:
-            os.kill(self._child[0], signal.SIGKILL)
-            os.waitpid(self._child[0], 0)
-            self._child = None
-
-    def abandon(self) -> bool:
-        """As `stop`, and the half-written file is removed at once, for the room that it takes; True if there was one.
-
-        Raises:
-            StorageError: it could not be removed.
-        """
-        if self._child is None:
-            return False
-        child, index, term = self._child
-        self.stop()
-        self._store.drop_unfinished(index, term, child)
-        return True
+        child, self._child = self._child, None
+        if child is None:
+            return
+        os.kill(child.process_id, signal.SIGKILL)
+        deadline = time.monotonic() + _STOP_S
+        while os.waitpid(child.process_id, os.WNOHANG)[0] == 0 and time.monotonic() < deadline:
+            time.sleep(_STOP_INTERVAL_S)

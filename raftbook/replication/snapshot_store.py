@@ -12,7 +12,7 @@ ends before the log begins.
 The newest two are kept; the older serves a transfer to a peer that began before the newest was made.
 
 `write` may run in a forked child: it takes no lock, logs nothing and changes nothing of the store in memory. The parent
-then calls `adopt`.
+then calls `accept`, and has what that supersedes removed in a thread, or `adopt`, which does both.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class SnapshotStore:
         return self._latest
 
     def write(self, index: int, term: int, body: bytes) -> SnapshotInfo:
-        """Makes a snapshot durable. Safe in a forked child; `adopt` it in the parent afterwards. O(bytes)."""
+        """Makes a snapshot durable. Safe in a forked child; `accept` it in the parent afterwards. O(bytes)."""
         info = SnapshotInfo(index, term, len(body), body_digest(body))
         temporary = _temporary_name(index, term, os.getpid())
         self._disk.create(temporary)
@@ -98,20 +98,37 @@ class SnapshotStore:
         if temporary in self._disk.names():
             self._disk.remove(temporary)
 
-    def adopt(self, index: int, term: int) -> SnapshotInfo:
-        """A child has written this snapshot: it is the newest from now on; older ones than the newest two go.
+    def accept(self, index: int, term: int) -> SnapshotInfo:
+        """A child has written this snapshot: it is the newest from now on.
 
         Reads the header and compares the length, not the body. SnapshotError as in `latest`.
         """
         info = self._files.read_header(index, term)
         if self._latest is None or index >= self._latest.index:
             self._latest = info
-        held = self.indexes()
-        for old in held[:-_KEPT]:
-            self._disk.remove(snapshot_name(*old))
-        if len(held) > _KEPT:
-            self._disk.sync_directory()
         return info
+
+    def superseded(self) -> list[tuple[int, int]]:
+        """(index, term) of those older than the newest two. They are not read any more, and may be removed."""
+        return self._accepted()[:-_KEPT]
+
+    def remove(self, snapshots: list[tuple[int, int]]) -> None:
+        """Removes these, which are superseded. From any thread; blocks as long as the file system does."""
+        for index, term in snapshots:
+            self._disk.remove(snapshot_name(index, term))
+        if snapshots:
+            self._disk.sync_directory()
+
+    def adopt(self, index: int, term: int) -> SnapshotInfo:
+        """`accept`, and what is superseded by it goes at once."""
+        info = self.accept(index, term)
+        self.remove(self.superseded())
+        return info
+
+    def _accepted(self) -> list[tuple[int, int]]:
+        """Without one that a child has just put in place."""
+        latest = self._latest
+        return [] if latest is None else [held for held in self.indexes() if held <= (latest.index, latest.term)]
 
     def load(self, info: SnapshotInfo) -> bytes:
         """The body. SnapshotError where it does not have the digest that `info` says."""
@@ -121,7 +138,7 @@ class SnapshotStore:
         """Part of the body, for a peer; short only at its end. NotHeldError where the snapshot has been removed."""
         assert 0 <= offset <= info.size_bytes
         assert size_bytes > 0
-        if (info.index, info.term) not in self.indexes():
+        if (info.index, info.term) not in self._accepted()[-_KEPT:]:
             raise NotHeldError(f"the snapshot of entry {info.index} has been removed; send the newest instead")
         return self._files.read_chunk(info, offset, size_bytes)
 

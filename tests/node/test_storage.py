@@ -271,7 +271,7 @@ class TestSnapshotWriter:
         assert SnapshotStore(disk, IDENTITY).latest() is None
         assert [name for name in disk.names() if name.startswith("snapshot")] == []
 
-    def test_an_abandoned_snapshot_gives_its_room_back_at_once(self, tmp_path: Path):
+    def test_an_abandoned_snapshot_gives_its_room_back(self, tmp_path: Path):
         disk = FileDisk(tmp_path)
         writer = SnapshotWriter(SnapshotStore(disk, IDENTITY))
         assert not writer.abandon()
@@ -282,5 +282,32 @@ class TestSnapshotWriter:
             assert time.monotonic() < deadline
             time.sleep(0.0005)
         assert writer.abandon()
-        assert not writer.is_busy
+        assert not writer.abandon(), "it is told once"
+        while writer.is_busy:
+            assert time.monotonic() < deadline
+            assert writer.poll(any_index) is None
         assert disk.names() == [snapshot]
+
+    def test_a_child_that_hangs_is_ended_and_the_next_one_may_begin(self, tmp_path: Path):
+        now_s = 0.0
+        disk = FileDisk(tmp_path)
+        writer = SnapshotWriter(SnapshotStore(disk, IDENTITY), time_limit_s=100, clock=lambda: now_s)
+        writer.start(7, 2, lambda: time.sleep(60) or b"")
+        now_s = 100
+        for _ in range(50):
+            assert writer.poll(any_index) is None
+            time.sleep(0.001)
+        now_s = 100.1
+        with pytest.raises(StorageError, match=r"entry 7 was not written in 100 s.*look whether the disk hangs"):
+            wait_for_snapshot(writer)
+        assert not writer.is_busy
+        assert disk.names() == []
+        writer.start(8, 2, lambda: b"state")
+        assert wait_for_snapshot(writer).index == 8
+
+    def test_it_is_known_how_long_the_child_took(self, tmp_path: Path):
+        writer = SnapshotWriter(SnapshotStore(FileDisk(tmp_path), IDENTITY))
+        writer.start(7, 2, lambda: time.sleep(0.2) or b"")
+        began_at = time.monotonic()
+        wait_for_snapshot(writer)
+        assert 0.2 <= writer.took_s <= time.monotonic() - began_at + 0.1
