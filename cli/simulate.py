@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -14,17 +15,21 @@ from cli.output import error_console, print_json, print_table, wants_table
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Group
+    from rich.table import Table
 
     from raftbook.simulation.campaign import Summary
+    from raftbook.simulation.remedies import Finding
 
 app = typer.Typer()
 
 DEFAULT_SEEDS: Final = 20
 LINE_EVERY_LIVES: Final = 50
 MAX_NODES: Final = 9
+TABLE_BEGINS: Final = "<!-- remedies -->\n"
+TABLE_ENDS: Final = "<!-- end of remedies -->\n"
 
 
 @app.command()
@@ -64,6 +69,12 @@ def simulate(
         bool,
         typer.Option("--remedies", help="Switch each remedy off and find the seed that shows its fault."),
     ] = False,
+    write: Annotated[
+        str | None,
+        typer.Option(
+            "--write", metavar="FILE", help="Put the table of --remedies into this file, between its markers."
+        ),
+    ] = None,
     output: options.Output = None,
 ) -> None:
     """The deterministic simulator: whole clusters in virtual time, faults drawn from a seed, every promise checked.
@@ -78,14 +89,17 @@ def simulate(
     if story and (seed is None or seeds not in (None, 1)):
         raise WrongUsageError("--story tells one life; name it with --seed")
     steps = steps if steps is not None else DEFAULT_STEPS
+    if write is not None and not remedies:
+        raise WrongUsageError("--write goes with --remedies")
+    jobs = jobs if jobs is not None else os.cpu_count() or 1
     if remedies:
-        raise typer.Exit(_find_faults(output))
+        raise typer.Exit(_find_faults(jobs, write, output))
     if story:
         assert seed is not None
         raise typer.Exit(_tell_story(seed, steps, nodes))
     first = seed if seed is not None else 1
     count = seeds if seeds is not None else 1 if seed is not None else DEFAULT_SEEDS
-    raise typer.Exit(_run(first, count, nodes, steps, jobs or os.cpu_count() or 1, output))
+    raise typer.Exit(_run(first, count, nodes, steps, jobs, output))
 
 
 def _run(first: int, count: int, nodes: int | None, steps: int, jobs: int, output: options.Output) -> int:
@@ -178,23 +192,23 @@ def _tell_story(seed: int, steps: int, nodes: int | None) -> int:
     return 0
 
 
-def _find_faults(output: options.Output) -> int:
-    from raftbook.simulation.remedies import MAX_SEEDS, REMEDIES, find
+def _find_faults(jobs: int, write: str | None, output: options.Output) -> int:
+    from raftbook.simulation.remedies import MAX_SEEDS, REMEDIES, as_markdown, find_all
 
-    findings = []
-    for number, remedy in enumerate(REMEDIES, 1):
-        tell(f"{number} of {len(REMEDIES)}: without “{remedy.name}”")
-        findings.append(find(remedy))
+    before, after = ("", "") if write is None else _around_the_table(Path(write))
+    found = 0
+
+    def on_finding(finding: Finding) -> None:
+        nonlocal found
+        found += 1
+        seed = f"seed {finding.seed}" if finding.seed is not None else f"none of {finding.tried} seeds shows it"
+        tell(f"{found} of {len(REMEDIES)}: without “{finding.remedy.name}”: {seed}")
+
+    findings = find_all(jobs, on_finding)
+    if write is not None:
+        Path(write).write_text(before + as_markdown(findings) + after)
     if wants_table(output):
-        from cli.render import columns
-
-        table = columns(
-            "raftbook simulate --remedies", "remedy", "against", "seed", "what the seed shows", right=("seed",)
-        )
-        for finding in findings:
-            seed = "none" if finding.seed is None else str(finding.seed)
-            table.add_row(finding.remedy.name, finding.remedy.source, seed, finding.words)
-        print_table(table)
+        print_table(_table_of_remedies(findings))
     else:
         print_json(
             [
@@ -206,6 +220,28 @@ def _find_faults(output: options.Output) -> int:
     if missing:
         tell(f"no seed up to {MAX_SEEDS} shows what is missing without: {', '.join(missing)}")
     return 1 if missing else 0
+
+
+def _table_of_remedies(findings: Sequence[Finding]) -> Table:
+    from cli.render import columns
+
+    table = columns("raftbook simulate --remedies", "without", "against", "seed", "it shows", right=("seed",))
+    for finding in findings:
+        seed = "none" if finding.seed is None else str(finding.seed)
+        table.add_row(finding.remedy.name, finding.remedy.source, seed, finding.words)
+    return table
+
+
+def _around_the_table(path: Path) -> tuple[str, str]:
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise WrongUsageError(f"cannot read {path}: {error.strerror}; --write takes a file with a table") from error
+    before, begin, rest = text.partition(TABLE_BEGINS)
+    _, end, after = rest.partition(TABLE_ENDS)
+    if not begin or not end:
+        raise WrongUsageError(f"{path} has no lines {TABLE_BEGINS.strip()} and {TABLE_ENDS.strip()} for the table")
+    return before + begin, end + after
 
 
 @contextmanager

@@ -49,8 +49,8 @@ class Invariants:
         self._dots: dict[tuple[str, int], int] = {}
         self._submitted: dict[tuple[str, int], bytes] = {}
         self._applied: dict[str, int] = {}
-        self._alone_since: dict[str, float] = {}
-        """When a node's last contact with a majority ended."""
+        self._heard: dict[str, dict[str, float]] = {}
+        """By node: when it last heard from each member, or could be sure to."""
         self._highest_term = 0
         self.checks_made = 0
         self.halts: dict[str, int] = {}
@@ -68,7 +68,7 @@ class Invariants:
     def node_started(self, node: SimulatedNode) -> None:
         self._progress[node.node_id] = (0, 0)
         self._applied[node.node_id] = node.state.index
-        self._alone_since.pop(node.node_id, None)
+        self._heard[node.node_id] = self._all_now(node)
         self.tainted.discard(node.node_id)
         self._state_reached(node, node.state.index)
 
@@ -106,25 +106,33 @@ class Invariants:
 
     def _check_contact(self, node: SimulatedNode) -> None:
         """What a member without a majority may not do."""
-        cluster = self._cluster
-        term = node.raft.term
-        reached = cluster.network.reaching(node.node_id)
-        # A leader may give its leadership to any follower, also to one that has lost the others.
-        follows = any(cluster.nodes[peer].leads for peer in reached)
-        if 2 * (1 + len(reached)) > len(cluster.nodes) or (follows and not node.raft.leads):
-            self._alone_since.pop(node.node_id, None)
-        else:
-            since = self._alone_since.setdefault(node.node_id, cluster.scheduler.now)
-            alone_s = cluster.scheduler.now - since
-            if alone_s > cluster.settings.raft.fallback_timeout_s / node.clock_rate + STEP_DOWN_SLACK_S:
-                name = node.node_id
-                require(not node.raft.leads, f"{name} has heard from no majority for {alone_s:.2f} s and still leads")
+        cluster, name, term = self._cluster, node.node_id, node.raft.term
+        now = cluster.scheduler.now
+        heard = self._heard[name]
+        reached = cluster.network.reaching(name)
+        for peer in reached:
+            heard[peer] = now
+        majority = len(cluster.nodes) // 2 + 1
+        times = [now, *sorted(heard.values(), reverse=True)]
+        alone_s = now - times[majority - 1]
+        if alone_s > cluster.settings.raft.fallback_timeout_s / node.clock_rate + STEP_DOWN_SLACK_S:
+            require(not node.raft.leads, f"{name} has heard from no majority for {alone_s:.2f} s and still leads")
+            # A leader may give its leadership to any follower, also to one that has lost the others.
+            follows = any(cluster.nodes[peer].leads for peer in reached)
+            if not follows:
                 require(term <= self._highest_term, f"{name} reaches no majority, and yet begins term {term}")
         self._highest_term = max(self._highest_term, term)
 
+    def message_received(self, node: SimulatedNode, peer: str) -> None:
+        self._heard[node.node_id][peer] = self._cluster.scheduler.now
+
     def node_resumed(self, node: SimulatedNode) -> None:
         """It could do nothing while it was stopped."""
-        self._alone_since.pop(node.node_id, None)
+        self._heard[node.node_id] = self._all_now(node)
+
+    def _all_now(self, node: SimulatedNode) -> dict[str, float]:
+        peers = (peer for peer in self._cluster.member_ids if peer != node.node_id)
+        return dict.fromkeys(peers, self._cluster.scheduler.now)
 
     def entry_comes(self, node: SimulatedNode, index: int, entry: bytes | None) -> None:
         """Before an entry is applied."""

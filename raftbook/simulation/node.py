@@ -421,6 +421,7 @@ class SimulatedNode:
 
     def on_message(self, peer: str, message: Message) -> None:
         self._cluster.note_message(self.node_id, peer, message)
+        self.checks.message_received(self, peer)
         try:
             self.member.received(peer, message)
         except ProtocolError as error:

@@ -7,15 +7,16 @@ those of the table of PySyncObj's faults in ARCHITECTURE.md's words; "own" marks
 
 from __future__ import annotations
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import msgspec
 
 from raftbook.engine.exchange import Exchange
 from raftbook.errors import StorageError
 from raftbook.member.gossip import Gossip
-from raftbook.replication import guard, log_records, raft_node
+from raftbook.member.storage_folder import StorageFolder
+from raftbook.replication import guard, log_records, raft_node, write_ahead_log
 from raftbook.replication.elections import Standing
 from raftbook.replication.guard import Mismatch, Verified
 from raftbook.replication.journal import Journal
@@ -25,7 +26,7 @@ from raftbook.replication.outbox import Outbox
 from raftbook.replication.raft_core import RaftCore
 from raftbook.replication.raft_node import RaftNode
 from raftbook.replication.replicator import Replicator
-from raftbook.replication.write_ahead_log import WriteAheadLog
+from raftbook.replication.write_ahead_log import SEGMENT_SIZE_BYTES, WriteAheadLog
 from raftbook.simulation.life import live
 from raftbook.simulation.node import SimulatedNode
 
@@ -35,11 +36,14 @@ if TYPE_CHECKING:
     from raftbook.engine.commands import Command, Entry, NewOrder
     from raftbook.engine.events import Execution, OrderState
     from raftbook.engine.order_book import Order
+    from raftbook.replication.disk import Disk
+    from raftbook.replication.log_segments import LogImage
     from raftbook.replication.messages import Message
     from raftbook.replication.write_ahead_log import RecoveredLog
 
 REMEDY_STEPS: Final = 150
 MAX_SEEDS: Final = 300
+MAX_WORDS: Final = 120
 
 
 class Remedy(NamedTuple):
@@ -92,6 +96,35 @@ def find(remedy: Remedy, max_seeds: int = MAX_SEEDS, on_seed: Callable[[int], No
     return Finding(remedy, None, max_seeds, "")
 
 
+def find_all(processes: int, on_finding: Callable[[Finding], None] = lambda _finding: None) -> list[Finding]:
+    """One finding for each of REMEDIES, in their order; `on_finding` is called as they come."""
+    # Spawned, so that each process has the remedies that it does not switch off.
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = {pool.submit(_find_numbered, number): number for number in range(len(REMEDIES))}
+        findings: dict[int, Finding] = {}
+        for future in as_completed(futures):
+            number = futures[future]
+            seed, tried, words = future.result()
+            findings[number] = Finding(REMEDIES[number], seed, tried, words)
+            on_finding(findings[number])
+    return [findings[number] for number in range(len(REMEDIES))]
+
+
+def _find_numbered(number: int) -> tuple[int | None, int, str]:
+    return find(REMEDIES[number])[1:]
+
+
+def as_markdown(findings: Sequence[Finding]) -> str:
+    """The table of DESIGN.md."""
+    lines = ["| without this remedy | against | seed | it shows |", "|---|---|---:|---|"]
+    for finding in findings:
+        seed = f"none of {finding.tried}" if finding.seed is None else str(finding.seed)
+        words = finding.words.replace("|", "\\|")
+        words = words if len(words) <= MAX_WORDS else f"{words[:MAX_WORDS]}…"
+        lines.append(f"| {finding.remedy.name} | {finding.remedy.source} | {seed} | {words} |")
+    return "\n".join(lines) + "\n"
+
+
 # What stands in the place of each remedy.
 
 _review = guard.review_append
@@ -131,15 +164,6 @@ def _boastful_answer(node: RaftNode, peer: str, index: int, next_index: int, *, 
     index = max(index, node._journal.last_index) if success else index
     is_voter = node._standing.is_voter
     node._outbox.send(peer, AppendReply(node._core.term, index, next_index, success=success, is_voter=is_voter))
-
-
-_on_append_reply = RaftNode._on_append_reply
-
-
-def _termless_reply(node: RaftNode, peer: str, reply: AppendReply) -> None:
-    """Takes an acknowledgement of an earlier term for one of this term."""
-    term = max(reply.term, node.term)
-    _on_append_reply(node, peer, msgspec.structs.replace(reply, term=term))
 
 
 def _send_at_once(outbox: Outbox, peer: str, message: Message) -> None:
@@ -240,6 +264,28 @@ def _another_order(exchange: Exchange, command: NewOrder, _known: Order) -> Orde
     return _new_order(exchange, command._replace(client_order_id=f"{command.client_order_id}-again"))
 
 
+def _trusting_rewrite(_disk: Disk, image: LogImage) -> None:
+    """What can be read is taken to be on the disk."""
+    image.is_vouched_for = True
+
+
+_open_folder = StorageFolder.__init__
+
+
+def _repeated_origin(
+    folder: StorageFolder,
+    disk: Disk,
+    cluster: str,
+    node_id: str,
+    start_ns: int,
+    *,
+    segment_size_bytes: int = SEGMENT_SIZE_BYTES,
+) -> None:
+    """Every start of a node numbers its submissions from 1 on, under one name."""
+    _open_folder(folder, disk, cluster, node_id, start_ns, segment_size_bytes=segment_size_bytes)
+    folder.origin = f"{node_id}.1"
+
+
 def _never_late(_exchange: Exchange, _command: Command) -> bool:
     return False
 
@@ -252,18 +298,19 @@ REMEDIES: Final = (
     Remedy("only a conflict truncates", "row 1", raft_node, "review_append", _truncating_review),
     Remedy("nothing is committed that was not compared", "rows 2, 6", raft_node, "review_append", _committing_review),
     Remedy("no more is acknowledged than was compared", "row 1", RaftNode, "_answer_append", _boastful_answer),
-    Remedy("acknowledgements carry their term", "row 3", RaftNode, "_on_append_reply", _termless_reply),
     Remedy("promises wait for the disk", "row 4", Outbox, "send", _send_at_once),
     Remedy("the leader's own disk counts", "row 4", Replicator, "countable_match", _match_without_own_disk),
     Remedy("a vote outlives its process", "row 5", Journal, "__init__", _forgetful_journal),
     Remedy("records carry checksums", "row 7", log_records, "google_crc32c", _NoChecksum),
     Remedy("damage is no torn tail", "row 7", SegmentReader, "contradiction", _no_contradiction),
     Remedy("the log goes behind a durable snapshot only", "row 8", SimulatedNode, "_write_snapshot", _compact_first),
+    Remedy("what nobody vouched for is written anew", "row 4", write_ahead_log, "rewrite_segment", _trusting_rewrite),
     Remedy("a failed sync ends the process", "row 9", WriteAheadLog, "_sync", _sync_that_forgives),
     Remedy("pre-vote", "row 17", RaftNode, "_ask_for_pre_votes", _campaign_at_once),
     Remedy("a cut-off leader steps down", "row 17", RaftCore, "__init__", _stubborn_core),
     Remedy("an empty disk does not vote", "own", Standing, "__init__", _always_voter),
     Remedy("a learner's acknowledgement does not count", "own", Replicator, "countable_match", _match_of_anybody),
+    Remedy("every start has an origin of its own", "own", StorageFolder, "__init__", _repeated_origin),
     Remedy("a dot is executed once", "own", Exchange, "apply", _apply_everything),
     Remedy("a client order id is one order", "own", Exchange, "_repeated_order", _another_order),
     Remedy("nothing is executed late", "own", Exchange, "_is_late", _never_late),
