@@ -25,12 +25,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from tests.system.chaos.capabilities import command_in_namespaces, is_in_namespaces, probe
-from tests.system.chaos.chaos import Outcome, live
+from tests.system.chaos.life import live
 from tests.system.chaos.packet_filter import begin_network
 from tests.system.chaos.schedule import draw_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from tests.system.chaos.outcome import Outcome
 
 DEFAULT_SECONDS: Final = 8.0
 ADMINISTRATORS_PATH: Final = "/usr/sbin:/sbin"

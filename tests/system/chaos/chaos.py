@@ -1,180 +1,25 @@
-"""One seed, lived through: a cluster of real processes under load, its faults, its healing, and what must hold then.
-
-After the last fault everything heals. Then every node must execute an order within LIVENESS_S, all nodes must come to
-rest in the same state, and their logs are held to the clients' records.
-"""
+"""The hand that does to a cluster what a schedule says, and sets right afterwards what does not heal by itself."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import time
-import traceback
-from collections import Counter
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-import httpx
-
-from tests.system.chaos.chaos_cluster import ChaosCluster
-from tests.system.chaos.observer import Observer
 from tests.system.chaos.packet_filter import delaying, losing
 from tests.system.chaos.schedule import LEADER, Fault, FaultKind, Schedule, lacking_for
-from tests.system.clients import POLL_S, Clients, new_order
-from tests.system.log_checks import ReplayedLog, check_against_logs
-from tests.system.raftbook_command import raftbook
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
 
     from tests.system.chaos.capabilities import Capabilities
+    from tests.system.chaos.chaos_cluster import ChaosCluster
+    from tests.system.chaos.observer import Observer
+    from tests.system.chaos.outcome import Outcome
 
-LIVENESS_S: Final = 20.0
-"""From the moment in which everything is whole, and every process started, to an execution at every node.
-
-An election takes a second; the start of processes on a busy machine takes the rest.
-"""
 MINDING_S: Final = 0.05
-WATCHING_S: Final = 0.2
-READING_S: Final = 1.0
 STORM_PAUSE_S: Final = 0.25
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What one seed came to. The counts are by kind of fault; `lacking` is what this machine could not do."""
-
-    seed: int
-    faults: Counter[str] = field(default_factory=Counter)
-    passed_over: Counter[str] = field(default_factory=Counter)
-    """Faults for which there was no target just then, for instance a pause of a node that was down."""
-    lacking: Counter[str] = field(default_factory=Counter)
-    ends: Counter[str] = field(default_factory=Counter)
-    """Why nodes ended by themselves, where that was right."""
-    submissions: int = 0
-    """Commands of clients that were held to the logs."""
-    observations: int = 0
-    """Statuses that nodes gave of themselves."""
-    fresh_reads: int = 0
-    """Linearizable reads that were answered."""
-    longest_gap_s: float = 0.0
-    """Without any definite answer to any client."""
-    liveness_s: float = 0.0
-    """From the healing to an execution at every node."""
-    duration_s: float = 0.0
-    violations: list[str] = field(default_factory=list)
-    story: list[str] = field(default_factory=list)
-
-
-async def live(
-    schedule: Schedule,
-    folder: Path,
-    capabilities: Capabilities,
-    *,
-    node_count: int,
-    sabotage: Callable[[ChaosCluster], Awaitable[None]] | None = None,
-) -> Outcome:
-    """Live through the schedule in `folder`. Whatever goes wrong is in the outcome's `violations`.
-
-    `sabotage` is called when all faults have healed, and does what no cluster survives: to see the checks fail.
-    """
-    outcome = Outcome(schedule.seed)
-    began = time.monotonic()
-    cluster = ChaosCluster(folder, node_count=node_count, capabilities=capabilities, witness=schedule.witness)
-    with cluster:
-        try:
-            await _live(schedule, cluster, capabilities, outcome, sabotage)
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is what the seed has found)
-            outcome.violations.append("".join(traceback.format_exception(error, limit=-4)))
-        for node_id in cluster.node_ids:
-            cluster.judge_if_ended(node_id)
-        outcome.violations += cluster.violations
-        if outcome.violations:
-            cluster.keep_disks()
-        outcome.ends = cluster.ends
-    outcome.duration_s = time.monotonic() - began
-    return outcome
-
-
-async def _live(
-    schedule: Schedule,
-    cluster: ChaosCluster,
-    capabilities: Capabilities,
-    outcome: Outcome,
-    sabotage: Callable[[ChaosCluster], Awaitable[None]] | None,
-) -> None:
-    leader = await cluster.start_and_elect()
-    async with Clients(cluster, count=len(cluster.node_ids) + 1, seed=schedule.seed) as clients:
-        observer = Observer(leader)
-        chaos = Chaos(cluster, clients, observer, capabilities, outcome)
-        try:
-            async with clients.trading():
-                await clients.progress()
-                began = time.monotonic()
-                async with chaos.watching():
-                    await chaos.run(schedule)
-                    chaos.heal()
-                    outcome.liveness_s = await live_again(cluster, clients)
-                outcome.longest_gap_s = _longest_gap_s(clients, began, time.monotonic())
-                if sabotage is not None:
-                    await sabotage(cluster)
-        finally:
-            outcome.violations += observer.violations
-            outcome.observations, outcome.fresh_reads = observer.observations, observer.fresh_reads
-        logs = await check_against_logs(cluster, clients)
-        _check_log_time(logs)
-        outcome.submissions = len(clients.records)
-
-
-async def live_again(cluster: ChaosCluster, clients: Clients, *, bound_s: float = LIVENESS_S) -> float:
-    """Seconds until every node has executed an order entered at it; an assertion fails where that takes too long."""
-    began = time.monotonic()
-
-    async def execute_an_order(node_id: str) -> None:
-        for number in itertools.count(1):
-            order = new_order("probe", f"probe-{node_id}-{number}", "buy", "1.00")
-            report = None
-            while report is None:
-                assert time.monotonic() - began < bound_s, f"{node_id} executes nothing {bound_s:g} s after healing"
-                attempt = await clients.enter(node_id, order, wait_s=1.0)
-                if attempt.outcome == "definite":
-                    report = attempt.report
-                else:
-                    await asyncio.sleep(POLL_S)
-            if report["status"] == "accepted":
-                return
-            # When log time jumps, with a leader whose clock is ahead, what was entered just before has expired.
-            assert report["reason"] == "submission_expired", report
-
-    async with asyncio.TaskGroup() as probes:
-        for node_id in cluster.node_ids:
-            probes.create_task(execute_an_order(node_id))
-    took_s = time.monotonic() - began
-    assert took_s < bound_s, f"{took_s:.1f} s from the healing to an execution at every node"
-    return took_s
-
-
-def _longest_gap_s(clients: Clients, began: float, ended: float) -> float:
-    answered = (a.answered_at for record in clients.records for a in record.attempts if a.outcome == "definite")
-    times = [began, *sorted(at for at in answered if began < at < ended), ended]
-    return max(after - before for before, after in itertools.pairwise(times))
-
-
-def _highest_reported_index(clients: Clients) -> int:
-    reports = (
-        attempt.report for record in clients.records for attempt in record.attempts if attempt.outcome == "definite"
-    )
-    return max((report["log_index"] for report in reports if report is not None), default=0)
-
-
-def _check_log_time(logs: list[ReplayedLog]) -> None:
-    """Whatever the clocks of the leaders did, time in the log never falls."""
-    for log in logs:
-        times = [execution.timestamp for _, execution in log.executed]
-        assert times == sorted(times), f"{log.node_id}: log time falls"
 
 
 class Chaos:
@@ -183,13 +28,11 @@ class Chaos:
     def __init__(
         self,
         cluster: ChaosCluster,
-        clients: Clients,
         observer: Observer,
         capabilities: Capabilities,
         outcome: Outcome,
     ) -> None:
         self._cluster = cluster
-        self._clients = clients
         self._observer = observer
         self._capabilities = capabilities
         self._outcome = outcome
@@ -235,38 +78,14 @@ class Chaos:
             self._mind(node_id)
 
     @asynccontextmanager
-    async def watching(self) -> AsyncIterator[None]:
-        """X."""
+    async def minding_nodes(self) -> AsyncIterator[None]:
+        """As long as this lasts, nodes that ended by themselves are judged and started again."""
         async with asyncio.TaskGroup() as tasks:
-            readers = [self._keep_reading(node_id) for node_id in self._cluster.node_ids]
-            watchers = [tasks.create_task(work) for work in (self._watch(), self._keep_minding(), *readers)]
+            minding = tasks.create_task(self._keep_minding())
             try:
                 yield
             finally:
-                for watcher in watchers:
-                    watcher.cancel()
-
-    async def _watch(self) -> None:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            while True:
-                lives = {node_id: life.number for node_id, life in self._cluster.lives.items()}
-                for node_id, status in (await self._cluster.statuses(client)).items():
-                    if status is not None and self._cluster.lives[node_id].number == lives[node_id]:
-                        self._observer.observe(node_id, lives[node_id], status)
-                await asyncio.sleep(WATCHING_S)
-
-    async def _keep_reading(self, node_id: str) -> None:
-        url = f"{self._cluster.url(node_id)}/v1/book/ACME"
-        async with httpx.AsyncClient(trust_env=False, timeout=2 * READING_S) as client:
-            while True:
-                reported_index = _highest_reported_index(self._clients)
-                self._clients.barriers += 1
-                # A node that is down, cut off or paused gives no answer, or no good one.
-                with contextlib.suppress(httpx.HTTPError):
-                    answer = await client.get(url, params={"consistency": "linearizable", "wait_s": f"{READING_S:g}"})
-                    if answer.status_code == httpx.codes.OK:
-                        self._observer.read(node_id, int(answer.headers["Raftbook-Log-Index"]), reported_index)
-                await asyncio.sleep(WATCHING_S)
+                minding.cancel()
 
     async def _keep_minding(self) -> None:
         while True:
@@ -385,10 +204,7 @@ class Chaos:
     async def _rebuild(self, _fault: Fault, node_id: str) -> bool:
         async with self._giving_up_disk(node_id) as is_ours:
             if is_ours:
-                # It comes back under this chaos, which may take longer than a command may.
-                options = ["--config", str(self._cluster.config_path(node_id)), "--id", node_id, "--no-rejoin"]
-                ended = await asyncio.to_thread(raftbook, "node", "rebuild", *options, folder=self._cluster.folder)
-                assert ended.returncode == 0, f"{node_id} cannot be rebuilt: {ended.stderr}"
+                await self._cluster.rebuild(node_id)
             return is_ours
 
     @asynccontextmanager

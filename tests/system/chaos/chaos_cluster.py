@@ -5,6 +5,7 @@ It knows what was done to each process, so that it can tell an end that is expla
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -22,6 +23,7 @@ from tests.system.chaos.injected_faults import InjectedFaults, build_library
 from tests.system.chaos.node_exits import Life, judge
 from tests.system.chaos.packet_filter import losing
 from tests.system.chaos.tmpfs import mount_tmpfs
+from tests.system.raftbook_command import raftbook
 from tests.system.system_cluster import SystemCluster
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ RESERVE_BYTES: Final = 4 << 20
 USUAL: Final = LimitsConfig(storage_reserve_bytes=RESERVE_BYTES)
 COMPACTING: Final = msgspec.structs.replace(USUAL, snapshot_entries=150, log_retain_entries=60)
 BALLAST: Final = "ballast"
+REJOIN_S: Final = 3.0
+"""Without a leader for so long, a node that is rebuilt gives up, and goes on when it is started."""
 
 
 class ChaosCluster(SystemCluster):
@@ -87,11 +91,27 @@ class ChaosCluster(SystemCluster):
     def start(self, *node_ids: str) -> None:
         for node_id in node_ids or self.node_ids:
             self.judge_if_ended(node_id)
-            log = self.log_path(node_id)
-            number = self.lives[node_id].number + 1 if node_id in self.lives else 1
-            offset = log.stat().st_size if log.exists() else 0
-            self.lives[node_id] = Life(number, offset, had_disk_fault=self._afflicted_disks[node_id] > 0)
+            self._begin_life(node_id)
             super().start(node_id)
+
+    def _begin_life(self, node_id: str) -> Life:
+        log = self.log_path(node_id)
+        number = self.lives[node_id].number + 1 if node_id in self.lives else 1
+        offset = log.stat().st_size if log.exists() else 0
+        self.lives[node_id] = Life(number, offset, had_disk_fault=self.is_disk_afflicted(node_id))
+        return self.lives[node_id]
+
+    async def rebuild(self, node_id: str) -> None:
+        """`raftbook node rebuild` for a node that is down. The command runs the node itself until it is back.
+
+        An assertion fails if the command does. It knows nothing of faults of the disk, so there must be none meanwhile.
+        """
+        self.judge_if_ended(node_id)
+        options = ["--config", str(self.config_path(node_id)), "--id", node_id, "--timeout-s", f"{REJOIN_S:g}"]
+        with self.afflicting_disk(node_id):
+            self._begin_life(node_id).is_judged = True
+            ended = await asyncio.to_thread(raftbook, "node", "rebuild", *options, folder=self.folder)
+        assert ended.returncode == 0, f"{node_id} cannot be rebuilt: {ended.stderr}"
 
     def kill(self, *node_ids: str) -> None:
         for node_id in node_ids:

@@ -16,8 +16,8 @@ import pytest
 
 from cli.local_cluster import PROJECT_FOLDER
 from tests.system.chaos.capabilities import probe
-from tests.system.chaos.chaos import LIVENESS_S, live, live_again
 from tests.system.chaos.chaos_cluster import ChaosCluster
+from tests.system.chaos.life import LIVENESS_S, live, live_again
 from tests.system.chaos.schedule import FaultKind, Schedule, draw_schedule
 from tests.system.clients import Clients, wait_for
 from tests.system.raftbook_command import environment
