@@ -194,8 +194,11 @@ class Member:
     # What drives it.
 
     def measured(self, figures: StorageFigures) -> bool:
-        """How much room the disk has now; True if that makes it full, or no longer so."""
-        return self._room.own.measured(figures, self.raft.lacks_room_bytes)
+        """How much room the disk has now; True if that makes it full, or no longer so. Then the peers hear at once."""
+        changed = self._room.own.measured(figures, self.raft.lacks_room_bytes)
+        if changed:
+            self._transport.send_many(self._transport.connected, self.own_report())
+        return changed
 
     def submit(self, commands: Sequence[Command]) -> int:
         """Take `commands` into the intake, in order, all or none; returns the sequence of the first.
@@ -215,12 +218,13 @@ class Member:
     def connected(self, peer: str, hello: Hello) -> None:
         self._gossip.connected(peer)
         self.raft.connected(peer, hello)
+        if self.storage_full:
+            # If it leads, before it sends much for which there is no room.
+            self._transport.send(peer, self.own_report())
 
     def disconnected(self, peer: str) -> None:
         self._gossip.disconnected(peer)
         self._digests.forget(peer)
-        self._room.forget(peer)
-        self.raft.resume(peer)
         self.raft.disconnected(peer)
 
     def received(self, peer: str, message: Message) -> None:
@@ -255,8 +259,11 @@ class Member:
         return self.raft.is_behind
 
     def hand_over(self) -> bool:
-        """Begin to give leadership away, if this member has it; see `RaftNode.hand_over`."""
-        return self.raft.hand_over()
+        """Begin to give leadership away, if this member has it, if possible to one with room on its disk.
+
+        See `RaftNode.hand_over`.
+        """
+        return self.raft.hand_over(among=self._room.peers_with_room(self._transport.connected) or None)
 
     def report(self) -> None:
         """Tell the peers how this member stands.

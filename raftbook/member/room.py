@@ -32,15 +32,11 @@ class Room:
         self.own = StorageSpace(margin_bytes)
 
     def told(self, peer: str, *, storage_full: bool) -> None:
-        """What a peer reports of itself. One that has reported nothing yet is taken to have room."""
+        """What a peer reports of itself, which holds until it says otherwise. Before its first report it has room."""
         if storage_full:
             self._full_peers.add(peer)
         else:
             self._full_peers.discard(peer)
-
-    def forget(self, peer: str) -> None:
-        """The connection has ended."""
-        self._full_peers.discard(peer)
 
     def peers_with_room(self, connected: Sequence[str]) -> list[str]:
         """Those of `connected` that can take entries."""

@@ -79,6 +79,30 @@ def test_a_full_follower_is_sent_no_entries_and_keeps_its_vote(seed):
         cluster.settle()
 
 
+def test_a_full_follower_that_connects_again_is_sent_next_to_nothing():
+    """Neither by a leader that knew of it, nor by one that has just been started."""
+    with make_cluster() as cluster:
+        leader = cluster.settle()
+        follower, other = cluster.others(leader)
+        fill(cluster, follower)
+        held = follower.status.last_index
+        for _ in range(3):
+            follower.kill()
+            cluster.wait_applied(propose(leader), leader.node_id, other.node_id)
+            follower.start()
+            cluster.wait(lambda: follower.node_id in cluster.network.connected(leader.node_id))
+            cluster.run_for(1.0)
+            assert follower.is_running
+            assert follower.status.last_index == held
+        leader.restart()
+        leader = cluster.wait_for_leader()
+        cluster.wait_applied(propose(leader), leader.node_id)
+        cluster.run_for(1.0)
+        assert follower.status.last_index == held
+        empty(cluster, follower)
+        cluster.settle()
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_full_leader_hands_over_to_one_that_has_room(seed):
     with make_cluster(seed) as cluster:
