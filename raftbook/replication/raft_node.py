@@ -478,7 +478,7 @@ class RaftNode:
             message = f"{peer} sent a snapshot that is not what it announced: {error}"
             raise ProtocolError(message) from error
         except StorageFullError:
-            # The leader is not answered; it begins anew when this member has said that it has no room, and then room.
+            # The leader is not answered; it begins anew after a while, or when this member has said that it has room.
             self._collector.abort()
             self.lacks_room_bytes = chunk.size_bytes
             return
@@ -538,7 +538,7 @@ class RaftNode:
     def _replicate_to(self, peer: str) -> None:
         self._replicator.replicate(peer, self._core.commit_index, self._clock())
         if self._replicator.progress(peer).needs_snapshot and not self._replicator.is_paused(peer):
-            self._sender.offer(peer, self._core.term)
+            self._sender.offer(peer, self._core.term, self._clock())
 
     def _on_append_reply(self, peer: str, reply: AppendReply) -> None:
         self._adopt_term(reply.term)
@@ -560,7 +560,7 @@ class RaftNode:
         if self.leads and reply.term == self._core.term:
             if self._replicator.progress(peer).is_voter:
                 self._core.heard_from(peer)
-            self._sender.answered(peer, reply, self._core.term)
+            self._sender.answered(peer, reply, self._core.term, self._clock())
 
     def _mind_hand_over(self) -> None:
         """Ask the successor to stand as soon as it holds the whole log, and end an attempt that is over."""

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES: Final = 256 * 1024
 WINDOW_BYTES: Final = 8 * CHUNK_BYTES
+REPEAT_AFTER_S: Final = 5.0
+"""What was sent and not confirmed is sent again: longer than a window takes on any link that is of use."""
 
 
 @dataclass(slots=True)
 class _Outgoing:
     info: SnapshotInfo
+    moved_at: float
+    """When it began, or was last confirmed or sent again."""
     sent_bytes: int = 0
     confirmed_bytes: int = 0
 
@@ -37,16 +41,20 @@ class SnapshotSender:
         self._send = send
         self._outgoing: dict[str, _Outgoing] = {}
 
-    def offer(self, peer: str, term: int) -> None:
-        """Send the newest snapshot to `peer`, or go on with the one that is under way."""
-        if peer not in self._outgoing:
-            self._begin(peer)
-        self._pump(peer, term)
+    def offer(self, peer: str, term: int, now: float) -> None:
+        """Send the newest snapshot to `peer`, or go on with the one that is under way; to be called now and then."""
+        transfer = self._outgoing.get(peer)
+        if transfer is None:
+            self._begin(peer, now)
+        elif transfer.sent_bytes > transfer.confirmed_bytes and now - transfer.moved_at >= REPEAT_AFTER_S:
+            # A follower without room on its disk does not answer.
+            transfer.sent_bytes, transfer.moved_at = transfer.confirmed_bytes, now
+        self._pump(peer, term, now)
 
-    def _begin(self, peer: str) -> None:
+    def _begin(self, peer: str, now: float) -> None:
         info = self._store.latest()
         assert info is not None, "the log was compacted, so there is a snapshot"
-        self._outgoing[peer] = _Outgoing(info)
+        self._outgoing[peer] = _Outgoing(info, now)
 
     def acknowledged(self, peer: str, match_index: int) -> None:
         """The log of `peer` is on its disk up to `match_index`: a transfer is over when that covers the snapshot."""
@@ -60,22 +68,22 @@ class SnapshotSender:
     def forget_all(self) -> None:
         self._outgoing.clear()
 
-    def answered(self, peer: str, reply: SnapshotReply, term: int) -> None:
+    def answered(self, peer: str, reply: SnapshotReply, term: int, now: float) -> None:
         transfer = self._outgoing.get(peer)
         if transfer is None or reply.index != transfer.info.index:
             return
         if reply.received_bytes < transfer.confirmed_bytes:
             transfer.sent_bytes = reply.received_bytes
-        transfer.confirmed_bytes = reply.received_bytes
+        transfer.confirmed_bytes, transfer.moved_at = reply.received_bytes, now
         transfer.sent_bytes = max(transfer.sent_bytes, reply.received_bytes)
-        self._pump(peer, term)
+        self._pump(peer, term, now)
 
-    def _pump(self, peer: str, term: int) -> None:
+    def _pump(self, peer: str, term: int, now: float) -> None:
         try:
             self._send_window(peer, term)
         except NotHeldError:
             # Newer snapshots have replaced this one: a slow transfer begins anew.
-            self._begin(peer)
+            self._begin(peer, now)
             self._send_window(peer, term)
 
     def _send_window(self, peer: str, term: int) -> None:

@@ -37,6 +37,23 @@ def compact(cluster: SimulatedCluster, node: SimulatedNode) -> None:
 
 
 class TestSnapshots:
+    def test_one_for_which_there_was_no_room_is_sent_again(self):
+        """Found by the simulator: the room came back before the member had said that it had none."""
+        with make_cluster(storage_margin_bytes=0) as cluster:
+            leader = cluster.settle()
+            away = cluster.others(leader)[0]
+            away.kill()
+            fill(cluster, leader)
+            compact(cluster, leader)
+            used_bytes = sum(len(data) for data in away.disk.contents().values())
+            away.disk.capacity_bytes = used_bytes + 100
+            away.start()
+            cluster.wait(lambda: away.raft.lacks_room_bytes > 0)
+            assert not away.member.storage_full
+            away.disk.capacity_bytes = None
+            cluster.wait(lambda: bool(away.restored_at), timeout_s=snapshot_transfer.REPEAT_AFTER_S + 1.0)
+            cluster.settle()
+
     def test_a_member_that_lags_behind_the_log_catches_up_by_snapshot(self):
         with make_cluster() as cluster:
             leader = cluster.settle()
