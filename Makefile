@@ -3,8 +3,9 @@
 BIN := .venv/bin
 BENCH := all --against stock
 CHAOS := --seeds 1-20
+SIMULATE := --seeds 200
 
-.PHONY: demo test lint types bench chaos format lock clean
+.PHONY: demo test lint types bench simulate remedies chaos format lock clean
 
 demo: .venv/ready
 	$(BIN)/raftbook demo
@@ -24,6 +25,14 @@ types: .venv/ready
 # BENCH="cluster --seconds 30" measures something else than all of it.
 bench: .venv/ready
 	$(BIN)/raftbook bench $(BENCH)
+
+# SIMULATE="--seed 7 --story" tells one life, message by message.
+simulate: .venv/ready
+	$(BIN)/raftbook simulate $(SIMULATE)
+
+# Which seed shows what each remedy prevents: takes some minutes.
+remedies: .venv/ready
+	$(BIN)/raftbook simulate --remedies --write raftbook/simulation/DESIGN.md
 
 # CHAOS="--seeds 7 --nodes 5 --story" lives one seed through again, and tells its story.
 chaos: .venv/ready

@@ -69,6 +69,12 @@ def simulate(
         bool,
         typer.Option("--remedies", help="Switch each remedy off and find the seed that shows its fault."),
     ] = False,
+    without: Annotated[
+        str | None,
+        typer.Option(
+            "--without", metavar="REMEDY", help="Switch one remedy of --remedies off, to see what it prevents."
+        ),
+    ] = None,
     write: Annotated[
         str | None,
         typer.Option(
@@ -94,12 +100,29 @@ def simulate(
     jobs = jobs if jobs is not None else os.cpu_count() or 1
     if remedies:
         raise typer.Exit(_find_faults(jobs, write, output))
-    if story:
-        assert seed is not None
-        raise typer.Exit(_tell_story(seed, steps, nodes))
-    first = seed if seed is not None else 1
-    count = seeds if seeds is not None else 1 if seed is not None else DEFAULT_SEEDS
-    raise typer.Exit(_run(first, count, nodes, steps, jobs, output))
+    with _switched_off(without):
+        if story:
+            assert seed is not None
+            raise typer.Exit(_tell_story(seed, steps, nodes))
+        first = seed if seed is not None else 1
+        count = seeds if seeds is not None else 1 if seed is not None else DEFAULT_SEEDS
+        # Other processes would have the remedy.
+        raise typer.Exit(_run(first, count, nodes, steps, jobs if without is None else 1, output))
+
+
+@contextmanager
+def _switched_off(name: str | None) -> Iterator[None]:
+    from raftbook.simulation import remedies
+
+    if name is None:
+        yield
+        return
+    remedy = next((remedy for remedy in remedies.REMEDIES if remedy.name == name), None)
+    if remedy is None:
+        names = "; ".join(remedy.name for remedy in remedies.REMEDIES)
+        raise WrongUsageError(f"there is no remedy '{name}'; --without takes one of: {names}")
+    with remedies.without(remedy):
+        yield
 
 
 def _run(first: int, count: int, nodes: int | None, steps: int, jobs: int, output: options.Output) -> int:
