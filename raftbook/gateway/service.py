@@ -69,6 +69,13 @@ class Service(Protocol):
         """On its way out: answers what it has, takes nothing new."""
         ...
 
+    async def wait_joined(self) -> None:
+        """Returns when the node may take submissions, a moment after its start at most.
+
+        NotReadyError: it has just started and is behind the others.
+        """
+        ...
+
     async def submit(self, commands: Sequence[Command], *, wait_s: float) -> Sequence[Report]:
         """Takes all of them in order and waits for their executions so long.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from raftbook.errors import InvalidCommandError, ProblemError
@@ -19,12 +20,15 @@ if TYPE_CHECKING:
 
 
 async def submit(service: Service, commands: Sequence[Command], wait_s: float) -> Sequence[Report]:
-    """Hands `commands` to the node; a 503 problem where it is on its way out."""
+    """Hands `commands` to the node; a 503 problem where it is on its way out, or not quite there yet."""
     if service.draining:
         raise ProblemError(
             503, "draining", "the node is shutting down and takes nothing new; use another node", retry_after_s=1.0
         )
-    return await service.submit(commands, wait_s=wait_s)
+    clock = asyncio.get_running_loop().time
+    began_at = clock()
+    await service.wait_joined()
+    return await service.submit(commands, wait_s=max(0.0, wait_s - (clock() - began_at)))
 
 
 async def submit_one(service: Service, command: Command, wait_s: float) -> Response:

@@ -159,12 +159,23 @@ class Member:
     def is_ready(self) -> bool:
         """There is a leader, and this member has applied what it had committed a moment ago."""
         status = self.raft.status()
-        if status.leader is None:
-            return False
         if status.leader == self._node_id:
             return status.ready_to_propose
-        heard = self.heard.get(status.leader) if status.leader in self._transport.connected else None
-        return heard is not None and status.applied_index + READY_LAG_ENTRIES >= heard.report.commit_index
+        committed_index = self._leaders_commit_index
+        return committed_index is not None and status.applied_index + READY_LAG_ENTRIES >= committed_index
+
+    @property
+    def is_behind(self) -> bool:
+        """It follows a leader that has committed more, a moment ago, than this member has applied."""
+        return self._leaders_commit_index is not None and not self.is_ready
+
+    @property
+    def _leaders_commit_index(self) -> int | None:
+        """What another leader has said of itself, as long as there is a connection to it."""
+        leader = self.raft.leader
+        if leader is None or leader not in self._transport.connected or leader not in self.heard:
+            return None
+        return self.heard[leader].report.commit_index
 
     def own_report(self) -> NodeReport:
         status = self.raft.status()

@@ -15,7 +15,7 @@ from structlog import get_logger
 
 from raftbook.codec import encode_command
 from raftbook.engine.commands import Tick
-from raftbook.errors import NoQuorumError, NotHeldError, StateDivergedError, StorageError
+from raftbook.errors import NoQuorumError, NotHeldError, NotReadyError, StateDivergedError, StorageError
 from raftbook.intake import IntakeLimits
 from raftbook.member.member import REPORT_S, HeardReport, Member, MemberSettings
 from raftbook.node.publisher import Publisher, Report
@@ -43,6 +43,8 @@ TIMER_S: Final = 0.01
 SNAPSHOT_LOG_BYTES: Final = 64 * 1024 * 1024
 RETAIN_LOG_BYTES: Final = 32 * 1024 * 1024
 SNAPSHOT_RETRY_S: Final = 10.0
+FIND_LEADER_S: Final = 2.0
+"""For a node that has just started, until it takes orders that wait until there is one."""
 
 
 class NodeStatus(NamedTuple):
@@ -156,6 +158,8 @@ class NodeService:
         self._written_snapshot: SnapshotInfo | None = None
         """It is in place, and not logged yet."""
         self._stalls = StallMeter(TIMER_S)
+        self._started_at = float("inf")
+        self._has_joined = False
         self._step_scheduled = False
         self._timers: list[asyncio.TimerHandle] = []
         self._stopped = False
@@ -180,6 +184,7 @@ class NodeService:
         self._measured(self._measure_storage())
 
     def start(self) -> None:
+        self._started_at = self._clock()
         self._on_timer()
         self._on_report_timer()
 
@@ -221,6 +226,26 @@ class NodeService:
     def ready(self) -> bool:
         """There is a leader, this node has applied what it had committed a moment ago, and it is not leaving."""
         return not self.draining and self._member.is_ready
+
+    async def wait_joined(self) -> None:
+        """Returns when this node may take what clients enter: it has caught up once since its start, or has looked
+        for a leader in vain. Whatever it took before would be answered late, though others could do so at once.
+
+        Raises:
+            NotReadyError: it is behind its leader.
+        """
+        while not self._has_joined:
+            has_looked = self._clock() - self._started_at >= FIND_LEADER_S
+            has_leader = self._member.raft.leader is not None
+            self._has_joined = self._member.is_ready or (has_looked and not has_leader)
+            if self._has_joined:
+                return
+            if self._member.is_behind or has_looked:
+                raise NotReadyError(
+                    f"this node has just started and applied the log up to {self.state.index}; use another node, or "
+                    "this one when /readyz says so"
+                )
+            await asyncio.sleep(TIMER_S)
 
     async def submit(self, commands: Sequence[Command], *, wait_s: float) -> list[Report]:
         """Take `commands` into the intake, in order, and wait up to `wait_s` until all are executed.

@@ -139,6 +139,17 @@ async def test_a_node_that_drains_takes_nothing_and_still_answers_reads(http, se
     assert (await http.get("/v1/book/ACME")).status_code == 200
 
 
+async def test_a_node_that_has_just_started_and_is_behind_takes_nothing(fragile_http, fragile_service):
+    fragile_service.is_behind = True
+    taken = fragile_service.taken
+
+    response = await fragile_http.post("/v1/orders", json=order())
+
+    assert (response.status_code, response.json()["code"]) == (503, "not_caught_up")
+    assert response.headers["retry-after"] == "1"
+    assert fragile_service.taken == taken
+
+
 # ---------------------------------------------------------------- replace and cancel
 
 PATHS = ["/v1/orders/by-client-id/alice/a1", "/v1/orders/1?account=alice"]

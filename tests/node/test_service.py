@@ -11,8 +11,9 @@ import pytest
 
 from raftbook.engine.commands import NewOrder
 from raftbook.engine.types import Number, OrderType, Side, TimeInForce
-from raftbook.errors import StorageFullError
+from raftbook.errors import NotReadyError, StorageFullError
 from raftbook.member.storage_folder import StorageFolder
+from raftbook.node import service as service_module
 from raftbook.node.config import ClusterConfig, Config, Durability, InstrumentConfig, LimitsConfig, NodeConfig
 from raftbook.node.service import NodeService
 from raftbook.replication.disk import FileDisk
@@ -118,6 +119,37 @@ async def test_a_follower_is_ready_only_while_it_is_connected_to_its_leader(tmp_
     service.on_disconnected("n2")
     assert not service.ready
     assert not failures
+    await service.stop()
+
+
+async def test_a_node_that_has_just_started_takes_orders_when_it_has_caught_up_with_its_leader(tmp_path):
+    service, peers, failures = make_service(tmp_path, 3)
+    service.start()
+    joining = asyncio.ensure_future(service.wait_joined())
+    await asyncio.sleep(0.05)
+    assert not joining.done(), "there may be a leader that it has not heard yet"
+    peers.connected = ("n2", "n3")
+    for peer in peers.connected:
+        service.on_connected(peer, Hello(PROTOCOL_VERSION, "test", peer, 1, False, 1))
+    service.on_message("n2", AppendEntries(1, 0, 0, 0, ((1, b"\x01"),)))
+    service.on_message("n2", NodeReport(1, "leader", "n2", 500, 500, 500, 0, "", True, False))
+    with pytest.raises(NotReadyError, match="applied the log up to 0"):
+        await joining
+    service.on_message("n2", NodeReport(1, "leader", "n2", 1, 1, 1, 0, "", True, False))
+    await service.wait_joined()
+    service.on_message("n2", NodeReport(1, "leader", "n2", 500, 500, 500, 0, "", True, False))
+    await service.wait_joined()
+    assert not failures
+    await service.stop()
+
+
+async def test_a_node_that_finds_no_leader_takes_orders_that_wait_for_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(service_module, "FIND_LEADER_S", 0.2)
+    service, _peers, _failures = make_service(tmp_path, 3)
+    service.start()
+    began_at = time.monotonic()
+    await service.wait_joined()
+    assert time.monotonic() - began_at >= 0.19
     await service.stop()
 
 

@@ -70,6 +70,7 @@ class DirectService:
         self.state = StateMachine()
         self.draining = False
         self.ready = True
+        self.is_behind = False
         self.busy_answers = 0
         """How many submissions are refused as if the intake were full."""
         self._origin = "direct-1"
@@ -97,6 +98,10 @@ class DirectService:
         self.ready = True
         self._execute_waiting()
         self._executes.set()
+
+    async def wait_joined(self) -> None:
+        if self.is_behind:
+            raise NotReadyError("this node has just started")
 
     async def submit(self, commands: Sequence[Command], *, wait_s: float) -> list[Report]:
         if self.busy_answers > 0:
