@@ -150,7 +150,6 @@ def _run(first: int, count: int, nodes: int | None, steps: int, jobs: int, outpu
 
 
 def _document(summary: Summary, first: int, steps: int) -> dict[str, Any]:
-    convergences_s = sorted(summary.convergences_s)
     return {
         "first_seed": first,
         "lives": summary.lives,
@@ -163,7 +162,8 @@ def _document(summary: Summary, first: int, steps: int) -> dict[str, Any]:
         "terms": summary.terms,
         "messages": summary.messages,
         "checks": summary.checks,
-        "longest_convergence_s": round(convergences_s[-1], 3) if convergences_s else None,
+        "longest_recovery_s": round(max(summary.recoveries_s, default=0.0), 3),
+        "longest_convergence_s": round(max(summary.convergences_s, default=0.0), 3),
         "faults": _by_name(summary.faults),
         "crash_points": _by_name(summary.crash_points),
         "halts": _by_name(summary.halts),
@@ -193,10 +193,11 @@ def _table(summary: Summary, first: int, steps: int) -> Group:
             table.add_row(prefix + name, f"{times:,}")
         table.add_section()
     table.add_row("violations", f"{len(summary.violations):,}")
-    longest = document["longest_convergence_s"]
-    note = f"Seeds {first} to {first + summary.lives - 1}, {steps} steps each."
-    if longest is not None:
-        note += f" When all had healed, all stood at the same within {longest:.1f} s."
+    note = (
+        f"Seeds {first} to {first + summary.lives - 1}, {steps} steps each. When all had healed, orders were executed "
+        f"again within {document['longest_recovery_s']:.1f} s, and all nodes stood at the same within "
+        f"{document['longest_convergence_s']:.1f} s."
+    )
     return Group(table, Text(note))
 
 

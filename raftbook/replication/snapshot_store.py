@@ -99,10 +99,13 @@ class SnapshotStore:
             self._disk.remove(temporary)
 
     def accept(self, index: int, term: int) -> SnapshotInfo:
-        """A child has written this snapshot: it is the newest from now on.
+        """A child has written this snapshot: it is the newest from now on, unless a newer one came from the leader.
 
         Reads the header and compares the length, not the body. SnapshotError as in `latest`.
         """
+        if self._latest is not None and (index, term) not in self.indexes():
+            # It waited for so long that newer ones have come, and it was superseded.
+            return self._latest
         info = self._files.read_header(index, term)
         if self._latest is None or index >= self._latest.index:
             self._latest = info

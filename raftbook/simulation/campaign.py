@@ -38,6 +38,7 @@ class Summary:
     terms: int = 0
     messages: int = 0
     checks: int = 0
+    recoveries_s: list[float] = field(default_factory=list)
     convergences_s: list[float] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
     crash_points: Counter[str] = field(default_factory=Counter)
@@ -58,6 +59,7 @@ class Summary:
         self.terms += outcome.terms
         self.messages += outcome.messages
         self.checks += outcome.checks
+        self.recoveries_s.append(outcome.recovery_s)
         self.convergences_s.append(outcome.convergence_s)
         self.faults.update(outcome.faults)
         self.crash_points.update(outcome.crash_points)

@@ -43,6 +43,7 @@ class Nemesis:
         """Members of which it is on their disks that they may vote, and a log."""
         self._rotten: set[SimulatedNode] = set()
         """Members with flipped bits on their disks that they have not been started on since."""
+        self._times_healed = 0
         self.counts: Counter[str] = Counter()
         menu = {
             "cut one way": Fault(4, self._cut_one_way),
@@ -100,6 +101,7 @@ class Nemesis:
 
     def heal_everything(self) -> None:
         cluster = self._cluster
+        self._times_healed += 1
         cluster.note("everything heals")
         cluster.network.heal_all()
         cluster.network.delay_s = cluster.settings.delay_s
@@ -157,7 +159,14 @@ class Nemesis:
         return first, second
 
     def _later(self, delay_s: float, action: Callable[[], None]) -> None:
-        self._cluster.scheduler.after(delay_s, action)
+        """What a fault does in a while, unless everything has healed before."""
+        healed = self._times_healed
+
+        def act() -> None:
+            if self._times_healed == healed:
+                action()
+
+        self._cluster.scheduler.after(delay_s, act)
 
     # The network.
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from raftbook.codec import encode_command
 from raftbook.engine.commands import CancelAll
+from raftbook.errors import BusyError, StorageFullError
 from raftbook.intake import IntakeLimits
 from raftbook.member.member import CONFIGURATION_ORIGIN
 from raftbook.replication.raft_node import RaftSettings
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 DEFAULT_STEPS: Final = 150
 CONVERGENCE_S: Final = 20.0
 """Within this time after everything has healed all nodes must stand at the same, with nothing left in their intakes."""
+COMMIT_AGAIN_S: Final = 5.0
+"""Within this time after everything has healed, whatever came before, some order must be executed."""
 COMMIT_S: Final = 3.0
 """Within this time a healthy cluster must execute an order, wherever it is entered."""
 NEVER: Final = 10**9
@@ -49,6 +52,7 @@ class Outcome:
     terms: int = 0
     messages: int = 0
     checks: int = 0
+    recovery_s: float = 0.0
     convergence_s: float = 0.0
     trace_digest: str = ""
     faults: Counter[str] = field(default_factory=Counter)
@@ -106,6 +110,7 @@ class _Life:
         self._nemesis = Nemesis(cluster, self._flood)
         self._floods = 0
         self._convergence_s = 0.0
+        self._recovery_s = 0.0
         settings = ClientSettings(
             pause_s=self._random.choice((0.05, 0.3, 1.0)),
             sets_not_after=self._random.random() < 0.5,
@@ -128,6 +133,11 @@ class _Life:
             client.stop()
         self._nemesis.heal_everything()
         healed_at = cluster.scheduler.now
+        executed_before = cluster.checks.executed_count
+        for node in cluster.running:
+            self._probe(node)
+        cluster.wait(lambda: cluster.checks.executed_count > executed_before, timeout_s=COMMIT_AGAIN_S)
+        self._recovery_s = cluster.scheduler.now - healed_at
         cluster.wait(self._is_at_rest, timeout_s=CONVERGENCE_S)
         self._convergence_s = cluster.scheduler.now - healed_at
         for node in cluster.nodes.values():
@@ -155,14 +165,30 @@ class _Life:
     def _commit_at(self, node: SimulatedNode) -> None:
         """Liveness: what is entered at this node is executed on all nodes soon."""
         cluster = self._cluster
-        attempt = Attempt("liveness", node.node_id, CancelAll("client-1"), cluster.scheduler.now)
-        cluster.checks.history.submitted(attempt)
-        sequence = node.enter([attempt.command])
-        attempt.origin, attempt.sequence = node.member.origin, sequence
+        sequence = self._enter_at(node)
+        assert sequence is not None
         cluster.wait(
             lambda: all(n.state.exchange.watermarks.get(node.member.origin, 0) >= sequence for n in cluster.running),
             timeout_s=COMMIT_S,
         )
+
+    def _probe(self, node: SimulatedNode) -> None:
+        def enter() -> None:
+            self._enter_at(node)
+
+        node.run(enter)
+
+    def _enter_at(self, node: SimulatedNode) -> int | None:
+        """A probe; its sequence, or None where the node has no room for it."""
+        attempt = Attempt("liveness", node.node_id, CancelAll("client-1"), self._cluster.scheduler.now)
+        self._cluster.checks.history.submitted(attempt)
+        try:
+            sequence = node.enter([attempt.command])
+        except (BusyError, StorageFullError):
+            attempt.refused = True
+            return None
+        attempt.origin, attempt.sequence = node.member.origin, sequence
+        return sequence
 
     def judged(self) -> Outcome:
         cluster = self._cluster
@@ -184,6 +210,7 @@ class _Life:
             terms=max(node.raft.term for node in cluster.nodes.values()),
             messages=cluster.network.messages_sent,
             checks=cluster.checks.checks_made,
+            recovery_s=self._recovery_s,
             convergence_s=self._convergence_s,
             trace_digest=cluster.trace_digest,
             faults=self._nemesis.counts,

@@ -267,3 +267,16 @@ def test_pieces_beyond_the_announced_size_are_refused(offset, data):
     taker.begin(5, 2, len(BODY), body_digest(BODY))
     with pytest.raises(SnapshotError, match="of a snapshot of 14 bytes"):
         taker.add(offset, data)
+
+
+def test_one_that_was_superseded_before_it_was_adopted_changes_nothing():
+    """Found by the simulator: two newer ones came from the leader while it waited to be adopted."""
+    disk = SimulatedDisk()
+    store = SnapshotStore(disk, N1)
+    store.write(5, 1, b"own")
+    for index in (6, 7):
+        store.write(index, 1, b"the leader's")
+        store.adopt(index, 1)
+    assert store.indexes() == [(6, 1), (7, 1)]
+    assert store.adopt(5, 1).index == 7
+    assert store.indexes() == [(6, 1), (7, 1)]
