@@ -100,7 +100,8 @@ def _new_event_loop() -> asyncio.AbstractEventLoop:
 
 def halt(error: BaseException) -> None:
     """End the process now: nothing that it would still say could be trusted. What was promised is on disk."""
-    _log.critical("node halts", error=f"{type(error).__name__}: {error}")
+    code = error.code if isinstance(error, RaftbookError) else "bug"
+    _log.critical("node halts", code=code, error=f"{type(error).__name__}: {error}")
     if not isinstance(error, RaftbookError):
         traceback.print_exception(error, file=sys.stderr)
     sys.stderr.flush()
