@@ -38,8 +38,19 @@ def bench(
             "--repetitions", parser=options.whole_number(1), metavar="N", help="How many failovers. Default: 5."
         ),
     ] = None,
+    backlog: Annotated[
+        int | None,
+        typer.Option(
+            "--backlog",
+            parser=options.whole_number(1_000),
+            metavar="N",
+            help="So many commands a node has missed that catches up, a log holds that is replayed, and rest "
+            "in the book that a snapshot is taken of. Default: 100000.",
+        ),
+    ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="One second each, two failovers: to see that it runs.")
+        bool,
+        typer.Option("--quick", help="One second each, two failovers, little to catch up with: to see that it runs."),
     ] = False,
     against: Annotated[
         Literal["stock"] | None,
@@ -79,7 +90,7 @@ def bench(
     try:
         conditions = machine.describe(folder)
         with progress_view(_count_steps(subject, against)) as announce:
-            measured = _measure(subject, against, _scale(seconds, repetitions, quick), folder, announce)
+            measured = _measure(subject, against, _scale(seconds, repetitions, backlog, quick), folder, announce)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if wants_table(output):
@@ -88,8 +99,8 @@ def bench(
         print_json({"machine": conditions, "measurements": [measurement.to_json() for measurement in measured]})
 
 
-def _scale(seconds: float | None, repetitions: int | None, quick: bool) -> Scale:
-    from cli.bench.measurement import QUICK_RESTING_ORDERS, QUICK_S, RESTING_ORDERS, Scale
+def _scale(seconds: float | None, repetitions: int | None, backlog: int | None, quick: bool) -> Scale:
+    from cli.bench.measurement import BACKLOG, QUICK_BACKLOG, QUICK_RESTING_ORDERS, QUICK_S, RESTING_ORDERS, Scale
 
     measured_s = seconds if seconds is not None else QUICK_S if quick else DEFAULT_SECONDS
     return Scale(
@@ -97,6 +108,7 @@ def _scale(seconds: float | None, repetitions: int | None, quick: bool) -> Scale
         warm_up_s=min(2.0, measured_s / 4),
         repetitions=repetitions if repetitions is not None else 2 if quick else DEFAULT_REPETITIONS,
         resting_orders=QUICK_RESTING_ORDERS if quick else RESTING_ORDERS,
+        backlog=backlog if backlog is not None else QUICK_BACKLOG if quick else BACKLOG,
     )
 
 

@@ -8,10 +8,10 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from cli.bench.measurement import BATCH_COMMANDS, Announce, BenchmarkFailedError, Measurement, Scale
+from cli.bench.resting import LEVELS_PER_SIDE, resting_orders
 from raftbook.codec import RawRun, encode_command, encode_entry
-from raftbook.engine.commands import Command, Entry, NewOrder, Run
+from raftbook.engine.commands import Command, Entry, Run
 from raftbook.engine.exchange import Exchange
-from raftbook.engine.types import Number, OrderType, Side, TimeInForce
 from raftbook.node.garbage_collector import tune_garbage_collector
 from raftbook.simulation.workload import OrderFlow
 from raftbook.state_machine import StateMachine
@@ -26,8 +26,7 @@ ORIGIN: Final = "bench-1"
 CHUNK_ENTRIES: Final = 100
 """So many are made at a time, with the clock stopped; few enough to leave the memory to the book."""
 
-LEVELS_PER_SIDE: Final = 500
-MIDDLE_TICKS: Final = 10_000
+ACCOUNTS: Final = tuple(f"account-{number}" for number in range(4))
 START_TIME_NS: Final = 1_700_000_000_000_000_000
 ENTRY_INTERVAL_NS: Final = 1_000_000
 
@@ -124,7 +123,7 @@ def _rate(apply_chunk: Callable[[int], Chunk], scale: Scale) -> dict[str, float]
 def _memory(name: str, scale: Scale) -> Measurement:
     exchange = Exchange()
     exchange.apply(1, _entry(1, tuple(OrderFlow(SEED).instruments())))
-    commands = _resting_orders()
+    commands = resting_orders(ACCOUNTS)
     # Without this the interpreter's own caches would count.
     _apply(exchange, 2, BATCH_COMMANDS, commands)
     tracemalloc.start()
@@ -140,7 +139,7 @@ def _memory(name: str, scale: Scale) -> Measurement:
     return Measurement(
         name,
         f"tracemalloc: what {scale.resting_orders:,} more resting orders hold, their strings and indexes included, at "
-        f"{LEVELS_PER_SIDE} prices a side, of 4 accounts",
+        f"{LEVELS_PER_SIDE} prices a side, of {len(ACCOUNTS)} accounts",
         {"order_bytes": round((after_bytes - before_bytes) / scale.resting_orders)},
     )
 
@@ -149,27 +148,6 @@ def _apply(exchange: Exchange, first_sequence: int, count: int, commands: Iterat
     for offset in range(0, count, BATCH_COMMANDS):
         batch = tuple(islice(commands, min(BATCH_COMMANDS, count - offset)))
         exchange.apply(exchange.log_index + 1, _entry(first_sequence + offset, batch))
-
-
-def _resting_orders() -> Iterator[NewOrder]:
-    """Endless, and none of them trades: buys below the middle, sells above it."""
-    number = 0
-    while True:
-        number += 1
-        side = Side.BUY if number % 2 else Side.SELL
-        distance = 1 + number // 2 % LEVELS_PER_SIDE
-        price = Number(MIDDLE_TICKS + (distance if side is Side.SELL else -distance), 2)
-        account = f"account-{number % 4}"
-        yield NewOrder(
-            "ACME",
-            account,
-            f"order-{number}",
-            side,
-            OrderType.LIMIT,
-            TimeInForce.GTC,
-            price,
-            Number(number % 99 + 1, 0),
-        )
 
 
 def _batches(flow: OrderFlow) -> Iterator[tuple[int, tuple[Command, ...]]]:

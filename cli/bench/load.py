@@ -18,6 +18,7 @@ import msgspec
 from cli.bench.http_load import LoadConnection, encode_request
 from cli.bench.machine import cpu_seconds
 from cli.bench.measurement import BenchmarkFailedError
+from cli.bench.resting import resting_orders
 from cli.local_cluster import PROJECT_FOLDER
 from raftbook.engine.commands import CancelOrder, NewOrder, ReplaceOrder
 from raftbook.json_format import command_to_json, dumps
@@ -42,7 +43,8 @@ STATUS_REFUSED: Final = 409
 
 class LoadPlan(msgspec.Struct, frozen=True):
     """`addresses`: host:port of the nodes, over which the connections are spread. `run` keeps the names of orders of
-    several runs apart. `node_process_ids`: whose processor time is looked at.
+    several runs apart. `node_process_ids`: whose processor time is looked at. `most_commands` ends the run earlier.
+    `is_resting`: orders that never trade instead of order flow.
     """
 
     addresses: tuple[str, ...]
@@ -52,6 +54,8 @@ class LoadPlan(msgspec.Struct, frozen=True):
     warm_up_s: float
     run: int
     node_process_ids: dict[str, int]
+    most_commands: int = 1 << 60
+    is_resting: bool = False
 
 
 class LoadResult(msgspec.Struct, frozen=True):
@@ -185,13 +189,19 @@ def _deal(plan: LoadPlan) -> list[list[Command]]:
     Each account's commands stay in order on one connection: no cancel overtakes its order.
     """
     most_per_s = MOST_COMMANDS_PER_S if plan.batch_commands > 1 else MOST_SINGLE_COMMANDS_PER_S
-    count = int(most_per_s * (plan.warm_up_s + plan.seconds))
+    count = min(plan.most_commands, int(most_per_s * (plan.warm_up_s + plan.seconds)))
     accounts = {name: number for number in range(plan.connections) for name in accounts_of(plan.run, number)}
     dealt: list[list[Command]] = [[] for _ in range(plan.connections)]
-    for command in islice(order_flow(plan.run, plan.connections), count):
+    flow = _resting_flow(plan) if plan.is_resting else order_flow(plan.run, plan.connections)
+    for command in islice(flow, count):
         assert isinstance(command, NewOrder | CancelOrder | ReplaceOrder), "the flow enters, replaces and cancels"
         dealt[accounts[command.account]].append(command)
     return dealt
+
+
+def _resting_flow(plan: LoadPlan) -> Iterator[NewOrder]:
+    accounts = [name for connection in range(plan.connections) for name in accounts_of(plan.run, connection)]
+    return resting_orders(accounts, client_order_id_prefix=f"{plan.run}-")
 
 
 def _encode(commands: list[Command], batch_commands: int, address: str) -> list[bytes]:

@@ -12,6 +12,8 @@ BATCH_COMMANDS: Final = 100
 QUICK_S: Final = 1.0
 QUICK_RESTING_ORDERS: Final = 10_000
 RESTING_ORDERS: Final = 100_000
+QUICK_BACKLOG: Final = 5_000
+BACKLOG: Final = 100_000
 
 
 class BenchmarkFailedError(RaftbookError):
@@ -21,12 +23,17 @@ class BenchmarkFailedError(RaftbookError):
 
 
 class Scale(NamedTuple):
-    """`seconds` for each measurement, after `warm_up_s` that does not count; `repetitions` of each failover."""
+    """`seconds` for each measurement, after `warm_up_s` that does not count; `repetitions` of each failover.
+
+    `backlog` is how many commands a node has missed that catches up, and a log holds that is replayed; so many orders
+    rest while a snapshot is taken.
+    """
 
     seconds: float
     warm_up_s: float
     repetitions: int
     resting_orders: int
+    backlog: int
 
 
 class Measurement(NamedTuple):

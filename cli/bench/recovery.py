@@ -1,4 +1,4 @@
-"""How long it takes until all is well again: a dead leader, a restart, a replay."""
+"""How long it takes until all is well again: a dead leader, a restart, a node that was away, a replay."""
 
 from __future__ import annotations
 
@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
-from cli.bench.cluster import EQUAL_STATE_DEADLINE_S, SCENARIOS, START_DEADLINE_S, all_ready, load_plan, settled_leader
-from cli.bench.load import run_load
+from cli.bench.catching_up import (
+    BEHIND_BY_LOG,
+    BEHIND_BY_SNAPSHOT,
+    SNAPSHOT,
+    catch_up_from_log,
+    measure_snapshots,
+)
+from cli.bench.cluster import EQUAL_STATE_DEADLINE_S, START_DEADLINE_S, all_ready, settled_leader
 from cli.bench.measurement import Announce, BenchmarkFailedError, Measurement, Scale, milliseconds, percentile
+from cli.bench.under_load import KILLED_UNDER_LOAD, ROLLING_RESTART, measure_under_load
 from cli.local_cluster import LocalCluster
 from raftbook.node.config import LimitsConfig
 from raftbook.offline import StoredNode
@@ -22,31 +29,45 @@ LEADER_KILLED: Final = "failover, leader killed"
 LEADER_HANGS: Final = "failover, leader hangs"
 REPLAY: Final = "replay of a log"
 RESTART: Final = "restart of all nodes"
-STEPS: Final = (LEADER_KILLED, LEADER_HANGS, REPLAY, RESTART)
+STEPS: Final = (
+    LEADER_KILLED,
+    LEADER_HANGS,
+    KILLED_UNDER_LOAD,
+    ROLLING_RESTART,
+    BEHIND_BY_LOG,
+    REPLAY,
+    RESTART,
+    SNAPSHOT,
+    BEHIND_BY_SNAPSHOT,
+)
 
-NO_SNAPSHOTS: Final = 1 << 40
-"""So that a log holds everything from the first entry on, which makes the restart the slowest that there is."""
+WHOLE_LOG: Final = LimitsConfig(snapshot_entries=1 << 40, log_retain_entries=1 << 40)
+"""So that a log holds everything from the first entry on, which makes a restart the slowest that there is."""
 REQUEST_DEADLINE_S: Final = 30.0
+REPLAY_DEADLINE_S: Final = 900.0
 
 
 async def measure_recovery(scale: Scale, folder: Path, announce: Announce) -> list[Measurement]:
-    limits = LimitsConfig(snapshot_entries=NO_SNAPSHOTS, log_retain_entries=NO_SNAPSHOTS)
-    with LocalCluster(folder / "recovery", name="bench", limits=limits) as cluster:
+    with LocalCluster(folder / "failovers", name="bench", limits=WHOLE_LOG) as cluster:
         cluster.start()
         announce(LEADER_KILLED)
         killed = await _failovers(cluster, scale, _Killed())
         announce(LEADER_HANGS)
         hung = await _failovers(cluster, scale, _Hung())
+        await cluster.terminate()
+    under_load = await measure_under_load(scale, folder, announce)
+    with LocalCluster(folder / "catching-up", name="bench", limits=WHOLE_LOG) as cluster:
+        cluster.start()
+        behind = await catch_up_from_log(cluster, scale, announce)
         announce(REPLAY)
-        leader = await settled_leader(cluster)
-        await run_load(load_plan(cluster, leader, SCENARIOS[0], scale, 0))
         index, digest = await cluster.wait_for_equal_state(deadline_s=EQUAL_STATE_DEADLINE_S)
         await cluster.terminate()
         replay = await asyncio.to_thread(_replay, cluster.data_folder("n1"), index, digest)
         announce(RESTART)
         restart = await _restart(cluster, index)
         await cluster.terminate()
-    return [killed, hung, replay, restart]
+    snapshots = await measure_snapshots(scale, folder, announce)
+    return [killed, hung, *under_load, behind, replay, restart, *snapshots]
 
 
 class _Killed:
@@ -139,7 +160,7 @@ def _replay(folder: Path, index: int, digest: str) -> Measurement:
         raise BenchmarkFailedError(f"the log in {folder} replayed gives another digest than the node had")
     return Measurement(
         REPLAY,
-        "the write-ahead log of a node that was stopped after batches at a follower, read, checked and run through "
+        "the write-ahead log of a node that was stopped after order flow in batches, read, checked and run through "
         "the state machine, without a snapshot; ends at the node's own digest",
         {
             "commands_per_s": round(replay.command_count / (read_s + apply_s)),
@@ -159,7 +180,7 @@ async def _restart(cluster: LocalCluster, index: int) -> Measurement:
 
     began_at = time.perf_counter()
     cluster.start()
-    await cluster.wait_until(all_back, deadline_s=START_DEADLINE_S, awaited="all nodes to be back")
+    await cluster.wait_until(all_back, deadline_s=REPLAY_DEADLINE_S, awaited="all nodes to be back")
     return Measurement(
         RESTART,
         "all three started again on the same log, without a snapshot; from starting the processes until every node "

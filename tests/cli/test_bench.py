@@ -20,10 +20,12 @@ from cli.bench import cluster, engine, recovery, stock
 from cli.bench.http_load import LoadConnection, encode_request
 from cli.bench.load import Load, LoadPlan
 from cli.bench.machine import cpu_seconds
-from cli.bench.measurement import BenchmarkFailedError, percentile
+from cli.bench.measurement import BATCH_COMMANDS, QUICK_BACKLOG, BenchmarkFailedError, percentile
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = 150
+TIMEOUT_S = 240
+MAX_GAP_S = 2.0
+"""Without an answer to anybody while a node leaves in order and comes back."""
 
 
 def start(folder, *arguments):
@@ -115,16 +117,36 @@ class TestCluster:
 
 @pytest.mark.system
 class TestRecovery:
-    def test_failovers_replay_and_restart(self, tmp_path):
-        measured = bench(tmp_path, "recovery")
+    def test_failovers_restarts_replay_and_snapshots(self, tmp_path):
+        measured = {name: measurement["figures"] for name, measurement in bench(tmp_path, "recovery").items()}
         assert list(measured) == list(recovery.STEPS)
-        for name in (recovery.LEADER_KILLED, recovery.LEADER_HANGS):
-            figures = measured[name]["figures"]
-            assert 0 < figures["p50_ms"] <= figures["max_ms"]
-        replay = measured[recovery.REPLAY]["figures"]
-        assert replay["commands"] > 0
+        for name in (recovery.LEADER_KILLED, recovery.LEADER_HANGS, recovery.KILLED_UNDER_LOAD):
+            assert 0 < measured[name]["p50_ms"] <= measured[name]["max_ms"]
+            assert measured[name]["repetitions"] == 2
+        assert measured[recovery.KILLED_UNDER_LOAD]["commands_failed"] == 0
+        assert measured[recovery.KILLED_UNDER_LOAD]["commands_answered"] >= 1000
+
+        rolling = measured[recovery.ROLLING_RESTART]
+        assert rolling["restarts"] == 6
+        assert rolling["commands_answered"] >= 1000
+        assert rolling["commands_failed"] == rolling["commands_in_doubt"] == 0
+        assert 0 < rolling["longest_gap_between_answers_ms"] < 1e3 * MAX_GAP_S
+
+        for name in (recovery.BEHIND_BY_LOG, recovery.BEHIND_BY_SNAPSHOT):
+            assert measured[name]["commands_behind"] == QUICK_BACKLOG
+            assert measured[name]["caught_up_s"] > 0
+            assert measured[name]["others_orders_per_s_meanwhile"] > 0
+        assert measured[recovery.BEHIND_BY_SNAPSHOT]["connections_lost"] == 0
+        replay = measured[recovery.REPLAY]
+        assert replay["commands"] >= QUICK_BACKLOG - len(recovery.STEPS) * BATCH_COMMANDS
         assert replay["entries"] > 0
-        assert measured[recovery.RESTART]["figures"]["ready_ms"] > 0
+        assert measured[recovery.RESTART]["ready_ms"] > 0
+
+        snapshot = measured[recovery.SNAPSHOT]
+        assert snapshot["size_bytes"] > 30 * QUICK_BACKLOG
+        assert snapshot["child_took_s"] > 0
+        for figure in ("leader_longest_stall_ms", "follower_longest_stall_ms"):
+            assert 0 < snapshot[figure] < 1e3 * MAX_GAP_S
 
 
 @pytest.mark.parametrize(
@@ -132,6 +154,7 @@ class TestRecovery:
     [
         (["engine", "--against", "stock"], "use it with cluster or all"),
         (["engine", "--seconds", "0"], "no number of seconds above zero"),
+        (["recovery", "--backlog", "10"], "1000"),
         (["moon"], "none of engine, cluster, recovery, all"),
         (["cluster", "--against", "moon"], "none of stock"),
     ],
