@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from raftbook.engine.commands import Command
+    from raftbook.member.digest_comparison import Difference
     from raftbook.member.storage_folder import StorageFolder
     from raftbook.node.config import Config
     from raftbook.replication.messages import Hello, Message, PeerTransport
@@ -160,6 +161,7 @@ class NodeService:
         self._stalls = StallMeter(TIMER_S)
         self._started_at = float("inf")
         self._has_joined = False
+        self._told_differences: set[Difference] = set()
         self._step_scheduled = False
         self._timers: list[asyncio.TimerHandle] = []
         self._stopped = False
@@ -423,8 +425,16 @@ class NodeService:
             self._member.report()
         except StateDivergedError as error:
             self._fail(error)
+        self._tell_differences()
         self._writer.measure()
         self._mind_snapshots()
+
+    def _tell_differences(self) -> None:
+        """Once for each peer: somebody has to look, if it is not this node that halts."""
+        for difference in self._member.differences:
+            if difference not in self._told_differences:
+                self._told_differences.add(difference)
+                _log.error("a peer has another state; one that most others differ from halts", **difference._asdict())
 
     def _measure_storage(self) -> StorageFigures:
         return keep_reserve(self._folder.disk, self.config.limits.storage_reserve_bytes)
