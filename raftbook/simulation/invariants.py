@@ -88,40 +88,41 @@ class Invariants:
         self._cluster.note(f"{node.node_id}: {error}")
 
     def node_moved(self, node: SimulatedNode) -> None:
-        raft = node.raft
+        raft, name = node.raft, node.node_id
         self.checks_made += 1
-        term, commit_index = self._progress[node.node_id]
-        require(raft.term >= term, f"{node.node_id} went from term {term} back to {raft.term}")
-        require(
-            raft.commit_index >= commit_index,
-            f"{node.node_id} went from commit index {commit_index} back to {raft.commit_index}",
-        )
-        self._progress[node.node_id] = (raft.term, raft.commit_index)
-        self.history.commit_index_seen(node.node_id, node.life, raft.commit_index)
+        now = (raft.term, raft.commit_index)
+        before = self._progress[name]
+        if now != before:
+            require(now[0] >= before[0], f"{name} went from term {before[0]} back to {now[0]}")
+            require(now[1] >= before[1], f"{name} went from commit index {before[1]} back to {now[1]}")
+            self._progress[name] = now
+            self.history.commit_index_seen(name, node.life, now[1])
         if raft.leads:
-            self.history.leads(raft.term, node.node_id)
-            leaders = self.history.leaders[raft.term]
-            require(leaders == {node.node_id}, f"{' and '.join(sorted(leaders))} both lead term {raft.term}")
-        self._check_contact(node)
-
-    def _check_contact(self, node: SimulatedNode) -> None:
-        """What a member without a majority may not do."""
-        cluster, name, term = self._cluster, node.node_id, node.raft.term
-        now = cluster.scheduler.now
-        heard = self._heard[name]
-        reached = cluster.network.reaching(name)
-        for peer in reached:
-            heard[peer] = now
-        majority = len(cluster.nodes) // 2 + 1
-        times = [now, *sorted(heard.values(), reverse=True)]
-        alone_s = now - times[majority - 1]
-        if alone_s > cluster.settings.raft.fallback_timeout_s / node.clock_rate + STEP_DOWN_SLACK_S:
-            require(not node.raft.leads, f"{name} has heard from no majority for {alone_s:.2f} s and still leads")
+            self.history.leads(now[0], name)
+            leaders = self.history.leaders[now[0]]
+            require(leaders == {name}, f"{' and '.join(sorted(leaders))} both lead term {now[0]}")
+        if now[0] > self._highest_term:
+            self._highest_term = now[0]
             # A leader may give its leadership to any follower, also to one that has lost the others.
-            follows = any(cluster.nodes[peer].leads for peer in reached)
-            if not follows:
-                require(term <= self._highest_term, f"{name} reaches no majority, and yet begins term {term}")
-        self._highest_term = max(self._highest_term, term)
+            reached = self._cluster.network.reaching(name)
+            if self._is_alone(node) and not any(self._cluster.nodes[peer].leads for peer in reached):
+                raise InvariantError(f"{name} reaches no majority, and yet begins term {now[0]}")
+
+    def node_ticked(self, node: SimulatedNode) -> None:
+        """Time has passed."""
+        now = self._cluster.scheduler.now
+        for peer in self._cluster.network.reaching(node.node_id):
+            self._heard[node.node_id][peer] = now
+        if node.raft.leads and self._is_alone(node):
+            raise InvariantError(f"{node.node_id} has heard from no majority for long and still leads")
+
+    def _is_alone(self, node: SimulatedNode) -> bool:
+        """For longer than a leader may go without a majority, it has not heard from one."""
+        now = self._cluster.scheduler.now
+        majority = len(self._cluster.nodes) // 2 + 1
+        times = [now, *sorted(self._heard[node.node_id].values(), reverse=True)]
+        fallback_s = self._cluster.settings.raft.fallback_timeout_s / node.clock_rate
+        return now - times[majority - 1] > fallback_s + STEP_DOWN_SLACK_S
 
     def message_received(self, node: SimulatedNode, peer: str) -> None:
         self._heard[node.node_id][peer] = self._cluster.scheduler.now

@@ -77,7 +77,7 @@ def draw_settings(seed: int, member_count: int | None) -> ClusterSettings:
         ),
         snapshot_entries=draw.choice((20, 100, NEVER)),
         retain_entries=draw.randrange(7),
-        tick_s=0.02,
+        tick_s=draw.choice((0.01, 0.02, 0.05)),
         sequencer=SequencerLimits(
             max_in_flight=draw.choice((1, 3, 8)), max_entry_commands=draw.choice((3, 256)), max_entry_bytes=64 * 1024
         ),

@@ -459,6 +459,7 @@ class SimulatedNode:
         self._step_scheduled = False
         is_more_to_do = self.member.step()
         self.checks.node_moved(self)
+        self.checks.node_ticked(self)
         self._kick_writer()
         if is_more_to_do:
             self.schedule_step()
