@@ -141,6 +141,15 @@ class PeerConnection(asyncio.Protocol):
             self._transport.close()
             self._timer = self._loop.call_later(self._limits.drain_timeout_s, self._transport.abort)
 
+    def abandon(self) -> None:
+        """Whoever dialled has given up, perhaps in the very moment in which the connection came about.
+
+        uvloop then closes it and tells nobody; so this end takes it as lost.
+        """
+        if self.state is not State.CONNECTING and not self.ended.is_set():
+            self.close("it was given up while it was dialled")
+            self.connection_lost(None)
+
     # What asyncio tells.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -169,6 +178,8 @@ class PeerConnection(asyncio.Protocol):
             self._loop.call_exception_handler({"message": "a callback of the peer network failed", "exception": error})
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.ended.is_set():
+            return  # It was abandoned, and this loop is one that tells.
         if not self.closed:
             self._set_closed(f"the connection failed: {exc}" if exc else "the other end closed it")
         if self._timer is not None:

@@ -183,18 +183,24 @@ class TcpPeerTransport:
             delay_s = min(2 * delay_s, limits.redial_max_delay_s)
 
     async def _dial(self, peer: str, address: Address) -> PeerConnection | None:
+        connection = self._new_connection(dialled=peer)
+        is_made = False
         try:
             async with asyncio.timeout(self._limits.handshake_timeout_s):
-                _, connection = await self._loop.create_connection(
-                    lambda: self._new_connection(dialled=peer),
+                await self._loop.create_connection(
+                    lambda: connection,
                     *address,
                     ssl=self._tls.dialling if self._tls else None,
                     server_hostname=peer if self._tls else None,
                 )
+            is_made = True
         except OSError as error:  # TimeoutError and ssl.SSLError are among them.
             reason = str(error) or f"no connection within {self._limits.handshake_timeout_s} s"
             self._peer_failed(peer, f"it cannot be reached at {address[0]}:{address[1]}: {reason}")
             return None
+        finally:
+            if not is_made:
+                connection.abandon()
         return connection
 
     def _new_connection(self, dialled: str | None) -> PeerConnection:

@@ -30,6 +30,8 @@ from tests.support.tcp_proxy import TcpProxy
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from raftbook.replication.peer_connection import PeerConnection
+
 CLUSTER = "test-3"
 HOST = "127.0.0.1"
 PEER_EPOCH = 77
@@ -231,7 +233,7 @@ async def test_an_address_of_another_machine_names_the_fix() -> None:
         ({"node_id": "n9"}, "node n9 is not in the configuration of node n2"),
         ({"node_id": "n2"}, "both ends are node n2"),
         ({"node_id": "n3"}, "the node with the smaller id dials"),
-        ({"protocol_version": 2}, "run the same release"),
+        ({"protocol_version": PROTOCOL_VERSION + 1}, "run the same release"),
     ],
 )
 async def test_a_hello_that_does_not_fit_is_refused_with_the_reason(start_node, changes, reason) -> None:
@@ -265,6 +267,7 @@ async def test_a_node_that_was_dialled_by_mistake_keeps_its_connection(start_nod
         n1 = await start_node("n1", {"n2": address, "n3": address})
         await until(lambda: [entry for entry in logs if entry["event"] == "peer_not_connected"])
         await until(lambda: n1.transport.connected == ("n3",))
+        await until(lambda: n3.told)
     assert "node n3 answers at the address of node n2" in logs_of(logs, "peer_not_connected")[0]["reason"]
     assert n3.told == [("connected", "n1")]
 
@@ -495,6 +498,26 @@ async def test_what_was_sent_before_a_stop_arrives(start_node) -> None:
     assert n1.told == [("connected", "n2"), ("disconnected", "n2")]
 
 
+async def test_a_connection_that_comes_about_while_its_dialler_gives_up_does_not_hold_up_the_stop() -> None:
+    """uvloop closes such a connection and tells nobody."""
+    async with await asyncio.get_running_loop().create_server(asyncio.Protocol, HOST, 0) as server:
+        node = Node("n1", {"n2": server.sockets[0].getsockname()[:2]})
+        connection_opened = node.transport.connection_opened
+        opened = asyncio.Event()
+
+        def give_up(connection: PeerConnection) -> None:
+            connection_opened(connection)
+            for dialler in node.transport._diallers:
+                dialler.cancel()
+            opened.set()
+
+        node.transport.connection_opened = give_up  # type: ignore[method-assign]
+        await node.transport.start()
+        async with asyncio.timeout(DEADLINE_S):
+            await opened.wait()
+            await node.transport.stop()
+
+
 async def test_a_quiet_connection_stays(start_node) -> None:
     n1, n2 = await start_pair(start_node, idle_timeout_s=0.1)
     loop = asyncio.get_running_loop()
@@ -559,6 +582,7 @@ def test_the_same_holds_on_uvloop() -> None:
             await test_a_newer_connection_of_a_peer_replaces_the_older(start)
             await test_any_other_error_of_the_node_reaches_the_loops_exception_handler(start, OSError("disk full"))
             await test_what_was_sent_before_a_stop_arrives(start)
+            await test_a_connection_that_comes_about_while_its_dialler_gives_up_does_not_hold_up_the_stop()
             await test_a_cut_link_is_noticed_and_heals(start, "both")
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
