@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from raftbook.codec import (
     MAX_COMMAND_BYTES,
     RawRun,
+    cbor,
     decode_command,
     decode_entry,
     decode_snapshot,
@@ -441,6 +442,23 @@ def test_a_snapshot_comes_back_with_lists_for_tuples():
     assert decode_snapshot(encode_snapshot(DATA)) == DATA
     assert encode_snapshot((1, (2, 3))) == encode_snapshot([1, [2, 3]])
     assert decode_snapshot(encode_snapshot((1, (2, 3)))) == [1, [2, 3]]
+
+
+def test_other_threads_have_their_turns_while_a_large_snapshot_is_decoded(monkeypatch):
+    """The decoder is C code; were it one call of it, a node would stand still for as long as that takes."""
+    data = [[number, f"order-{number}", None, True] for number in range(50_000)]
+    raw = encode_snapshot(data)
+    turns = 0
+
+    class InPieces(cbor._InPieces):
+        def read(self, size: int) -> bytes:
+            nonlocal turns
+            turns += 1
+            return super().read(size)
+
+    monkeypatch.setattr(cbor, "_InPieces", InPieces)
+    assert decode_snapshot(raw) == data
+    assert len(raw) / 65_536 <= turns < len(raw) / 10_000
 
 
 def test_a_snapshot_that_lost_or_changed_a_byte_anywhere_is_refused():

@@ -7,7 +7,7 @@ from typing import Final
 
 import cbor2
 
-from raftbook.codec.cbor import byte_string, integer, load, text
+from raftbook.codec.cbor import byte_string, integer, load, load_in_pieces, text
 from raftbook.errors import SnapshotError
 
 SNAPSHOT_VERSION: Final = 1
@@ -48,6 +48,6 @@ def decode_snapshot(raw: bytes) -> object:
     if type(payload) is not bytes or _wrap_snapshot(payload) != raw:
         raise SnapshotError("the snapshot was altered: its digest does not match; fetch it again")
     try:
-        return load(payload, _MAX_SNAPSHOT_DEPTH)
+        return load_in_pieces(payload, _MAX_SNAPSHOT_DEPTH)
     except Exception as error:
         raise SnapshotError("the snapshot's digest matches but its content is no CBOR") from error

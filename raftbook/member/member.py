@@ -7,6 +7,7 @@ Whoever drives it
 - calls `report` every `REPORT_S`;
 - tells with `measured` how much room the disk has, now and then and after each batch;
 - writes the write-ahead log's batches to disk, one at a time, and calls `synced` after each;
+- prepares the `installation` of a snapshot from a peer, where there is one, and calls `install`;
 - writes a snapshot when `snapshot_due` asks for one, tells when it is written, and compacts the log up to where
   `compactable_index` says.
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from raftbook.member.digest_comparison import Difference
     from raftbook.member.replica import ReplicaObserver
     from raftbook.member.storage_folder import StorageFolder
+    from raftbook.replication.installation import Installation
     from raftbook.replication.messages import Hello, Message, PeerTransport
     from raftbook.replication.ordered_log import LogStatus, StateReplica
     from raftbook.replication.storage_space import StorageFigures
@@ -352,6 +354,19 @@ class Member:
         return self._digests.differences
 
     # Snapshots.
+
+    @property
+    def installation(self) -> Installation | None:
+        """A snapshot that has come from the leader and is to be prepared, elsewhere (see installation.py)."""
+        return self.raft.installation
+
+    def install(self, installation: Installation) -> None:
+        """It has been prepared."""
+        self.raft.install(installation)
+
+    def installation_failed(self, installation: Installation, *, lacks_room: bool = False) -> None:
+        """It could not be; `lacks_room`: since the disk is full."""
+        self.raft.installation_failed(installation, lacks_room=lacks_room)
 
     def snapshot_due(self) -> tuple[int, int] | None:
         """(index, term) of the snapshot of the present state that should be written now, if one should.

@@ -53,8 +53,12 @@ class Replica:
         self.state.advance(index)
         self._observer.applied(index)
 
-    def restore(self, index: int, body: bytes) -> None:
-        self.state = StateMachine.from_snapshot(body)
+    def decode(self, body: bytes) -> StateMachine:
+        return StateMachine.from_snapshot(body)
+
+    def restore(self, index: int, state: object) -> None:
+        assert isinstance(state, StateMachine)
+        self.state = state
         assert self.state.index == index, f"the snapshot of entry {index} holds the state of {self.state.index}"
         self._advance_intake()
         self._observer.restored(self.state.exchange.watermarks)

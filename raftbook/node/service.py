@@ -15,12 +15,20 @@ from structlog import get_logger
 
 from raftbook.codec import encode_command
 from raftbook.engine.commands import Tick
-from raftbook.errors import NoQuorumError, NotHeldError, NotReadyError, StateDivergedError, StorageError
+from raftbook.errors import (
+    NoQuorumError,
+    NotHeldError,
+    NotReadyError,
+    SnapshotError,
+    StateDivergedError,
+    StorageError,
+    StorageFullError,
+)
 from raftbook.intake import IntakeLimits
 from raftbook.member.member import REPORT_S, HeardReport, Member, MemberSettings
 from raftbook.node.publisher import Publisher, Report
 from raftbook.node.stall_meter import StallMeter
-from raftbook.node.storage import LogWriter, SnapshotWriter
+from raftbook.node.storage import LogWriter, SnapshotInstaller, SnapshotWriter
 from raftbook.replication.raft_node import RaftSettings
 from raftbook.replication.sequencer import SequencerLimits
 from raftbook.replication.storage_space import keep_reserve
@@ -33,6 +41,7 @@ if TYPE_CHECKING:
     from raftbook.member.digest_comparison import Difference
     from raftbook.member.storage_folder import StorageFolder
     from raftbook.node.config import Config
+    from raftbook.replication.installation import Installation
     from raftbook.replication.messages import Hello, Message, PeerTransport
     from raftbook.replication.snapshot_store import SnapshotInfo
     from raftbook.replication.storage_space import StorageFigures
@@ -155,6 +164,7 @@ class NodeService:
             on_failure=on_failure,
         )
         self._snapshots = SnapshotWriter(folder.snapshots)
+        self._installer = SnapshotInstaller()
         self._snapshot_not_before = float("-inf")
         self._written_snapshot: SnapshotInfo | None = None
         """It is in place, and not logged yet."""
@@ -392,6 +402,8 @@ class NodeService:
             return
         try:
             is_more_to_do = self._member.step()
+            if self._member.installation is not None:
+                self._installer.start(self._member.installation, self._installation_prepared)
             self._writer.kick()
             if is_more_to_do:
                 self._schedule_step()
@@ -404,6 +416,28 @@ class NodeService:
         except Exception as error:  # noqa: BLE001 (whatever it is, it halts the node)
             self._fail(error)
         self._schedule_step()
+
+    def _installation_prepared(self, installation: Installation, failure: Exception | None) -> None:
+        if self._stopped:
+            return
+        try:
+            self._install(installation, failure)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it halts the node)
+            self._fail(error)
+        self._schedule_step()
+
+    def _install(self, installation: Installation, failure: Exception | None) -> None:
+        """Raises whatever `failure` halts the node: all but what another transfer can put right."""
+        index = installation.info.index
+        if failure is None:
+            self._member.install(installation)
+            self._remove_superseded()
+            _log.info("snapshot installed", index=index, size_bytes=installation.info.size_bytes)
+        elif isinstance(failure, SnapshotError | StorageFullError) and not installation.is_placed:
+            self._member.installation_failed(installation, lacks_room=isinstance(failure, StorageFullError))
+            _log.error("a snapshot from a peer is given up; it has to be sent again", index=index, error=str(failure))
+        else:
+            raise failure
 
     def _on_timer(self) -> None:
         if self._stopped:
@@ -469,10 +503,14 @@ class NodeService:
     def _finish_snapshot(self) -> None:
         info = self._snapshots.poll(self._member.may_adopt)
         if info is not None:
-            snapshots = self._folder.snapshots
-            superseded = snapshots.superseded()
-            self._writer.compact(self._member.snapshot_written(info.index), lambda: snapshots.remove(superseded))
+            self._writer.compact(self._member.snapshot_written(info.index))
+            self._remove_superseded()
             self._written_snapshot = info
+
+    def _remove_superseded(self) -> None:
+        snapshots = self._folder.snapshots
+        superseded = snapshots.superseded()
+        self._writer.remove(lambda: snapshots.remove(superseded))
 
     def _log_snapshot(self) -> None:
         """One turn of the timer later than it was written, so that the longest stall is that of the whole."""

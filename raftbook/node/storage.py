@@ -1,4 +1,4 @@
-"""The only parts of a node that leave its loop: syncing the write-ahead log, and writing snapshots.
+"""The only parts of a node that leave its loop: syncing the write-ahead log, writing snapshots and decoding them.
 
 One worker thread writes batches, one at a time; whatever waits meanwhile is the next batch, so the disk sets the pace
 and batches grow with load. Snapshots are written by a forked child, which has the state as it was at the fork while
@@ -8,9 +8,11 @@ the node goes on.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
+import threading
 import time
 import traceback
 import warnings
@@ -26,6 +28,7 @@ from raftbook.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from raftbook.replication.installation import Installation
     from raftbook.replication.snapshot_store import SnapshotInfo, SnapshotStore
     from raftbook.replication.storage_space import StorageFigures
     from raftbook.replication.write_ahead_log import Batch, WriteAheadLog
@@ -67,7 +70,7 @@ class LogWriter:
         self._on_failure = on_failure
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-writer")
         self._busy = False
-        self._compaction: Callable[[], None] | None = None
+        self._removals: list[Callable[[], None]] = []
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -75,10 +78,9 @@ class LogWriter:
         """Start the next batch, if there is something to write and no other is under way."""
         if self._busy:
             return
-        if self._compaction is not None:
+        if self._removals:
             # First, since under load there is always a batch; it comes once a snapshot, and costs as much as one batch.
-            compaction, self._compaction = self._compaction, None
-            self._run(compaction, None)
+            self._run(self._removals.pop(0), None)
             return
         batch = self._wal.take_batch()
         if batch is not None:
@@ -86,17 +88,13 @@ class LogWriter:
         else:
             self._idle.set()
 
-    def compact(self, index: int, remove_more: Callable[[], None] = lambda: None) -> None:
-        """Remove what a durable snapshot covers, as soon as the batch that is under way is written.
+    def compact(self, index: int) -> None:
+        """Remove what a durable snapshot covers, as soon as the batch that is under way is written."""
+        self.remove(lambda: self._wal.compact(index))
 
-        `remove_more` is called behind that in the same thread: to remove a large file can take a while.
-        """
-
-        def compaction() -> None:
-            self._wal.compact(index)
-            remove_more()
-
-        self._compaction = compaction
+    def remove(self, removal: Callable[[], None]) -> None:
+        """Call `removal` in the thread, then: to remove a large file can take a while."""
+        self._removals.append(removal)
         self.kick()
 
     def measure(self) -> None:
@@ -147,6 +145,33 @@ class _Child:
 class _End(Enum):
     TIME = "time"
     ROOM = "room"
+
+
+class SnapshotInstaller:
+    """Prepares a snapshot that came from a peer in a thread of its own: it takes seconds, and the log goes on."""
+
+    def __init__(self) -> None:
+        self._installation: Installation | None = None
+
+    def start(self, installation: Installation, on_done: Callable[[Installation, Exception | None], None]) -> None:
+        """Prepare `installation`, if that was not begun. `on_done` is called on the loop, with what went wrong."""
+        if installation is self._installation:
+            return
+        self._installation = installation
+        loop = asyncio.get_running_loop()
+
+        def prepare() -> None:
+            failure = None
+            try:
+                installation.prepare()
+            except Exception as error:  # noqa: BLE001 (the loop is told, whatever it is)
+                failure = error
+            # Where the node has left meanwhile nobody wants to know.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(on_done, installation, failure)
+
+        # A daemon, since a node that leaves does not wait for it.
+        threading.Thread(target=prepare, name="snapshot-installer", daemon=True).start()
 
 
 class SnapshotWriter:

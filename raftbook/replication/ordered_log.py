@@ -36,6 +36,13 @@ class StateReplica(Protocol):
         """Entry `index` holds nothing for the state."""
         ...
 
-    def restore(self, index: int, body: bytes) -> None:
-        """Become the state in a snapshot that was taken at `index`."""
+    def decode(self, body: bytes) -> object:
+        """The state in a snapshot. O(bytes). From any thread: it touches nothing of the present state.
+
+        SnapshotError: there is none in it.
+        """
+        ...
+
+    def restore(self, index: int, state: object) -> None:
+        """Become the state that `decode` made of a snapshot which was taken at `index`."""
         ...

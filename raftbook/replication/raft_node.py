@@ -4,7 +4,8 @@ It does no I/O of its own and knows no event loop. Whoever drives it
 
 - hands in what arrives: `connected`, `disconnected`, `received`;
 - calls `tick` every few milliseconds, and at once while `is_behind`;
-- writes the write-ahead log's batches to disk, elsewhere and as often as there is one, and calls `synced` after each.
+- writes the write-ahead log's batches to disk, elsewhere and as often as there is one, and calls `synced` after each;
+- prepares an `installation` where there is one, elsewhere, and calls `install`.
 
 Production drives it from one asyncio loop, the simulator from its own clock; the code is the same.
 
@@ -20,6 +21,7 @@ from raftbook.errors import ProtocolError, SnapshotError, StorageFullError
 from raftbook.replication.elections import Ballot, Standing
 from raftbook.replication.guard import Mismatch, log_is_current, review_append
 from raftbook.replication.hand_over import HandOver, choose_successor
+from raftbook.replication.installation import Installation
 from raftbook.replication.messages import (
     AppendEntries,
     AppendReply,
@@ -115,6 +117,7 @@ class RaftNode:
         )
         self._sender = SnapshotSender(snapshots, transport.send)
         self._collector = SnapshotCollector(snapshots.receiver())
+        self._installation: Installation | None = None
         self._core = RaftCore(
             node_id=node_id,
             members=members,
@@ -467,10 +470,16 @@ class RaftNode:
         if not self._accept_leader(peer, chunk.term):
             return
         self._core.follow(peer, chunk.term)
-        if self._journal.term_at(chunk.index) == chunk.snapshot_term or chunk.index <= self._core.commit_index:
-            # The log holds all that the snapshot covers, and maybe acknowledged entries behind it: keep it.
+        if self._holds(chunk.index, chunk.snapshot_term):
+            # Of the snapshot, and maybe acknowledged entries behind it: keep them.
             self._core.raise_commit_index(min(chunk.index, self._journal.last_index))
             self._answer_append(peer, chunk.index, chunk.index + 1, success=True)
+            return
+        if self._installation is not None:
+            whole = self._installation.info
+            if (chunk.index, chunk.snapshot_term, chunk.digest) == (whole.index, whole.term, whole.digest):
+                self._transport.send(peer, SnapshotReply(chunk.term, chunk.index, whole.size_bytes))
+            # Another one has to wait, and its leader sends it again after a while.
             return
         try:
             received_bytes, info = self._collector.add(chunk)
@@ -483,14 +492,44 @@ class RaftNode:
             self.lacks_room_bytes = chunk.size_bytes
             return
         self.lacks_room_bytes = 0
-        if info is None:
-            self._transport.send(peer, SnapshotReply(chunk.term, chunk.index, received_bytes))
-            return
-        self._journal.reset(info.index, info.term)
-        self._replica.restore(info.index, self._snapshots.load(info))
-        self._core.installed(info.index)
         self._transport.send(peer, SnapshotReply(chunk.term, chunk.index, received_bytes))
-        self._answer_append(peer, info.index, info.index + 1, success=True)
+        if info is not None:
+            self._installation = Installation(info, self._snapshots, self._replica.decode)
+
+    def _holds(self, index: int, term: int) -> bool:
+        """The log holds all that a snapshot at `index` covers."""
+        return self._journal.term_at(index) == term or index <= self._core.commit_index
+
+    @property
+    def installation(self) -> Installation | None:
+        """A snapshot that has come from the leader and is to be prepared (see installation.py)."""
+        return self._installation
+
+    def install(self, installation: Installation) -> None:
+        """It has been prepared: its state is this member's, unless the log has come as far in the meantime."""
+        assert installation is self._installation
+        self._installation = None
+        info = installation.info
+        self._snapshots.accept(info.index, info.term)
+        if not self._holds(info.index, info.term):
+            self._journal.reset(info.index, info.term)
+            self._replica.restore(info.index, installation.state)
+            self._core.installed(info.index)
+        leader = self._core.leader
+        if leader is not None and leader != self._node_id:
+            # Whoever leads this term: what a snapshot covers is committed.
+            self._answer_append(leader, info.index, info.index + 1, success=True)
+
+    def installation_failed(self, installation: Installation, *, lacks_room: bool) -> None:
+        """It could not be prepared: the leader has to send one from the beginning."""
+        assert installation is self._installation
+        self._installation = None
+        self._snapshots.drop_incoming()
+        info = installation.info
+        if lacks_room:
+            self.lacks_room_bytes = info.size_bytes
+        if self._core.leader is not None:
+            self._transport.send(self._core.leader, SnapshotReply(self._core.term, info.index, 0))
 
     def apply_committed(self) -> bool:
         """Apply what is committed and on this node's disk, for at most a slice of time.

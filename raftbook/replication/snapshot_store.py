@@ -173,21 +173,23 @@ class SnapshotStore:
         if _INCOMING_NAME in self._disk.names():
             self._disk.remove(_INCOMING_NAME)
 
-    def finish_incoming(self, info: SnapshotInfo) -> bool:
-        """Puts the incoming file in place and adopts it, if its body has the digest; otherwise drops it. O(bytes)."""
+    def place_incoming(self, info: SnapshotInfo) -> None:
+        """Verifies the incoming file, which is whole, and makes it durable under its name; to be accepted then.
+
+        O(bytes), and from any thread, as long as nothing else is done with the incoming file. SnapshotError: the body
+        does not have the digest announced; it is dropped.
+        """
         if self._files.digest_of_body(_INCOMING_NAME, info) != info.digest:
             self.drop_incoming()
-            return False
+            raise SnapshotError(f"the snapshot of entry {info.index} from a peer does not have the digest announced")
         self._put_in_place(_INCOMING_NAME, info)
-        self.adopt(info.index, info.term)
-        return True
 
 
 class SnapshotReceiver:
     """Takes one snapshot at a time from a peer, in order, onto the disk.
 
-    What has arrived stands in a `.tmp` file; nothing of it counts before `finish` has verified the whole. Every
-    method but `finish` is quick; all raise StorageError where the disk refuses.
+    What has arrived stands in a `.tmp` file; nothing of it counts before `SnapshotStore.place_incoming` has verified
+    the whole. Every method is quick; all raise StorageError where the disk refuses.
     """
 
     def __init__(self, store: SnapshotStore, max_size_bytes: int = MAX_SNAPSHOT_BYTES) -> None:
@@ -230,9 +232,9 @@ class SnapshotReceiver:
         return self._received_bytes
 
     def finish(self) -> SnapshotInfo:
-        """Verifies the whole, makes it durable and the store's newest. O(bytes).
+        """All of it has come; what the store is to verify and put in place, before anything else comes in.
 
-        SnapshotError: bytes are missing, or the digest is another; what came is dropped.
+        SnapshotError: bytes are missing; what came is dropped.
         """
         assert self._expected is not None, "no transfer has begun"
         expected, received_bytes = self._expected, self._received_bytes
@@ -240,10 +242,6 @@ class SnapshotReceiver:
             self.abort()
             raise SnapshotError(f"{received_bytes} of {expected.size_bytes} bytes came of the snapshot from a peer")
         self._expected = None
-        if not self._store.finish_incoming(expected):
-            raise SnapshotError(
-                f"the snapshot of entry {expected.index} from a peer does not have the digest announced"
-            )
         return expected
 
     def abort(self) -> None:

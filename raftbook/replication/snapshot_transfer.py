@@ -98,7 +98,7 @@ class SnapshotSender:
 
 
 class SnapshotCollector:
-    """The follower's side: chunks in, a verified snapshot out."""
+    """The follower's side: chunks in, a whole snapshot out, which is not verified yet."""
 
     def __init__(self, receiver: SnapshotReceiver) -> None:
         self._receiver = receiver
@@ -108,7 +108,7 @@ class SnapshotCollector:
         """Take a chunk in; returns the bytes held so far, and the snapshot when it is whole.
 
         Raises:
-            SnapshotError: the whole does not have the digest that was announced; it has been dropped.
+            SnapshotError: no snapshot can have such a chunk.
         """
         key = (chunk.index, chunk.snapshot_term, chunk.digest)
         if self._current != key:

@@ -39,6 +39,8 @@ class ClusterSettings(NamedTuple):
     """Of a message, from one node to another."""
     sync_s: tuple[float, float] = (0.001, 0.006)
     """Of writing and syncing a batch."""
+    longest_installation_s: float = 0.0
+    """Of a snapshot from a peer, which takes up to so long to be prepared."""
     snapshot_entries: int = 10**9
     retain_entries: int = 5
     tick_s: float = 0.01

@@ -13,7 +13,14 @@ import random
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from raftbook.errors import ProtocolError, RaftbookError, StateDivergedError, StorageError
+from raftbook.errors import (
+    ProtocolError,
+    RaftbookError,
+    SnapshotError,
+    StateDivergedError,
+    StorageError,
+    StorageFullError,
+)
 from raftbook.member.member import REPORT_S, Member, MemberSettings
 from raftbook.member.storage_folder import StorageFolder
 from raftbook.replication.messages import PROTOCOL_VERSION, Hello
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from raftbook.engine.commands import Command
     from raftbook.engine.events import Execution
     from raftbook.intake import Intake
+    from raftbook.replication.installation import Installation
     from raftbook.replication.journal import Journal
     from raftbook.replication.messages import Message
     from raftbook.replication.ordered_log import LogStatus, StateReplica
@@ -112,8 +120,11 @@ class _WatchedReplica:
         self._replica.advance(index)
         node.checks.entry_applied(node, index, None, [])
 
-    def restore(self, index: int, body: bytes) -> None:
-        self._replica.restore(index, body)
+    def decode(self, body: bytes) -> object:
+        return self._replica.decode(body)
+
+    def restore(self, index: int, state: object) -> None:
+        self._replica.restore(index, state)
         self._node.restored_at.append(index)
         self._node.checks.state_restored(self._node, index)
 
@@ -179,6 +190,7 @@ class SimulatedNode:
         self._writing = False
         self._compact_to: int | None = None
         self._snapshot_under_way: tuple[int, int] | None = None
+        self._installing: Installation | None = None
         self._is_open = False
         self._guard(self._open)
         return self.is_running
@@ -428,6 +440,7 @@ class SimulatedNode:
             self._cluster.note(f"{self.node_id} ends the connection to {peer}: {error}")
             self._cluster.protocol_errors += 1
             self._cluster.network.break_connection(self.node_id, peer)
+        self._mind_installation()
         self.checks.node_moved(self)
         self.schedule_step()
 
@@ -477,6 +490,32 @@ class SimulatedNode:
     def replica_apply(self, replica: StateReplica, index: int, entry: bytes) -> None:
         """Where a test can make applying fail, or slow."""
         replica.apply(index, entry)
+
+    # What SnapshotInstaller does with a thread.
+
+    def _mind_installation(self) -> None:
+        installation = self.member.installation
+        if installation is not None and installation is not self._installing:
+            self._installing = installation
+            longest_s = self._cluster.settings.longest_installation_s
+            if longest_s == 0:
+                self._install(installation)
+            else:
+                self.later(self._random.uniform(0.0, longest_s), lambda: self._install(installation))
+
+    def _install(self, installation: Installation) -> None:
+        try:
+            installation.prepare()
+        except (SnapshotError, StorageFullError) as error:
+            if installation.is_placed:
+                raise
+            self._cluster.note(f"{self.node_id} could not install a snapshot: {error.code}")
+            self.member.installation_failed(installation, lacks_room=isinstance(error, StorageFullError))
+        else:
+            self.member.install(installation)
+            self._folder.snapshots.remove(self._folder.snapshots.superseded())
+        self.checks.node_moved(self)
+        self.schedule_step()
 
     # What SnapshotWriter does with a child.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from raftbook.errors import StorageError
-from raftbook.node.storage import LogWriter, SnapshotWriter
+from raftbook.node.storage import LogWriter, SnapshotInstaller, SnapshotWriter
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.snapshot_store import SnapshotStore
 from raftbook.replication.storage_space import StorageFigures
@@ -255,7 +255,8 @@ class TestSnapshotWriter:
         receiver = store.receiver()
         receiver.begin(sent.index, sent.term, sent.size_bytes, sent.digest)
         receiver.add(0, b"state")
-        assert receiver.finish() == sent
+        store.place_incoming(receiver.finish())
+        assert store.accept(sent.index, sent.term) == sent
         writer = SnapshotWriter(store)
         writer.start(7, 2, lambda: b"state")
         assert wait_for_snapshot(writer) == sent
@@ -311,3 +312,37 @@ class TestSnapshotWriter:
         began_at = time.monotonic()
         wait_for_snapshot(writer)
         assert 0.2 <= writer.took_s <= time.monotonic() - began_at + 0.1
+
+
+class TestSnapshotInstaller:
+    class Slow:
+        """An installation that takes until `gate` is open."""
+
+        def __init__(self, failure: Exception | None = None) -> None:
+            self.gate = threading.Event()
+            self.failure = failure
+            self.prepared = 0
+
+        def prepare(self) -> None:
+            self.prepared += 1
+            assert self.gate.wait(10)
+            if self.failure is not None:
+                raise self.failure
+
+    @pytest.mark.parametrize("failure", [None, StorageError("disk"), AssertionError("bug")])
+    async def test_the_loop_goes_on_and_is_told_once_what_became_of_it(self, failure: Exception | None):
+        installer = SnapshotInstaller()
+        slow = self.Slow(failure)
+        told: list[tuple[object, Exception | None, str]] = []
+
+        def done(installation: object, error: Exception | None) -> None:
+            told.append((installation, error, threading.current_thread().name))
+
+        for _ in range(3):
+            installer.start(slow, done)
+            await asyncio.sleep(0.01)
+        assert told == []
+        slow.gate.set()
+        await until(lambda: bool(told))
+        assert told == [(slow, failure, threading.current_thread().name)]
+        assert slow.prepared == 1

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from raftbook.errors import SnapshotError
 from raftbook.replication import snapshot_transfer
 from raftbook.replication.elections import Ballot, Standing
+from raftbook.replication.installation import Installation
 from raftbook.replication.messages import AppendEntries, SnapshotChunk, SnapshotReply
 from raftbook.replication.raft_node import RaftSettings
 from raftbook.simulation.cluster import ClusterSettings, SimulatedCluster
@@ -187,6 +189,122 @@ class TestSnapshots:
 def _first_offered(leader: SimulatedNode) -> int:
     (transfer,) = leader.raft._sender._outgoing.values()
     return transfer.info.index
+
+
+class TestInstallation:
+    """A snapshot from the leader takes a while to be prepared; the member goes on meanwhile."""
+
+    LONG = 3.0
+
+    def begin(self, cluster: SimulatedCluster) -> tuple[SimulatedNode, SimulatedNode, Installation]:
+        """(leader, follower, its installation), which has just begun."""
+        leader = cluster.settle()
+        fill(cluster, leader)
+        compact(cluster, leader)
+        follower = cluster.others(leader)[0]
+        follower.kill()
+        follower.wipe()
+        follower.start()
+        cluster.wait(lambda: follower.raft.installation is not None)
+        installation = follower.raft.installation
+        assert installation is not None
+        assert follower.restored_at == []
+        return leader, follower, installation
+
+    def test_the_member_stays_connected_and_follows_and_the_cluster_goes_on(self):
+        with make_cluster(longest_installation_s=self.LONG) as cluster:
+            leader, follower, installation = self.begin(cluster)
+            index = leader.propose(b"meanwhile")
+            cluster.wait_applied(index, leader.node_id)
+            assert follower.raft.installation is installation
+            assert follower.raft.leader == leader.node_id
+            cluster.wait(lambda: bool(follower.restored_at))
+            assert follower.restored_at == [installation.info.index]
+            cluster.wait_applied(index)
+            cluster.settle()
+            assert follower.is_voter
+
+    def test_what_comes_again_of_it_is_not_written_again(self):
+        with make_cluster(longest_installation_s=self.LONG) as cluster:
+            leader, follower, installation = self.begin(cluster)
+            recorder = Recorder(cluster)
+            cluster.network.break_connection(leader.node_id, follower.node_id)
+            cluster.wait(lambda: bool(recorder.of(SnapshotChunk)))
+            cluster.wait(lambda: bool(follower.restored_at))
+            assert follower.restored_at == [installation.info.index]
+            assert all(reply.received_bytes == installation.info.size_bytes for reply in recorder.of(SnapshotReply))
+            cluster.settle()
+
+    def test_its_leader_may_die(self):
+        with make_cluster(longest_installation_s=self.LONG) as cluster:
+            leader, follower, _installation = self.begin(cluster)
+            leader.kill()
+            cluster.run_for(self.LONG)
+            leader.start()
+            cluster.settle()
+            assert follower.restored_at
+
+    def test_it_is_given_up_where_the_log_has_come_as_far(self):
+        with make_cluster() as cluster:
+            leader = cluster.settle()
+            follower = cluster.others(leader)[0]
+            fill(cluster, leader)
+            info = leader._folder.snapshots.write(
+                leader.raft.applied_index, leader.raft.term, leader.state.to_snapshot()
+            )
+            installation = Installation(info, follower._folder.snapshots, follower.state.from_snapshot)
+            follower._folder.snapshots.write(info.index, info.term, leader._folder.snapshots.load(info))
+            follower.raft._installation = installation
+            last = follower.status.last_index
+            follower.member.install(installation)
+            assert follower.restored_at == []
+            assert follower.status.last_index == last
+            cluster.settle()
+
+    def test_one_with_another_digest_is_sent_again(self):
+        with make_cluster(longest_installation_s=self.LONG) as cluster:
+            _leader, follower, installation = self.begin(cluster)
+            (name,) = (name for name in follower.disk.names() if name.startswith("incoming"))
+            data = follower.disk.read(name)
+            follower.disk.put(name, data[:-1] + bytes([data[-1] ^ 1]))
+            cluster.wait(lambda: follower.raft.installation not in (installation, None))
+            assert follower.restored_at == []
+            cluster.wait(lambda: bool(follower.restored_at))
+            assert cluster.protocol_errors == 0
+            cluster.settle()
+
+    def test_one_whose_state_is_wrong_though_its_digest_is_right_halts_the_member(self):
+        with make_cluster(longest_installation_s=self.LONG) as cluster:
+            _leader, follower, installation = self.begin(cluster)
+
+            def decode(_body: bytes) -> object:
+                raise SnapshotError("the snapshot contradicts itself")
+
+            installation._decode = decode
+            cluster.wait(lambda: not follower.is_running)
+            assert "contradicts itself" in str(follower.failure)
+            follower.start()
+            cluster.settle()
+
+    def test_another_snapshot_waits_until_it_is_over(self):
+        with make_cluster(longest_installation_s=self.LONG) as cluster:
+            leader, follower, installation = self.begin(cluster)
+            other = SnapshotChunk(leader.raft.term, installation.info.index + 7, 1, 100, bytes(32), 0, bytes(10))
+            recorder = Recorder(cluster)
+            follower.raft.received(leader.node_id, other)
+            assert follower.raft.installation is installation
+            cluster.wait(lambda: bool(follower.restored_at))
+            assert [reply for reply in recorder.of(SnapshotReply) if reply.index == other.index] == []
+            cluster.settle()
+
+    def test_power_lost_while_it_is_prepared(self):
+        with make_cluster(longest_installation_s=self.LONG) as cluster:
+            _leader, follower, _installation = self.begin(cluster)
+            follower.lose_power()
+            follower.start()
+            assert follower.raft.installation is None
+            cluster.wait(lambda: bool(follower.restored_at))
+            cluster.settle()
 
 
 class TestLearners:

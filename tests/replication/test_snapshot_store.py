@@ -168,6 +168,12 @@ def test_a_snapshot_under_anothers_name_is_refused():
 # From a peer.
 
 
+def finish(store: SnapshotStore, taker: SnapshotReceiver) -> SnapshotInfo:
+    info = taker.finish()
+    store.place_incoming(info)
+    return store.accept(info.index, info.term)
+
+
 def receiver(disk=None, **options) -> tuple[SnapshotStore, SnapshotReceiver]:
     store = SnapshotStore(disk or SimulatedDisk(), N1)
     return store, store.receiver(**options)
@@ -189,17 +195,17 @@ def test_pieces_in_any_order_with_repeats_and_gaps_make_the_whole(size, pieces):
                 needed = max(needed, end)
             assert taker.add(offset, body[offset:end]) == needed
     assert taker.add(needed, body[needed:]) == size
-    info = taker.finish()
+    info = finish(store, taker)
     assert store.latest() == info == SnapshotInfo(5, 2, size, body_digest(body))
     assert store.load(info) == body
 
 
 def test_a_received_snapshot_survives_a_loss_of_power():
     disk = SimulatedDisk()
-    _, taker = receiver(disk)
+    store, taker = receiver(disk)
     taker.begin(5, 2, len(BODY), body_digest(BODY))
     taker.add(0, BODY)
-    taker.finish()
+    finish(store, taker)
     disk.lose_power(Random(1))
     store = SnapshotStore(disk, N1)
     assert store.load(store.latest()) == BODY
@@ -210,11 +216,11 @@ def test_a_whole_with_another_digest_is_dropped():
     taker.begin(5, 2, len(BODY), body_digest(b"other"))
     taker.add(0, BODY)
     with pytest.raises(SnapshotError, match="does not have the digest announced"):
-        taker.finish()
+        finish(store, taker)
     assert store.latest() is None
     taker.begin(5, 2, len(BODY), body_digest(BODY))
     taker.add(0, BODY)
-    assert taker.finish() == store.latest()
+    assert finish(store, taker) == store.latest()
 
 
 def test_an_unfinished_transfer_is_no_snapshot():
@@ -223,7 +229,7 @@ def test_an_unfinished_transfer_is_no_snapshot():
     taker.begin(5, 2, len(BODY), body_digest(BODY))
     taker.add(0, BODY[:4])
     with pytest.raises(SnapshotError, match="4 of 14 bytes came"):
-        taker.finish()
+        finish(store, taker)
     taker.begin(5, 2, len(BODY), body_digest(BODY))
     taker.abort()
     taker.abort()
@@ -238,7 +244,7 @@ def test_a_new_transfer_begins_from_nothing():
     taker.begin(9, 2, len(BODY), body_digest(BODY))
     assert taker.add(4, BODY[4:]) == 0
     assert taker.add(0, BODY) == len(BODY)
-    taker.finish()
+    finish(store, taker)
     assert store.latest().index == 9
 
 

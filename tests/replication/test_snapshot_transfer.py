@@ -29,4 +29,5 @@ def test_a_transfer_begins_anew_behind_an_offer_that_was_refused():
     received_bytes, info = collector.add(chunk(BODY, 0))
     assert received_bytes == len(BODY)
     assert info is not None
+    store.place_incoming(info)
     assert store.load(info) == BODY
