@@ -90,6 +90,11 @@ class Journal:
         """Every entry up to this index is on this node's disk. Never above `last_index`."""
         return self._wal.durable_index
 
+    @property
+    def is_durable(self) -> bool:
+        """All that was put into the log is on this node's disk, term and vote included."""
+        return self._wal.durable_position >= self._wal.position
+
     def term_at(self, index: int) -> int | None:
         """Term of the entry at `index`; None where the journal does not hold it (any more, or yet)."""
         offset = index - self.base_index

@@ -51,6 +51,8 @@ class Invariants:
         self._applied: dict[str, int] = {}
         self._heard: dict[str, dict[str, float]] = {}
         """By node: when it last heard from each member, or could be sure to."""
+        self._durable_ballots: dict[str, tuple[int, str | None]] = {}
+        """By node: term and vote when last all of its log was on its disk."""
         self._highest_term = 0
         self.checks_made = 0
         self.halts: dict[str, int] = {}
@@ -70,6 +72,8 @@ class Invariants:
         self._applied[node.node_id] = node.state.index
         self._heard[node.node_id] = self._all_now(node)
         self.tainted.discard(node.node_id)
+        assert node.journal is not None
+        self._durable_ballots[node.node_id] = (node.journal.term, node.journal.voted_for)
         self._state_reached(node, node.state.index)
 
     def files_opened(self, node: SimulatedNode, before: Journal, now: Journal, all_was_durable: bool) -> None:
@@ -82,6 +86,10 @@ class Invariants:
         if all_was_durable:
             found, written = (now.term, now.voted_for), (before.term, before.voted_for)
             require(found == written, f"{name} finds term and vote {found} on its disk, where it wrote {written}")
+        # What waited may have got there, so the term may be a later one, and where there was no vote there may be one.
+        term, vote = self._durable_ballots.get(name, (0, None))
+        kept = now.term > term or (now.term == term and vote in (None, now.voted_for))
+        require(kept, f"{name} forgot term {term} and its vote for {vote}: it finds {now.term} and {now.voted_for}")
 
     def node_halted(self, node: SimulatedNode, error: RaftbookError) -> None:
         self.halts[error.code] = self.halts.get(error.code, 0) + 1
@@ -97,6 +105,10 @@ class Invariants:
             require(now[1] >= before[1], f"{name} went from commit index {before[1]} back to {now[1]}")
             self._progress[name] = now
             self.history.commit_index_seen(name, node.life, now[1])
+        journal = node.journal
+        assert journal is not None
+        if journal.is_durable:
+            self._durable_ballots[name] = (journal.term, journal.voted_for)
         if raft.leads:
             self.history.leads(now[0], name)
             leaders = self.history.leaders[now[0]]
