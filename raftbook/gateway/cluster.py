@@ -70,7 +70,8 @@ class ClusterHandlers:
         if digest_at is not None:
             document["digest_at"] = {"index": digest_at, "digest": state.digest_at(digest_at)}
         if with_state_digest:
-            document["state_digest"] = {"index": state.index, "digest": state.state_digest()}
+            index, digest = await self._service.state_digest()
+            document["state_digest"] = {"index": index, "digest": digest}
         return json_response(document, log_index)
 
     async def alive(self, request: Request) -> Response:

@@ -26,6 +26,7 @@ from raftbook.errors import (
 )
 from raftbook.intake import IntakeLimits
 from raftbook.member.member import REPORT_S, HeardReport, Member, MemberSettings
+from raftbook.node.forked_child import computed_by_child
 from raftbook.node.publisher import Publisher, Report
 from raftbook.node.stall_meter import StallMeter
 from raftbook.node.storage import LogWriter, SnapshotInstaller, SnapshotWriter
@@ -53,6 +54,7 @@ TIMER_S: Final = 0.01
 SNAPSHOT_LOG_BYTES: Final = 64 * 1024 * 1024
 RETAIN_LOG_BYTES: Final = 32 * 1024 * 1024
 SNAPSHOT_RETRY_S: Final = 10.0
+STATE_DIGEST_TIMEOUT_S: Final = 60.0
 FIND_LEADER_S: Final = 2.0
 """For a node that has just started, until it takes orders that wait until there is one."""
 
@@ -165,6 +167,7 @@ class NodeService:
         )
         self._snapshots = SnapshotWriter(folder.snapshots)
         self._installer = SnapshotInstaller()
+        self._digesting = asyncio.Lock()
         self._snapshot_not_before = float("-inf")
         self._written_snapshot: SnapshotInfo | None = None
         """It is in place, and not logged yet."""
@@ -317,6 +320,17 @@ class NodeService:
             raise NoQuorumError(
                 f"no linearizable read in {timeout_s:g} s: {reason}; check that a majority of nodes runs"
             )
+
+    async def state_digest(self) -> tuple[int, str]:
+        """(index, digest) of the whole state as it is now; computed beside the loop, which goes on. O(state).
+
+        Raises:
+            NotReadyError: it took too long.
+        """
+        async with self._digesting:
+            index, state = self.state.index, self.state
+            digest = await computed_by_child(lambda: state.state_digest().encode(), timeout_s=STATE_DIGEST_TIMEOUT_S)
+            return index, digest.decode()
 
     def status(self) -> NodeStatus:
         status = self._member.status

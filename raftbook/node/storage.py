@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import threading
 import time
-import traceback
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
@@ -24,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from structlog import get_logger
 
 from raftbook.errors import StorageError
+from raftbook.node.forked_child import CHILD_DONE, fork_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,11 +33,6 @@ if TYPE_CHECKING:
 
 _log = get_logger()
 
-_CHILD_DONE: Final = 0
-_CHILD_FAILED: Final = 1
-_STANDARD_ERROR: Final = 2
-_FIRST_INHERITED_DESCRIPTOR: Final = 3
-_CHILD_NICENESS: Final = 10
 _STOP_S: Final = 1.0
 _STOP_INTERVAL_S: Final = 0.002
 
@@ -208,35 +201,14 @@ class SnapshotWriter:
         """
         assert not self.is_busy
         started_at = self._clock()
-        with warnings.catch_warnings():
-            # Python warns of forking with threads. The child takes no lock that another thread could hold: it
-            # encodes, writes, and leaves without returning to the interpreter's shutdown.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            try:
-                process_id = os.fork()
-            except OSError as error:
-                raise StorageError(
-                    f"no process could be started to write the snapshot of entry {index}: {error}"
-                ) from error
-        if process_id == 0:
-            self._write_and_exit(index, term, encode)
+        try:
+            process_id = fork_child(lambda: self._write(index, term, encode))
+        except StorageError as error:
+            raise StorageError(f"the snapshot of entry {index} was not begun: {error}") from error
         self._child = _Child(process_id, index, term, started_at)
 
-    def _write_and_exit(self, index: int, term: int, encode: Callable[[], bytes]) -> None:
-        code = _CHILD_FAILED
-        try:
-            # A look at every object would copy every page of the memory that it shares with the node.
-            gc.disable()
-            # Where processors are scarce, the nodes have them before any snapshot does.
-            os.nice(_CHILD_NICENESS)
-            # A child that outlives a killed parent must not keep its sockets: the restarted node needs the ports.
-            os.closerange(_FIRST_INHERITED_DESCRIPTOR, os.sysconf("SC_OPEN_MAX"))
-            self._store.write(index, term, encode())
-            code = _CHILD_DONE
-        except Exception:  # noqa: BLE001 (whatever it is, standard error is all that is left to tell it)
-            os.write(_STANDARD_ERROR, traceback.format_exc().encode(errors="backslashreplace"))
-        finally:
-            os._exit(code)
+    def _write(self, index: int, term: int, encode: Callable[[], bytes]) -> None:
+        self._store.write(index, term, encode())
 
     def poll(self, may_adopt: Callable[[int], bool]) -> SnapshotInfo | None:
         """The snapshot that has just become the store's newest, or None.
@@ -261,7 +233,7 @@ class SnapshotWriter:
             return
         self._child = None
         code = os.waitstatus_to_exitcode(status)
-        if code == _CHILD_DONE:
+        if code == CHILD_DONE:
             # Also of one that was told to end too late: what it wrote is whole.
             self.took_s = self._clock() - child.started_at
             self._written = (child.index, child.term)

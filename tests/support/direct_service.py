@@ -149,6 +149,9 @@ class DirectService:
             raise NoQuorumError("no majority of the nodes answers; a linearizable read is impossible now") from None
         self._apply([])
 
+    async def state_digest(self) -> tuple[int, str]:
+        return self.state.index, self.state.state_digest()
+
     def status(self) -> NodeStatus:
         leads = self._executes.is_set()
         index = self.state.index
