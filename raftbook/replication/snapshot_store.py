@@ -116,10 +116,15 @@ class SnapshotStore:
         return self._accepted()[:-_KEPT]
 
     def remove(self, snapshots: list[tuple[int, int]]) -> None:
-        """Removes these, which are superseded. From any thread; blocks as long as the file system does."""
-        for index, term in snapshots:
+        """Removes those of these, which are superseded, that are still there: it may have been asked for twice.
+
+        From any thread, but one at a time; blocks as long as the file system does.
+        """
+        held = set(self.indexes())
+        found = [snapshot for snapshot in snapshots if snapshot in held]
+        for index, term in found:
             self._disk.remove(snapshot_name(index, term))
-        if snapshots:
+        if found:
             self._disk.sync_directory()
 
     def adopt(self, index: int, term: int) -> SnapshotInfo:

@@ -286,3 +286,18 @@ def test_one_that_was_superseded_before_it_was_adopted_changes_nothing():
     assert store.indexes() == [(6, 1), (7, 1)]
     assert store.adopt(5, 1).index == 7
     assert store.indexes() == [(6, 1), (7, 1)]
+
+
+@pytest.mark.parametrize("disk", [SimulatedDisk, FileDisk])
+def test_a_removal_that_is_asked_for_again_before_it_was_made_is_made_once(disk, tmp_path):
+    """The log writer's thread hangs in the disk while a node adopts its own snapshot and one from the leader."""
+    store = SnapshotStore(disk(tmp_path) if disk is FileDisk else disk(), N1)
+    removals = []
+    for index in (5, 6, 7, 8):
+        store.write(index, 1, BODY)
+        store.accept(index, 1)
+        removals.append(store.superseded())
+    assert removals == [[], [], [(5, 1)], [(5, 1), (6, 1)]]
+    for removal in removals:
+        store.remove(removal)
+    assert store.indexes() == [(7, 1), (8, 1)]
