@@ -459,7 +459,7 @@ class NodeService:
         loop = asyncio.get_running_loop()
         self._timers = [timer for timer in self._timers if not timer.cancelled() and timer.when() > loop.time()]
         self._timers.append(loop.call_later(TIMER_S, self._on_timer))
-        late_s = self._stalls.tick(loop.time())
+        late_s = self._stalls.tick(self._clock())
         if late_s >= self.config.raft.election_timeout_min_s:
             _log.warning("the node stood still, long enough for others to elect a leader", ms=_milliseconds(late_s))
         self._log_snapshot()
