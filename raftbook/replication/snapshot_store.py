@@ -1,7 +1,8 @@
 """Snapshots of the replicated state on disk, and those that come from a peer.
 
 snapshot_files.py has their form. A snapshot is written under a name that ends in `.tmp`, synced, and renamed, so a file
-that bears the final name was whole and durable once.
+that bears the final name was whole and durable once. An own one gets that name when it is accepted: what nobody has
+accepted, since no majority was known to have the same state, is void after a restart.
 
 **A damaged newest snapshot is never passed over**, though the older one may be sound: the log may have been
 compacted beyond the older one, and a disk that has altered one file is not to be trusted in silence with the
@@ -83,13 +84,14 @@ class SnapshotStore:
         return self._latest
 
     def write(self, index: int, term: int, body: bytes) -> SnapshotInfo:
-        """Makes a snapshot durable. Safe in a forked child; `accept` it in the parent afterwards. O(bytes)."""
+        """Puts a snapshot on the disk, safe in a forked child; it counts for nothing before `accept`. O(bytes)."""
         info = SnapshotInfo(index, term, len(body), body_digest(body))
         temporary = _temporary_name(index, term, os.getpid())
         self._disk.create(temporary)
         self._disk.append(temporary, encode_header(self._cluster, info))
         self._disk.append(temporary, body)
-        self._put_in_place(temporary, info)
+        self._disk.sync(temporary)
+        self._disk.rename(temporary, _written_name(index, term))
         return info
 
     def drop_unfinished(self, index: int, term: int, process_id: int) -> None:
@@ -99,12 +101,20 @@ class SnapshotStore:
             self._disk.remove(temporary)
 
     def accept(self, index: int, term: int) -> SnapshotInfo:
-        """A child has written this snapshot: it is the newest from now on, unless a newer one came from the leader.
+        """A child has written this snapshot, or it came from the leader: it is the newest from now on.
 
+        Where a newer one has come while it waited, that one stays the newest, and what a child has written goes. Its
+        name is durable when the directory has been synced, which `WriteAheadLog.compact` does before it relies on it.
         Reads the header and compares the length, not the body. SnapshotError as in `latest`.
         """
-        if self._latest is not None and (index, term) not in self.indexes():
-            # It waited for so long that newer ones have come, and it was superseded.
+        written = _written_name(index, term)
+        if written in self._disk.names():
+            if self._latest is not None and index <= self._latest.index:
+                self._disk.remove(written)
+                return self._latest
+            self._disk.rename(written, snapshot_name(index, term))
+        elif self._latest is not None and (index, term) not in self.indexes():
+            # It came from the leader, and waited for so long that it was superseded.
             return self._latest
         info = self._files.read_header(index, term)
         if self._latest is None or index >= self._latest.index:
@@ -134,7 +144,7 @@ class SnapshotStore:
         return info
 
     def _accepted(self) -> list[tuple[int, int]]:
-        """Without one that a child has just put in place."""
+        """Without one from a peer that has just been put in place."""
         latest = self._latest
         return [] if latest is None else [held for held in self.indexes() if held <= (latest.index, latest.term)]
 
@@ -254,6 +264,11 @@ class SnapshotReceiver:
         if self._expected is not None:
             self._expected = None
             self._store.drop_incoming()
+
+
+def _written_name(index: int, term: int) -> str:
+    """Of a whole snapshot that waits to be accepted."""
+    return f"{snapshot_name(index, term)}.written.tmp"
 
 
 def _temporary_name(index: int, term: int, process_id: int) -> str:

@@ -239,7 +239,8 @@ class WriteAheadLog:
         self._working = False
 
     def compact(self, index: int) -> None:
-        """Forgets the entries up to `index`, or to `durable_index` where that is less; a durable snapshot covers them.
+        """Forgets the entries up to `index`, or to `durable_index` where that is less; a snapshot covers them, durable
+        but for its name.
 
         Removes the segments that hold nothing else. The entries of those that stay are not recovered any more.
         """
@@ -249,6 +250,8 @@ class WriteAheadLog:
         if index <= state.base_index or self.durable_position < self._reset_position:
             return
         self._begin_work()
+        # The snapshot that covers them may have got its name just now.
+        self._disk.sync_directory()
         write_records(self._disk, self._image, [Record(RecordKind.COMPACT, index, state.term_at(index))])
         self._sync()
         self._remove_covered()

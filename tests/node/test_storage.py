@@ -183,17 +183,20 @@ class TestSnapshotWriter:
         assert not writer.is_busy
 
     def test_what_is_written_is_not_the_newest_before_that_is_allowed(self, tmp_path: Path):
-        store = SnapshotStore(FileDisk(tmp_path), IDENTITY)
+        disk = FileDisk(tmp_path)
+        store = SnapshotStore(disk, IDENTITY)
         writer = SnapshotWriter(store)
         writer.start(7, 2, lambda: b"state")
         deadline = time.monotonic() + 10
-        while not store.indexes():
+        while not any(name.endswith(".written.tmp") for name in disk.names()):
             assert time.monotonic() < deadline
             assert writer.poll(lambda index: index < 7) is None
         for _ in range(100):
             assert writer.poll(lambda index: index < 7) is None
             time.sleep(0.001)
         assert writer.is_busy
+        assert store.latest() is None
+        assert store.indexes() == []
         info = wait_for_snapshot(writer)
         assert (info.index, store.latest()) == (7, info)
 

@@ -253,7 +253,8 @@ class TestInstallation:
                 leader.raft.applied_index, leader.raft.term, leader.state.to_snapshot()
             )
             installation = Installation(info, follower._folder.snapshots, follower.state.from_snapshot)
-            follower._folder.snapshots.write(info.index, info.term, leader._folder.snapshots.load(info))
+            follower._folder.snapshots.write(info.index, info.term, leader.state.to_snapshot())
+            follower._folder.snapshots.accept(info.index, info.term)
             follower.raft._installation = installation
             last = follower.status.last_index
             follower.member.install(installation)

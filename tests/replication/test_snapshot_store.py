@@ -87,10 +87,14 @@ def test_power_fails_after_every_operation_of_a_write(seed):
     for operations in range(10):
         disk = SimulatedDisk()
         old = write(SnapshotStore(disk, N1), 5)
+        disk.sync_directory()
         disk.fail_after = operations
         finished = True
         try:
-            SnapshotStore(disk, N1).write(9, 2, b"new")
+            store = SnapshotStore(disk, N1)
+            store.write(9, 2, b"new")
+            store.accept(9, 2)
+            disk.sync_directory()
         except PowerLossError:
             finished = False
         disk.lose_power(Random(seed))
@@ -301,3 +305,23 @@ def test_a_removal_that_is_asked_for_again_before_it_was_made_is_made_once(disk,
     for removal in removals:
         store.remove(removal)
     assert store.indexes() == [(7, 1), (8, 1)]
+
+
+@pytest.mark.parametrize("disk", [SimulatedDisk, FileDisk])
+def test_one_that_nobody_accepted_is_void_after_a_restart(disk, tmp_path):
+    disk = disk(tmp_path) if disk is FileDisk else disk()
+    store = SnapshotStore(disk, N1)
+    write(store, 5)
+    store.write(9, 2, b"of a state that no other member is known to have")
+    assert store.indexes() == [(5, 2)]
+    assert SnapshotStore(disk, N1).latest().index == 5
+    assert disk.names() == [FIVE]
+
+
+def test_one_that_was_overtaken_before_it_was_accepted_goes():
+    disk = SimulatedDisk()
+    store = SnapshotStore(disk, N1)
+    store.write(5, 1, BODY)
+    write(store, 9)
+    assert store.accept(5, 1).index == 9
+    assert disk.names() == [NINE]

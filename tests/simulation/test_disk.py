@@ -286,6 +286,7 @@ def test_a_log_with_a_flipped_bit_is_refused_and_so_is_a_snapshot():
         log.mark_durable(batch)
     store = SnapshotStore(original, N1)
     store.write(30, 1, bytes(range(256)) * 10)
+    store.adopt(30, 1)
     segments = [name for name in original.names() if name.startswith("log-")]
     assert len(segments) > 2
     for seed in range(100):

@@ -121,3 +121,29 @@ def test_a_wrong_state_never_becomes_a_snapshot_for_others():
         cluster.wait(lambda: not leader.is_running, timeout_s=3.0)
         cluster.wait_applied(index, other.node_id, away.node_id)
         assert away.restored_at == []
+
+
+def test_a_restart_makes_no_wrong_state_the_truth():
+    """The odd one has written a snapshot that nobody agreed to; the third member comes back empty, and needs one."""
+    with make_cluster(retain_entries=0) as cluster:
+        odd = with_resting_order(cluster)
+        _other, away = cluster.others(odd)
+        for node in cluster.nodes.values():
+            node.run(node.take_snapshot)
+        cluster.wait(lambda: all(node.journal.base_index > 0 for node in cluster.nodes.values()))
+        away.kill()
+        away.wipe()
+        resting = odd.state.exchange.registry.find("alice", "resting")
+        # A state that contradicts itself would be refused where it is read.
+        resting.quantity ^= 1 << 3
+        flip_a_bit(cluster, odd)
+        enter(cluster, odd, order("taker", Side.BUY, 25))
+        odd.take_snapshot()
+        cluster.run_for(2.0)
+        assert odd.member.differences
+        odd.restart()
+        away.start()
+        cluster.settle()
+        assert away.restored_at, "it came back with a snapshot"
+        assert not any(node.member.differences for node in cluster.nodes.values())
+        cluster.checks.finished()
