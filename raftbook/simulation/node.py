@@ -8,7 +8,6 @@ that it sends and each entry that it applies.
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 from collections import deque
 from typing import TYPE_CHECKING, Final
@@ -16,32 +15,28 @@ from typing import TYPE_CHECKING, Final
 from raftbook.errors import (
     ProtocolError,
     RaftbookError,
-    SnapshotError,
     StateDivergedError,
     StorageError,
-    StorageFullError,
 )
 from raftbook.member.member import REPORT_S, Member, MemberSettings
 from raftbook.member.storage_folder import StorageFolder
 from raftbook.replication.messages import PROTOCOL_VERSION, Hello
-from raftbook.replication.storage_space import keep_reserve
 from raftbook.simulation.disk import PowerLossError, SimulatedDisk
+from raftbook.simulation.process import Observer, ProcessKilledError, SimulatedTransport, WatchedReplica
+from raftbook.simulation.writers import SimulatedWriters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from raftbook.engine.commands import Command
     from raftbook.engine.events import Execution
     from raftbook.intake import Intake
-    from raftbook.replication.installation import Installation
     from raftbook.replication.journal import Journal
     from raftbook.replication.messages import Message
     from raftbook.replication.ordered_log import LogStatus, StateReplica
     from raftbook.replication.raft_node import RaftNode
-    from raftbook.replication.write_ahead_log import Batch
     from raftbook.simulation.cluster import SimulatedCluster
     from raftbook.simulation.disk import Operation
-    from raftbook.simulation.network import SimulatedNetwork
     from raftbook.state_machine import StateMachine
 
 CLUSTER_NAME: Final = "simulated"
@@ -50,83 +45,6 @@ SILENT_FOR_S: Final = 2.0
 """After so long without a word from a node its peers give up its connections."""
 
 _BYTES_BOUND: Final = 1 << 50
-
-
-class ProcessKilledError(Exception):
-    """The process came to the crash point at which it is killed."""
-
-
-class _Transport:
-    """A node's PeerTransport."""
-
-    def __init__(self, network: SimulatedNetwork, node: SimulatedNode) -> None:
-        self._network = network
-        self._node = node
-
-    @property
-    def connected(self) -> tuple[str, ...]:
-        return self._network.connected(self._node.node_id)
-
-    def send(self, peer: str, message: Message) -> bool:
-        self._node.crash_point("send")
-        return self._network.send(self._node.node_id, peer, message)
-
-    def send_many(self, peers: Sequence[str], message: Message) -> tuple[str, ...]:
-        return tuple(peer for peer in peers if self.send(peer, message))
-
-
-class _Observer:
-    """Tells the checks, and the clients that wait, what was executed."""
-
-    def __init__(self, node: SimulatedNode) -> None:
-        self._node = node
-        self.executions: list[Execution] = []
-        """Of the entry that was applied last."""
-
-    def executed(self, executions: list[Execution], watermarks: Mapping[str, int]) -> None:  # noqa: ARG002 (ReplicaObserver)
-        self.executions = executions
-
-    def applied(self, index: int) -> None:
-        """The replica around tells the checks."""
-
-    def restored(self, watermarks: Mapping[str, int]) -> None:
-        """Reports of what happened behind a snapshot are lost here: clients ask again, under the same ids."""
-
-
-class _WatchedReplica:
-    """The member's replica, with the checks looking on."""
-
-    def __init__(self, node: SimulatedNode, replica: StateReplica, observer: _Observer) -> None:
-        self._node = node
-        self._replica = replica
-        self._observer = observer
-
-    def apply(self, index: int, entry: bytes) -> None:
-        node = self._node
-        node.crash_point("apply")
-        node.checks.entry_comes(node, index, entry)
-        self._observer.executions = []
-        node.replica_apply(self._replica, index, entry)
-        node.applied.append((index, entry))
-        node.checks.entry_applied(node, index, entry, self._observer.executions)
-        for execution in self._observer.executions:
-            answer = node.waiting.pop((execution.origin, execution.sequence), None)
-            if answer is not None:
-                answer(execution)
-
-    def advance(self, index: int) -> None:
-        node = self._node
-        node.checks.entry_comes(node, index, None)
-        self._replica.advance(index)
-        node.checks.entry_applied(node, index, None, [])
-
-    def decode(self, body: bytes) -> object:
-        return self._replica.decode(body)
-
-    def restore(self, index: int, state: object) -> None:
-        self._replica.restore(index, state)
-        self._node.restored_at.append(index)
-        self._node.checks.state_restored(self._node, index)
 
 
 class SimulatedNode:
@@ -186,11 +104,6 @@ class SimulatedNode:
         self.applied = []
         self.restored_at = []
         self._step_scheduled = False
-        self._batch: Batch | None = None
-        self._writing = False
-        self._compact_to: int | None = None
-        self._snapshot_under_way: tuple[int, int] | None = None
-        self._installing: Installation | None = None
         self._is_open = False
         self._guard(self._open)
         return self.is_running
@@ -209,11 +122,11 @@ class SimulatedNode:
         if self.journal is not None:
             self.checks.files_opened(self, self.journal, self._folder.journal, self._all_was_durable)
         self.journal = self._folder.journal
-        self._transport = _Transport(cluster.network, self)
-        observer = _Observer(self)
+        self._transport = SimulatedTransport(cluster.network, self)
+        observer = Observer(self)
 
         def watch(replica: StateReplica) -> StateReplica:
-            return _WatchedReplica(self, replica, observer)
+            return WatchedReplica(self, replica, observer)
 
         self.member = Member(
             node_id=self.node_id,
@@ -227,6 +140,7 @@ class SimulatedNode:
             settings=self._member_settings(),
             wrap_replica=watch,
         )
+        self._writers = SimulatedWriters(self, self.member, self._folder, cluster.settings, self._random)
         self._is_open = True
         self.checks.node_started(self)
         self._every(cluster.settings.tick_s, self._step)
@@ -345,8 +259,8 @@ class SimulatedNode:
 
     def resume_disk(self) -> None:
         self.is_disk_stalled = False
-        if self.is_running and self._writing:
-            self.later(0.0, self._finish_work)
+        if self.is_running:
+            self.later(0.0, self._writers.finish)
 
     # How it stands.
 
@@ -440,7 +354,7 @@ class SimulatedNode:
             self._cluster.note(f"{self.node_id} ends the connection to {peer}: {error}")
             self._cluster.protocol_errors += 1
             self._cluster.network.break_connection(self.node_id, peer)
-        self._mind_installation()
+        self._writers.mind_installation()
         self.checks.node_moved(self)
         self.schedule_step()
 
@@ -473,128 +387,32 @@ class SimulatedNode:
         is_more_to_do = self.member.step()
         self.checks.node_moved(self)
         self.checks.node_ticked(self)
-        self._kick_writer()
+        self._writers.kick()
         if is_more_to_do:
             self.schedule_step()
 
     def _on_report_timer(self) -> None:
         self.member.report()
-        self._measure_storage()
-        self._mind_snapshots()
+        self._writers.measure()
+        self._writers.mind_snapshots()
 
-    def _measure_storage(self) -> None:
-        figures = keep_reserve(self.disk, self._cluster.settings.storage_margin_bytes)
-        if self.member.measured(figures):
-            self._cluster.note(f"{self.node_id} has {'no room' if self.member.storage_full else 'room'}: {figures}")
+    def take_snapshot(self) -> None:
+        """As when one is due."""
+        self._writers.take_snapshot()
+
+    def note(self, line: str) -> None:
+        self._cluster.note(f"{self.node_id} {line}")
 
     def replica_apply(self, replica: StateReplica, index: int, entry: bytes) -> None:
         """Where a test can make applying fail, or slow."""
         replica.apply(index, entry)
 
-    # What SnapshotInstaller does with a thread.
-
-    def _mind_installation(self) -> None:
-        installation = self.member.installation
-        if installation is not None and installation is not self._installing:
-            self._installing = installation
-            longest_s = self._cluster.settings.longest_installation_s
-            if longest_s == 0:
-                self._install(installation)
-            else:
-                self.later(self._random.uniform(0.0, longest_s), lambda: self._install(installation))
-
-    def _install(self, installation: Installation) -> None:
-        try:
-            installation.prepare()
-        except (SnapshotError, StorageFullError) as error:
-            if installation.is_placed:
-                raise
-            self._cluster.note(f"{self.node_id} could not install a snapshot: {error.code}")
-            self.member.installation_failed(installation, lacks_room=isinstance(error, StorageFullError))
-        else:
-            self.member.install(installation)
-            self._folder.snapshots.remove(self._folder.snapshots.superseded())
-        self.checks.node_moved(self)
-        self.schedule_step()
-
-    # What SnapshotWriter does with a child.
-
-    def _mind_snapshots(self) -> None:
-        if self._snapshot_under_way is not None:
-            self._adopt_snapshot()
-        elif self.member.snapshot_due() is not None:
-            self.take_snapshot()
-
-    def take_snapshot(self) -> None:
-        """As a forked child would: the state of now, written a little later."""
-        point = self.member.snapshot_point()
-        if self._snapshot_under_way is not None or point is None:
-            return
-        body = self.state.to_snapshot()
-        self._snapshot_under_way = point
-        self._snapshot_is_written = False
-        self.later(self._random.uniform(0.01, 0.2), lambda: self._write_snapshot(*point, body))
-
-    def _write_snapshot(self, index: int, term: int, body: bytes) -> None:
-        if not self.member.has_room_for_snapshots:
-            self._snapshot_under_way = None
-            return
-        try:
-            self._folder.snapshots.write(index, term, body)
-        except StorageError as error:
-            # The child failed; the node goes on and tries again, as long as its own writes succeed.
-            self._cluster.note(f"{self.node_id} could not write a snapshot: {error.code}")
-            self._folder.snapshots.drop_unfinished(index, term, os.getpid())
-            self._snapshot_under_way = None
-            return
-        self._snapshot_is_written = True
-        self._adopt_snapshot()
-
-    def _adopt_snapshot(self) -> None:
-        assert self._snapshot_under_way is not None
-        index, term = self._snapshot_under_way
-        if self._snapshot_is_written and self.member.may_adopt(index):
-            self._snapshot_under_way = None
-            self._folder.snapshots.adopt(index, term)
-            self._compact_to = self.member.snapshot_written(index)
-            self._kick_writer()
-
-    # What LogWriter does with a thread.
-
-    def _kick_writer(self) -> None:
-        if self._writing:
-            return
-        self._batch = self._folder.wal.take_batch()
-        if self._batch is not None or self._compact_to is not None:
-            self._writing = True
-            self.later(self._random.uniform(*self.sync_s), self._finish_work)
-
-    def _finish_work(self) -> None:
-        if self.is_disk_stalled or not self._writing:
-            return
-        self._writing = False
-        if self._batch is not None:
-            batch, self._batch = self._batch, None
-            self._folder.wal.write_batch(batch)
-            self._folder.wal.mark_durable(batch)
-            self._measure_storage()
-            self.member.synced()
-            self.checks.node_moved(self)
-        elif self._compact_to is not None:
-            index, self._compact_to = self._compact_to, None
-            self._folder.wal.compact(index)
-        self._kick_writer()
-        self.schedule_step()
-
     def _die(self, *, silently: bool) -> None:
         assert self.is_running
         self._cluster.note(f"{self.node_id} dies")
         self.crash_in = None
-        if self._writing and self._batch is not None and self._random.random() < 0.7:
-            # The thread was in the middle of a batch.
-            self.disk.fail_after = self._random.randrange(4)
-            with contextlib.suppress(PowerLossError, StorageError):
-                self._folder.wal.write_batch(self._batch)
+        if self._is_open:
+            self._writers.break_off()
         self.disk.fail_after = None
         self._end(silently=silently)
 

@@ -28,7 +28,7 @@ from raftbook.replication.raft_node import RaftNode
 from raftbook.replication.replicator import Replicator
 from raftbook.replication.write_ahead_log import SEGMENT_SIZE_BYTES, WriteAheadLog
 from raftbook.simulation.life import live
-from raftbook.simulation.node import SimulatedNode
+from raftbook.simulation.writers import SimulatedWriters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -219,14 +219,13 @@ def _sync_that_forgives(wal: WriteAheadLog) -> None:
             _sync(wal)
 
 
-_write_snapshot = SimulatedNode._write_snapshot
+_write_snapshot = SimulatedWriters._write_snapshot
 
 
-def _compact_first(node: SimulatedNode, index: int, term: int, body: bytes) -> None:
+def _compact_first(writers: SimulatedWriters, index: int, term: int, body: bytes) -> None:
     """The log goes before the snapshot that covers it is on disk."""
-    node._compact_to = node.member.snapshot_written(index)
-    node._kick_writer()
-    node.later(0.1, lambda: _write_snapshot(node, index, term, body))
+    writers.compact(writers._member.snapshot_written(index))
+    writers._node.later(0.1, lambda: _write_snapshot(writers, index, term, body))
 
 
 def _campaign_at_once(node: RaftNode) -> None:
@@ -303,7 +302,7 @@ REMEDIES: Final = (
     Remedy("a vote outlives its process", "row 5", Journal, "__init__", _forgetful_journal),
     Remedy("records carry checksums", "row 7", log_records, "google_crc32c", _NoChecksum),
     Remedy("damage is no torn tail", "row 7", SegmentReader, "contradiction", _no_contradiction),
-    Remedy("the log goes behind a durable snapshot only", "row 8", SimulatedNode, "_write_snapshot", _compact_first),
+    Remedy("the log goes behind a durable snapshot only", "row 8", SimulatedWriters, "_write_snapshot", _compact_first),
     Remedy("what nobody vouched for is written anew", "row 4", write_ahead_log, "rewrite_segment", _trusting_rewrite),
     Remedy("a failed sync ends the process", "row 9", WriteAheadLog, "_sync", _sync_that_forgives),
     Remedy("pre-vote", "row 17", RaftNode, "_ask_for_pre_votes", _campaign_at_once),

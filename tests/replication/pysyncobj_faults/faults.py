@@ -122,7 +122,7 @@ FAULTS = (
         "a snapshot that does not load is answered with success",
         ("stock_replication.bad_snapshot",),
         (
-            f"{_HERE}/test_replication.py::TestBadSnapshot::test_raftbook_ends_the_connection_and_changes_nothing",
+            f"{_HERE}/test_replication.py::TestBadSnapshot::test_raftbook_gives_it_up_and_changes_nothing",
             "replication/test_snapshot_store.py::test_a_whole_with_another_digest_is_dropped",
         ),
     ),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raftbook.errors import ProtocolError
-from raftbook.replication.messages import AppendEntries, AppendReply, SnapshotChunk
+from raftbook.replication.messages import AppendEntries, AppendReply, SnapshotChunk, SnapshotReply
 from raftbook.replication.raft_node import RaftSettings
 from tests.replication.pysyncobj_faults.scenarios import run
 from tests.replication.test_raft_node import Recorder, entries_of, make_cluster
@@ -135,17 +134,20 @@ class TestBadSnapshot:
         assert outcome["acknowledged"]
         assert not outcome["kept"]
 
-    def test_raftbook_ends_the_connection_and_changes_nothing(self):
+    def test_raftbook_gives_it_up_and_changes_nothing(self):
         with make_cluster() as cluster:
             leader = cluster.settle()
             follower = cluster.others(leader)[0]
             before = (follower.status, follower.state.chain_digest)
             recorder = Recorder(cluster)
             chunk = SnapshotChunk(leader.raft.term, 10**6, leader.raft.term, 4, bytes(32), 0, b"data")
-            with pytest.raises(ProtocolError, match="not what it announced"):
-                follower.raft.received(leader.node_id, chunk)
+            follower.run(lambda: follower.on_message(leader.node_id, chunk))
+            assert follower.is_running
             assert (follower.status, follower.state.chain_digest) == before
+            assert follower.restored_at == []
             assert recorder.of(AppendReply, sender=follower.node_id) == []
+            last_reply = recorder.of(SnapshotReply, sender=follower.node_id)[-1]
+            assert (last_reply.index, last_reply.received_bytes) == (10**6, 0)
             cluster.settle()
 
 
@@ -221,8 +223,8 @@ class TestSnapshotUnderWay:
                 leader.take_snapshot()
                 cluster.wait(lambda: leader.status.base_index > follower.status.last_index)
                 # From here on the writing of a snapshot does not come to its end.
-                monkeypatch.setattr(leader, "_write_snapshot", lambda *_what: None)
-            assert leader._snapshot_under_way is not None
+                monkeypatch.setattr(leader._writers, "_write_snapshot", lambda *_what: None)
+            assert leader._writers._snapshot_under_way is not None
             recorder = Recorder(cluster)
             follower.start()
             cluster.wait_applied(index)
