@@ -34,6 +34,7 @@ CONVERGENCE_S: Final = 20.0
 """Within this time after everything has healed all nodes must stand at the same, with nothing left in their intakes."""
 COMMIT_AGAIN_S: Final = 5.0
 """Within this time after everything has healed, whatever came before, some order must be executed."""
+PROBE_AGAIN_S: Final = 0.1
 COMMIT_S: Final = 3.0
 """Within this time a healthy cluster must execute an order, wherever it is entered."""
 NEVER: Final = 10**9
@@ -173,8 +174,11 @@ class _Life:
         )
 
     def _probe(self, node: SimulatedNode) -> None:
+        """An order, entered again while it is refused: a node learns only after a moment that its disk has room."""
+
         def enter() -> None:
-            self._enter_at(node)
+            if self._enter_at(node) is None:
+                self._cluster.scheduler.after(PROBE_AGAIN_S, lambda: self._probe(node))
 
         node.run(enter)
 

@@ -51,3 +51,8 @@ def test_one_seed_is_one_story_under_every_hash_seed():
     }
     assert len(digests) == 1
     assert digests != {""}
+
+
+def test_a_disk_that_was_full_to_the_last_moment_is_no_broken_promise():
+    """Its only node refuses the first order after that, and takes the next."""
+    assert live(68, steps=80).faults["disk full"] > 0
