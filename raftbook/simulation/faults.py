@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MEAN_PAUSE_S: Final = 0.08
 """Between two faults."""
 
+SELDOM: Final = frozenset({"create", "rename", "remove", "sync_directory", "truncate"})
+"""Crash points at which few processes would be killed otherwise: one of them comes upon a hundred messages."""
+
 
 class Fault(NamedTuple):
     """`do` answers whether there was anything to do. One that `always` may happen is what lets others end."""
@@ -239,7 +242,8 @@ class Nemesis:
         if node is None:
             return False
         node.crash_loses_power = self._random.random() < 0.5
-        node.crash_in = int(self._random.expovariate(1 / 30))
+        node.crash_kinds = self._random.choice((None, SELDOM))
+        node.crash_in = int(self._random.expovariate(1 / 30 if node.crash_kinds is None else 1 / 2))
         return True
 
     def _lose_power(self) -> bool:

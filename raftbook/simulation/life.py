@@ -75,6 +75,8 @@ def draw_settings(seed: int, member_count: int | None) -> ClusterSettings:
         raft=RaftSettings(
             append_limit_bytes=draw.choice((600, 1 << 20)),
             window_bytes=draw.choice((2_000, 8 << 20)),
+            # Nothing takes any time here, so a slice is one entry or all of them.
+            apply_slice_s=draw.choice((0.0, 0.005)),
         ),
         snapshot_entries=draw.choice((20, 100, NEVER)),
         retain_entries=draw.randrange(7),

@@ -71,7 +71,8 @@ class SimulatedNode:
         self.waiting: dict[tuple[str, int], Callable[[Execution], None]] = {}
         """Clients that wait for the execution of a dot at the present process."""
         self.crash_in: int | None = None
-        """Crash points to come before the process is killed."""
+        """Crash points to come before the process is killed; only those of `crash_kinds` count, unless it is None."""
+        self.crash_kinds: frozenset[str] | None = None
         self.crash_loses_power = False
         self.member: Member
         self.checks = cluster.checks
@@ -240,7 +241,7 @@ class SimulatedNode:
 
     def crash_point(self, kind: str) -> None:
         """ProcessKilledError where this is the point at which the process is to be killed."""
-        if self.crash_in is None:
+        if self.crash_in is None or (self.crash_kinds is not None and kind not in self.crash_kinds):
             return
         if self.crash_in <= 0:
             self.crash_in = None
