@@ -15,21 +15,14 @@ from structlog import get_logger
 
 from raftbook.codec import encode_command
 from raftbook.engine.commands import Tick
-from raftbook.errors import (
-    NoQuorumError,
-    NotHeldError,
-    NotReadyError,
-    SnapshotError,
-    StateDivergedError,
-    StorageError,
-    StorageFullError,
-)
+from raftbook.errors import NoQuorumError, NotHeldError, NotReadyError, StateDivergedError, StorageError
 from raftbook.intake import IntakeLimits
 from raftbook.member.member import REPORT_S, HeardReport, Member, MemberSettings
 from raftbook.node.forked_child import computed_by_child
 from raftbook.node.publisher import Publisher, Report
-from raftbook.node.stall_meter import StallMeter
-from raftbook.node.storage import LogWriter, SnapshotInstaller, SnapshotWriter
+from raftbook.node.snapshots import NodeSnapshots
+from raftbook.node.stall_meter import StallMeter, milliseconds
+from raftbook.node.storage import LogWriter
 from raftbook.replication.raft_node import RaftSettings
 from raftbook.replication.sequencer import SequencerLimits
 from raftbook.replication.storage_space import keep_reserve
@@ -42,9 +35,7 @@ if TYPE_CHECKING:
     from raftbook.member.digest_comparison import Difference
     from raftbook.member.storage_folder import StorageFolder
     from raftbook.node.config import Config
-    from raftbook.replication.installation import Installation
     from raftbook.replication.messages import Hello, Message, PeerTransport
-    from raftbook.replication.snapshot_store import SnapshotInfo
     from raftbook.replication.storage_space import StorageFigures
     from raftbook.state_machine import StateMachine
 
@@ -53,7 +44,6 @@ _log = get_logger()
 TIMER_S: Final = 0.01
 SNAPSHOT_LOG_BYTES: Final = 64 * 1024 * 1024
 RETAIN_LOG_BYTES: Final = 32 * 1024 * 1024
-SNAPSHOT_RETRY_S: Final = 10.0
 STATE_DIGEST_TIMEOUT_S: Final = 60.0
 FIND_LEADER_S: Final = 2.0
 """For a node that has just started, until it takes orders that wait until there is one."""
@@ -161,16 +151,11 @@ class NodeService:
         self._writer = LogWriter(
             folder.wal,
             measure=self._measure_storage,
-            on_synced=self._synced,
+            on_synced=lambda: self._run(self._member.synced),
             on_measured=self._measured,
             on_failure=on_failure,
         )
-        self._snapshots = SnapshotWriter(folder.snapshots)
-        self._installer = SnapshotInstaller()
         self._digesting = asyncio.Lock()
-        self._snapshot_not_before = float("-inf")
-        self._written_snapshot: SnapshotInfo | None = None
-        """It is in place, and not logged yet."""
         self._stalls = StallMeter(TIMER_S)
         self._started_at = float("inf")
         self._has_joined = False
@@ -180,6 +165,7 @@ class NodeService:
         self._stopped = False
         self._transport: PeerTransport
         self._member: Member
+        self._snapshots: NodeSnapshots
 
     def attach(self, transport: PeerTransport) -> None:
         """Connect the node to its peers; before `start`."""
@@ -194,6 +180,14 @@ class NodeService:
             wall_clock_ns=self._wall_clock_ns,
             random_source=self._random,
             settings=member_settings(self.config),
+        )
+        self._snapshots = NodeSnapshots(
+            self._member,
+            self._folder.snapshots,
+            self._writer,
+            stalls=self._stalls,
+            clock=self._clock,
+            run=self._run,
         )
         # Before anybody can submit anything. From now on the log writer's thread measures.
         self._measured(self._measure_storage())
@@ -354,7 +348,7 @@ class NodeService:
             draining=self.draining,
             storage_full=self._member.storage_full,
             storage_free_bytes=figures.free_bytes,
-            longest_stall_ms=_milliseconds(self._stalls.longest_s),
+            longest_stall_ms=milliseconds(self._stalls.longest_s),
         )
 
     def cluster(self) -> list[PeerStatus]:
@@ -416,42 +410,19 @@ class NodeService:
             return
         try:
             is_more_to_do = self._member.step()
-            if self._member.installation is not None:
-                self._installer.start(self._member.installation, self._installation_prepared)
+            self._snapshots.install_if_due()
             self._writer.kick()
             if is_more_to_do:
                 self._schedule_step()
         except Exception as error:  # noqa: BLE001 (whatever it is, it halts the node)
             self._fail(error)
 
-    def _synced(self) -> None:
+    def _run(self, action: Callable[[], None]) -> None:
         try:
-            self._member.synced()
+            action()
         except Exception as error:  # noqa: BLE001 (whatever it is, it halts the node)
             self._fail(error)
         self._schedule_step()
-
-    def _installation_prepared(self, installation: Installation, failure: Exception | None) -> None:
-        if self._stopped:
-            return
-        try:
-            self._install(installation, failure)
-        except Exception as error:  # noqa: BLE001 (whatever it is, it halts the node)
-            self._fail(error)
-        self._schedule_step()
-
-    def _install(self, installation: Installation, failure: Exception | None) -> None:
-        """Raises whatever `failure` halts the node: all but what another transfer can put right."""
-        index = installation.info.index
-        if failure is None:
-            self._member.install(installation)
-            self._remove_superseded()
-            _log.info("snapshot installed", index=index, size_bytes=installation.info.size_bytes)
-        elif isinstance(failure, SnapshotError | StorageFullError) and not installation.is_placed:
-            self._member.installation_failed(installation, lacks_room=isinstance(failure, StorageFullError))
-            _log.error("a snapshot from a peer is given up; it has to be sent again", index=index, error=str(failure))
-        else:
-            raise failure
 
     def _on_timer(self) -> None:
         if self._stopped:
@@ -461,8 +432,8 @@ class NodeService:
         self._timers.append(loop.call_later(TIMER_S, self._on_timer))
         late_s = self._stalls.tick(self._clock())
         if late_s >= self.config.raft.election_timeout_min_s:
-            _log.warning("the node stood still, long enough for others to elect a leader", ms=_milliseconds(late_s))
-        self._log_snapshot()
+            _log.warning("the node stood still, long enough for others to elect a leader", ms=milliseconds(late_s))
+        self._snapshots.tell()
         self._step()
 
     def _on_report_timer(self) -> None:
@@ -475,7 +446,7 @@ class NodeService:
             self._fail(error)
         self._tell_differences()
         self._writer.measure()
-        self._mind_snapshots()
+        self._snapshots.review()
 
     def _tell_differences(self) -> None:
         """Once for each peer: somebody has to look, if it is not this node that halts."""
@@ -493,8 +464,7 @@ class NodeService:
                 _log.warning("storage is full: nothing new is taken until there is room", **figures._asdict())
             else:
                 _log.info("storage has room again", **figures._asdict())
-        if not self._member.has_room_for_snapshots and self._snapshots.abandon():
-            _log.warning("the snapshot that was being written is given up, since the log needs its room")
+        self._snapshots.give_up_if_room_is_needed()
 
     def _fail(self, error: Exception) -> None:
         """Halt the node; where its state is the fault, with what shows that beside its other files."""
@@ -504,46 +474,3 @@ class NodeService:
             except StorageError as storage_error:
                 _log.error("the evidence could not be kept", error=str(storage_error))
         self._on_failure(error)
-
-    def _mind_snapshots(self) -> None:
-        """Fork off a snapshot when the log behind the last one has grown long; compact the log when it is written."""
-        try:
-            self._finish_snapshot()
-            self._start_snapshot()
-        except StorageError as error:
-            _log.error("snapshot failed; the next one is tried soon", error=str(error), retry_s=SNAPSHOT_RETRY_S)
-            self._snapshot_not_before = self._clock() + SNAPSHOT_RETRY_S
-
-    def _finish_snapshot(self) -> None:
-        info = self._snapshots.poll(self._member.may_adopt)
-        if info is not None:
-            self._writer.compact(self._member.snapshot_written(info.index))
-            self._remove_superseded()
-            self._written_snapshot = info
-
-    def _remove_superseded(self) -> None:
-        snapshots = self._folder.snapshots
-        superseded = snapshots.superseded()
-        self._writer.remove(lambda: snapshots.remove(superseded))
-
-    def _log_snapshot(self) -> None:
-        """One turn of the timer later than it was written, so that the longest stall is that of the whole."""
-        info, self._written_snapshot = self._written_snapshot, None
-        if info is not None:
-            _log.info(
-                "snapshot written",
-                index=info.index,
-                size_bytes=info.size_bytes,
-                took_s=round(self._snapshots.took_s, 3),
-                longest_stall_ms=_milliseconds(self._stalls.take_recent_s()),
-            )
-
-    def _start_snapshot(self) -> None:
-        due = self._member.snapshot_due()
-        if due is not None and not self._snapshots.is_busy and self._clock() >= self._snapshot_not_before:
-            self._stalls.take_recent_s()
-            self._snapshots.start(*due, self.state.to_snapshot)
-
-
-def _milliseconds(seconds: float) -> float:
-    return round(1e3 * seconds, 1)

@@ -27,3 +27,7 @@ class StallMeter:
         """The longest stall since this was asked last."""
         recent_s, self._recent_s = self._recent_s, 0.0
         return recent_s
+
+
+def milliseconds(seconds: float) -> float:
+    return round(1e3 * seconds, 1)

@@ -181,13 +181,13 @@ async def test_a_snapshot_under_way_is_given_up_when_the_log_needs_the_room(tmp_
         await service.submit([ORDER], wait_s=5.0)
         disk = service._folder.disk
         assert disk.reserve_bytes() == 1 << 20
-        service._snapshots.start(1, 1, lambda: time.sleep(30) or b"")
+        service._snapshots.writer.start(1, 1, lambda: time.sleep(30) or b"")
         ballast = fill(tmp_path)
         await wait_until(lambda: service.status().storage_full)
-        assert service._snapshots.is_busy, "the reserve is whole, so there is no need yet"
+        assert service._snapshots.writer.is_busy, "the reserve is whole, so there is no need yet"
         disk.create("other", may_use_reserve=True)
         disk.append("other", bytes(10_000), may_use_reserve=True)
-        await wait_until(lambda: not service._snapshots.is_busy)
+        await wait_until(lambda: not service._snapshots.writer.is_busy)
 
         ballast.unlink()
         await wait_until(lambda: not service.status().storage_full)
