@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,8 @@ STEPS: Final = (KILLED_UNDER_LOAD, ROLLING_RESTART)
 
 WHOLE_LOG: Final = 1 << 40
 """So many entries are kept: the logs are replayed from the first one on."""
+REPETITIONS_A_ROUND: Final = 5
+"""Of failovers, for each rolling restart: every restart replays all that was ordered so far."""
 LOAD_BATCHES: Final = 10 * CLIENTS
 """So many are answered before each blow, so that all is as under a load that has lasted."""
 LOAD: Final = (
@@ -33,6 +36,7 @@ LOAD: Final = (
 
 async def measure_under_load(scale: Scale, folder: Path, announce: Announce) -> list[Measurement]:
     limits = LimitsConfig(snapshot_entries=WHOLE_LOG, log_retain_entries=WHOLE_LOG)
+    rounds = math.ceil(scale.repetitions / REPETITIONS_A_ROUND)
     with LocalCluster(folder / "under-load", name="bench", limits=limits) as cluster:
         cluster.start()
         announce(KILLED_UNDER_LOAD)
@@ -40,7 +44,7 @@ async def measure_under_load(scale: Scale, folder: Path, announce: Announce) -> 
         times_s = await _kill_leaders(cluster, killing, scale.repetitions)
         announce(ROLLING_RESTART)
         restarting = PatientClients(cluster.urls, run=1)
-        gaps_s, longest_absence_s = await _restart_in_turn(cluster, restarting, scale.repetitions)
+        gaps_s, longest_absence_s = await _restart_in_turn(cluster, restarting, rounds)
         orders, contradictions = await _check_against_logs(cluster, killing, restarting)
     if contradictions:
         raise BenchmarkFailedError(f"the logs do not say what the clients were told: {'; '.join(contradictions)}")
@@ -60,7 +64,7 @@ async def measure_under_load(scale: Scale, folder: Path, announce: Announce) -> 
         ),
         Measurement(
             ROLLING_RESTART,
-            f"{LOAD}; {scale.repetitions} times every node in turn: SIGTERM, start, wait until it has caught up. "
+            f"{LOAD}; {rounds} times every node in turn: SIGTERM, start, wait until it has caught up. "
             f"Failed: no definite answer in {PATIENCE_S:g} s. In doubt: sent to a node, and neither answered there in "
             f"{WAIT_S:g} s nor refused. The logs of all nodes, {orders} orders replayed, bear every answer out",
             {
