@@ -461,6 +461,9 @@ class RaftNode:
             self._transport.send(peer, TermNotice(self._core.term))
             return False
         assert not (self.leads and term == self._core.term), f"{peer} leads term {term} too"
+        if peer != self._core.leader:
+            # It may hold the entries for which another leader had to send a snapshot.
+            self.lacks_room_bytes = 0
         self._leader_heard_at = self._clock()
         self._pre_ballot.close()
         self._postpone_election()

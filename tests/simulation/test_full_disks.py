@@ -235,6 +235,38 @@ def test_a_snapshot_that_finds_no_room_is_sent_again_when_there_is_some(comes_to
         assert follower.restored_at != []
 
 
+def test_who_had_no_room_for_a_snapshot_takes_the_entries_of_another_leader():
+    """It needs room for entries then, and no more for that snapshot."""
+    margin_bytes = 4_000
+    with make_cluster(storage_margin_bytes=margin_bytes, retain_entries=0) as cluster:
+        leader = cluster.settle()
+        follower, other = cluster.others(leader)
+        follower.kill()
+        cluster.wait_applied(propose(leader), leader.node_id, other.node_id)
+        leader.take_snapshot()
+        cluster.wait(lambda: leader.status.base_index > follower.journal.last_index)
+
+        def interfere(operation, name):
+            if operation == "append" and name.startswith("incoming"):
+                follower.disk.capacity_bytes = used_bytes(follower) + 50
+
+        follower.disk.on_operation = interfere
+        follower.start()
+        cluster.wait(lambda: follower.raft.lacks_room_bytes > 50)
+        follower.disk.on_operation = None
+        cluster.wait(lambda: hears_that_full(other, follower))
+        assert other.journal.base_index == 0
+        leader.hand_over()
+        cluster.wait(lambda: other.leads)
+        cluster.wait(lambda: follower.raft.lacks_room_bytes == 0)
+        file_bytes = used_bytes(follower) - follower.disk.reserve_bytes()
+        follower.disk.capacity_bytes = file_bytes + 2 * margin_bytes + margin_bytes // 8 + 1_000
+        cluster.wait(lambda: not follower.member.storage_full)
+        empty(cluster, follower)
+        cluster.settle()
+        assert follower.restored_at == []
+
+
 def test_a_node_that_cannot_even_vote_halts_and_comes_back_when_there_is_room():
     """Its reserve was used up: the last resort. What it has written can be read all the same."""
     with make_cluster() as cluster:
