@@ -8,8 +8,8 @@ Whoever drives it
 - tells with `measured` how much room the disk has, now and then and after each batch;
 - writes the write-ahead log's batches to disk, one at a time, and calls `synced` after each;
 - prepares the `installation` of a snapshot from a peer, where there is one, and calls `install`;
-- writes a snapshot when `snapshot_due` asks for one, tells when it is written, and compacts the log up to where
-  `compactable_index` says.
+- writes a snapshot when `snapshot_due` asks for one, adopts it when `may_adopt` allows, and compacts the log up to
+  where `snapshot_written` says.
 
 Production does so from one asyncio loop (`NodeService`), the simulator from its own clock.
 """

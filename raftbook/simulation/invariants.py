@@ -11,7 +11,7 @@
 - **Nobody is unseated needlessly**: a member that reaches no majority does not raise its term.
 
 An InvariantError ends the life at the moment of the fault, where its cause is still to be seen; the checkers
-(checkers.py) judge the history of the whole afterwards, by other means.
+(checkers/) judge the history of the whole afterwards, by other means.
 """
 
 from __future__ import annotations
