@@ -154,6 +154,11 @@ class RaftNode:
         return self._core.applied_index < self.commit_index
 
     @property
+    def is_voter(self) -> bool:
+        """Its vote and its acknowledgements count."""
+        return self._standing.is_voter
+
+    @property
     def leads(self) -> bool:
         return self._core.role == LEADER
 
@@ -310,14 +315,31 @@ class RaftNode:
     def compact(self, snapshot_index: int, keep_bytes: int, keep_entries: int) -> int:
         """A snapshot at `snapshot_index` is durable: forget older entries, but keep some for followers that lag.
 
+        A leader keeps twice as many bytes if it has to for a follower that takes long to catch up: by the time that
+        this has installed a large snapshot, it would need the next one, again and again.
+
         Returns the new base index. The caller compacts the write-ahead log to it when no batch is under way.
         """
         if snapshot_index <= self._journal.base_index:
             # Meanwhile a later snapshot came from the leader.
             return self._journal.base_index
         index = self._journal.oldest_index_within(keep_bytes, keep_entries, snapshot_index)
+        needed_index = self._needed_index()
+        if needed_index < index:
+            needed_entries = snapshot_index - needed_index
+            index = self._journal.oldest_index_within(2 * keep_bytes, needed_entries, snapshot_index)
         self._journal.compact(index)
         return index
+
+    def _needed_index(self) -> int:
+        """Behind it stand the entries that the connected followers still need, as far as is known."""
+        needed_index = self._journal.last_index
+        if self.leads and self._replicator.term == self._core.term:
+            for peer in self._transport.connected:
+                if not self._replicator.is_paused(peer):
+                    held_index = max(self._replicator.progress(peer).match_index, self._sender.index_sent_to(peer))
+                    needed_index = min(needed_index, max(held_index, self._journal.base_index))
+        return needed_index
 
     def _watch_disk(self) -> None:
         synced_position = self._wal.durable_position

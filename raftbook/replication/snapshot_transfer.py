@@ -62,6 +62,11 @@ class SnapshotSender:
         if transfer is not None and transfer.info.index <= match_index:
             del self._outgoing[peer]
 
+    def index_sent_to(self, peer: str) -> int:
+        """Of the snapshot that is on its way to `peer`; 0 where none is."""
+        transfer = self._outgoing.get(peer)
+        return 0 if transfer is None else transfer.info.index
+
     def forget(self, peer: str) -> None:
         self._outgoing.pop(peer, None)
 

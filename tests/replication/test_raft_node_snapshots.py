@@ -167,7 +167,8 @@ class TestSnapshots:
             for _ in range(3):
                 index = leader.propose(b"more")
                 cluster.wait_applied(index, leader.node_id)
-                compact(cluster, leader)
+                leader.take_snapshot()
+                cluster.wait(lambda index=index: leader._folder.snapshots.latest().index == index)
             leader.raft.received(follower.node_id, SnapshotReply(leader.raft.term, _first_offered(leader), 16))
             cluster.wait(lambda: bool(follower.restored_at))
             cluster.settle()
@@ -234,6 +235,21 @@ class TestInstallation:
             assert follower.restored_at == [installation.info.index]
             assert all(reply.received_bytes == installation.info.size_bytes for reply in recorder.of(SnapshotReply))
             cluster.settle()
+
+    def test_what_comes_after_it_is_kept_until_it_is_over(self):
+        """Else it would need the next one by then, and so on for as long as there is a load."""
+        with make_cluster(longest_installation_s=self.LONG, retain_entries=0) as cluster:
+            leader, follower, installation = self.begin(cluster)
+            while not follower.restored_at:
+                cluster.wait_applied(leader.propose(b"meanwhile"), leader.node_id)
+                leader.take_snapshot()
+                cluster.run_for(0.3)
+            cluster.settle()
+            assert follower.restored_at == [installation.info.index]
+            leader.propose(b"more")
+            cluster.settle()
+            leader.take_snapshot()
+            cluster.wait(lambda: leader.status.base_index == leader.status.last_index)
 
     def test_its_leader_may_die(self):
         with make_cluster(longest_installation_s=self.LONG) as cluster:
