@@ -222,7 +222,7 @@ class Member:
             BusyError: the intake is full; nothing was taken.
             StorageFullError: the disk is, or those of so many others that nothing can be ordered; nothing was taken.
         """
-        self._room.check(self._transport.connected)
+        self._room.check(self._transport.connected, is_voter=self.raft.is_voter)
         # Log time can be ahead of this clock, where a leader's was; what is entered now must not be late already.
         now = max(self._wall_clock_ns(), self.state.exchange.time)
         not_after = now + int(DEFAULT_NOT_AFTER_S * _NS)
@@ -247,7 +247,7 @@ class Member:
         """
         if isinstance(message, NodeReport):
             self.heard[peer] = HeardReport(message, self._clock())
-            self._take_room_report(peer, storage_full=message.storage_full)
+            self._take_room_report(peer, message)
             self._digests.claimed(peer, Claim(message.digest_index, message.digest))
             self._compare_digests()
         elif isinstance(message, IntakeDelta):
@@ -293,9 +293,9 @@ class Member:
 
     # What it does then.
 
-    def _take_room_report(self, peer: str, *, storage_full: bool) -> None:
-        self._room.told(peer, storage_full=storage_full)
-        if storage_full:
+    def _take_room_report(self, peer: str, report: NodeReport) -> None:
+        self._room.told(peer, storage_full=report.storage_full, is_voter=report.role != "learner")
+        if report.storage_full:
             self.raft.pause(peer)
         else:
             self.raft.resume(peer)

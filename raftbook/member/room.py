@@ -29,14 +29,17 @@ class Room:
         self._node_id = node_id
         self._member_count = member_count
         self._full_peers: set[str] = set()
+        self._learners: set[str] = set()
+        """Those whose room helps nobody: what they acknowledge does not count."""
         self.own = StorageSpace(margin_bytes)
 
-    def told(self, peer: str, *, storage_full: bool) -> None:
+    def told(self, peer: str, *, storage_full: bool, is_voter: bool) -> None:
         """What a peer reports of itself, which holds until it says otherwise. Before its first report it has room."""
-        if storage_full:
-            self._full_peers.add(peer)
-        else:
-            self._full_peers.discard(peer)
+        for peers, belongs in ((self._full_peers, storage_full), (self._learners, not is_voter)):
+            if belongs:
+                peers.add(peer)
+            else:
+                peers.discard(peer)
 
     def peers_with_room(self, connected: Sequence[str]) -> list[str]:
         """Those of `connected` that can take entries."""
@@ -44,13 +47,15 @@ class Room:
 
     def may_propose(self, connected: Sequence[str]) -> bool:
         """Whether a leader should put anything new into the log."""
-        return self.own.has_room and not self._majority_lacks_room(connected)
+        return self.own.has_room and not self._majority_lacks_room(connected, is_voter=True)
 
-    def check(self, connected: Sequence[str]) -> None:
-        """Raises:
-        StorageFullError: nothing new should be taken; the message says where room is missing.
+    def check(self, connected: Sequence[str], *, is_voter: bool) -> None:
+        """`is_voter`: of this member.
+
+        Raises:
+            StorageFullError: nothing new should be taken; the message says where room is missing.
         """
-        has_alternative = not self._majority_lacks_room(connected)
+        has_alternative = not self._majority_lacks_room(connected, is_voter=is_voter)
         if not self.own.has_room:
             advice = ", or submit to another node" if has_alternative else ""
             raise StorageFullError(f"{self._shortage()}, so it orders nothing new; free some space there{advice}")
@@ -60,8 +65,10 @@ class Room:
                 f"too little room is left for {full}, so no majority can order anything; free some space there"
             )
 
-    def _majority_lacks_room(self, connected: Sequence[str]) -> bool:
-        flags = [self.own.has_room, *(peer not in self._full_peers for peer in connected)]
+    def _majority_lacks_room(self, connected: Sequence[str], *, is_voter: bool) -> bool:
+        flags = [peer not in self._full_peers for peer in connected if peer not in self._learners]
+        if is_voter:
+            flags.append(self.own.has_room)
         return majority_lacks_room(self._member_count, flags)
 
     def _shortage(self) -> str:

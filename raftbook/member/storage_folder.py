@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from raftbook.errors import StateDivergedError
+from raftbook.errors import SnapshotError, StateDivergedError
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.journal import Journal
 from raftbook.replication.snapshot_store import SnapshotStore
@@ -62,7 +62,14 @@ class StorageFolder:
         if info is None:
             self.state = StateMachine()
             return
-        self.state = StateMachine.from_snapshot(self.snapshots.load(info))
+        body = self.snapshots.load(info)
+        try:
+            self.state = StateMachine.from_snapshot(body)
+        except SnapshotError as error:
+            raise SnapshotError(
+                f"the snapshot of entry {info.index} in {disk.path('')} does not load: {error}; rebuild this node from its "
+                f"peers with `raftbook node rebuild --config FILE --id {node_id}`"
+            ) from error
         assert self.state.index == info.index
         if self.journal.term_at(info.index) != info.term:
             # A crash came between an installed snapshot and the log's record of it.

@@ -43,6 +43,8 @@ class ClusterSettings(NamedTuple):
     """Of a snapshot from a peer, which takes up to so long to be prepared."""
     snapshot_entries: int = 10**9
     retain_entries: int = 5
+    snapshot_log_bytes: int = 1 << 50
+    retain_log_bytes: int = 1 << 50
     tick_s: float = 0.01
     sequencer: SequencerLimits = SequencerLimits()
     intake: IntakeLimits = IntakeLimits()

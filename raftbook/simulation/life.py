@@ -87,6 +87,9 @@ def draw_settings(seed: int, member_count: int | None) -> ClusterSettings:
         intake=IntakeLimits(max_items=draw.choice((60, 100_000)), account_max_items=draw.choice((40, 50_000))),
         founding_commands=tuple(encode_command(command) for command in flow.instruments()),
         segment_size_bytes=draw.choice((2_000, 20_000, 1 << 26)),
+        longest_installation_s=draw.choice((0.0, 0.0, 0.5)),
+        snapshot_log_bytes=draw.choice((NEVER, NEVER, 10_000)),
+        retain_log_bytes=draw.choice((NEVER, 2_000)),
         clock_drift=draw.choice((0.0, 0.0, 0.001, 0.1)),
     )
 

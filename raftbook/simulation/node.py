@@ -156,9 +156,9 @@ class SimulatedNode:
             sequencer=settings.sequencer,
             founding_commands=settings.founding_commands,
             snapshot_entries=settings.snapshot_entries,
-            snapshot_log_bytes=_BYTES_BOUND,
+            snapshot_log_bytes=settings.snapshot_log_bytes,
             retain_entries=settings.retain_entries,
-            retain_log_bytes=_BYTES_BOUND,
+            retain_log_bytes=settings.retain_log_bytes,
             storage_margin_bytes=settings.storage_margin_bytes,
         )
 
