@@ -399,6 +399,21 @@ class Member:
         """Of the newest snapshot: this member wrote it, or a peer sent it, and then the log begins behind it."""
         return max(self._last_snapshot_index, self._folder.journal.base_index)
 
+    def encode_state(self) -> bytes:
+        """The present state as a snapshot's body, after a look at all of it. O(size), so not on the loop.
+
+        Raises:
+            StateDivergedError: it contradicts itself, as no log can have made it.
+        """
+        try:
+            self.state.exchange.check()
+        except AssertionError as error:
+            raise StateDivergedError(
+                f"the state of {self._node_id} at log index {self.state.index} contradicts itself: {error}; it halts and "
+                f"keeps the evidence; bring it back with `raftbook node rebuild --config FILE --id {self._node_id}`"
+            ) from error
+        return self.state.to_snapshot()
+
     def may_adopt(self, index: int) -> bool:
         """Whether a majority is known to have had this member's state at `index`.
 

@@ -67,8 +67,8 @@ class StorageFolder:
             self.state = StateMachine.from_snapshot(body)
         except SnapshotError as error:
             raise SnapshotError(
-                f"the snapshot of entry {info.index} in {disk.path('')} does not load: {error}; rebuild this node from its "
-                f"peers with `raftbook node rebuild --config FILE --id {node_id}`"
+                f"the snapshot of entry {info.index} in {disk.path('')} does not load: {error}; rebuild this node from "
+                f"its peers with `raftbook node rebuild --config FILE --id {node_id}`"
             ) from error
         assert self.state.index == info.index
         if self.journal.term_at(info.index) != info.term:

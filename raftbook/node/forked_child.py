@@ -10,13 +10,15 @@ import traceback
 import warnings
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from raftbook.errors import NotReadyError, StorageError
+from raftbook.errors import NotReadyError, StateDivergedError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHILD_DONE: Final = 0
 CHILD_FAILED: Final = 1
+CHILD_DIVERGED: Final = 2
+"""It found the state to be wrong (StateDivergedError)."""
 
 _STANDARD_ERROR: Final = 2
 _KEPT_DESCRIPTOR: Final = 3
@@ -25,7 +27,7 @@ _END_INTERVAL_S: Final = 0.01
 
 
 def fork_child(work: Callable[[], None], *, keep: int | None = None) -> int:
-    """The id of a process that does `work`, and ends with `CHILD_DONE` or `CHILD_FAILED`. Stalls for the fork alone.
+    """The id of a process that does `work`, and ends with a `CHILD_…` code. Stalls for the fork alone.
 
     It has no open descriptor but the standard ones and, as number 3, `keep`. The caller has to wait for its end.
 
@@ -62,6 +64,9 @@ def _work_and_exit(work: Callable[[], None], keep: int | None) -> NoReturn:
         os.closerange(first_closed, os.sysconf("SC_OPEN_MAX"))
         work()
         code = CHILD_DONE
+    except StateDivergedError as error:
+        code = CHILD_DIVERGED
+        os.write(_STANDARD_ERROR, f"{error}\n".encode(errors="backslashreplace"))
     except Exception:  # noqa: BLE001 (whatever it is, standard error is all that is left to tell it)
         os.write(_STANDARD_ERROR, traceback.format_exc().encode(errors="backslashreplace"))
     finally:

@@ -440,13 +440,13 @@ class NodeService:
         if self._stopped:
             return
         self._timers.append(asyncio.get_running_loop().call_later(REPORT_S, self._on_report_timer))
+        self._writer.measure()
         try:
             self._member.report()
+            self._tell_differences()
+            self._snapshots.review()
         except StateDivergedError as error:
             self._fail(error)
-        self._tell_differences()
-        self._writer.measure()
-        self._snapshots.review()
 
     def _tell_differences(self) -> None:
         """Once for each peer: somebody has to look, if it is not this node that halts."""

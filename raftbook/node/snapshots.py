@@ -52,7 +52,11 @@ class NodeSnapshots:
         """It is in place, and not told yet."""
 
     def review(self) -> None:
-        """Fork one off when the log behind the last one has grown long; compact the log when it is written."""
+        """Fork one off when the log behind the last one has grown long; compact the log when it is written.
+
+        Raises:
+            StateDivergedError: the state contradicts itself.
+        """
         try:
             self._finish()
             self._start()
@@ -71,7 +75,7 @@ class NodeSnapshots:
         due = self._member.snapshot_due()
         if due is not None and not self.writer.is_busy and self._clock() >= self._not_before:
             self._stalls.take_recent_s()
-            self.writer.start(*due, self._member.state.to_snapshot)
+            self.writer.start(*due, self._member.encode_state)
 
     def tell(self) -> None:
         """One that has been written, a turn of the timer later, so that the longest stall is that of the whole."""

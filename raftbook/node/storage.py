@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 from structlog import get_logger
 
-from raftbook.errors import StorageError
-from raftbook.node.forked_child import CHILD_DONE, fork_child
+from raftbook.errors import StateDivergedError, StorageError
+from raftbook.node.forked_child import CHILD_DIVERGED, CHILD_DONE, fork_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -217,6 +217,7 @@ class SnapshotWriter:
 
         Raises:
             StorageError: the child failed, or took too long.
+            StateDivergedError: it found the state to contradict itself.
         """
         if self._child is not None:
             self._look_after(self._child)
@@ -239,6 +240,11 @@ class SnapshotWriter:
             self._written = (child.index, child.term)
             return
         self._store.drop_unfinished(child.index, child.term, child.process_id)
+        if code == CHILD_DIVERGED:
+            raise StateDivergedError(
+                f"the state at log index {child.index} contradicts itself, as the line before says; bring this node "
+                "back from its peers with `raftbook node rebuild`"
+            )
         if child.ended_for is _End.TIME:
             raise StorageError(
                 f"the snapshot of entry {child.index} was not written in {self._time_limit_s:g} s, so its process was "

@@ -108,7 +108,7 @@ class SimulatedWriters:
         point = self._member.snapshot_point()
         if self._snapshot_under_way is not None or point is None:
             return
-        body = self._member.state.to_snapshot()
+        body = self._member.encode_state()
         self._snapshot_under_way = point
         self._snapshot_is_written = False
         self._node.later(self._random.uniform(0.01, 0.2), lambda: self._write_snapshot(*point, body))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from raftbook.errors import StorageError
+from raftbook.errors import StateDivergedError, StorageError
 from raftbook.node.storage import LogWriter, SnapshotInstaller, SnapshotWriter
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.snapshot_store import SnapshotStore
@@ -212,6 +212,20 @@ class TestSnapshotWriter:
             wait_for_snapshot(writer)
         assert "ValueError: no such state" in capfd.readouterr().err
         assert not writer.is_busy
+        assert store.indexes() == []
+
+    def test_a_child_that_finds_the_state_to_be_wrong_halts_the_node(
+        self, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    ):
+        def look() -> bytes:
+            raise StateDivergedError("order 1 has more left than it ever had")
+
+        store = SnapshotStore(FileDisk(tmp_path), IDENTITY)
+        writer = SnapshotWriter(store)
+        writer.start(7, 2, look)
+        with pytest.raises(StateDivergedError, match="raftbook node rebuild"):
+            wait_for_snapshot(writer)
+        assert capfd.readouterr().err == "order 1 has more left than it ever had\n"
         assert store.indexes() == []
 
     def test_a_child_that_fails_leaves_no_half_written_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

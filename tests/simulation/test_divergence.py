@@ -39,6 +39,16 @@ def flip_a_bit(cluster, node) -> None:
     cluster.checks.tainted.add(node.node_id)
 
 
+def enlarge(cluster, node) -> None:
+    """A resting order by a few units, in this node's memory alone, in all the places that a look at it compares."""
+    resting = node.state.exchange.registry.find("alice", "resting")
+    resting.quantity += 8
+    resting.leaves_quantity += 8
+    resting.level.quantity += 8
+    node.state.exchange.check()
+    cluster.checks.tainted.add(node.node_id)
+
+
 def with_resting_order(cluster):
     leader = cluster.settle()
     enter(cluster, leader, order("resting", Side.SELL, 20))
@@ -110,7 +120,7 @@ def test_a_wrong_state_never_becomes_a_snapshot_for_others():
         leader = with_resting_order(cluster)
         other, away = cluster.others(leader)
         away.kill()
-        flip_a_bit(cluster, leader)
+        enlarge(cluster, leader)
         enter(cluster, leader, order("taker", Side.BUY, 25))
         index = leader.raft.applied_index
         leader.take_snapshot()
@@ -133,10 +143,7 @@ def test_a_restart_makes_no_wrong_state_the_truth():
         cluster.wait(lambda: all(node.journal.base_index > 0 for node in cluster.nodes.values()))
         away.kill()
         away.wipe()
-        resting = odd.state.exchange.registry.find("alice", "resting")
-        # A state that contradicts itself would be refused where it is read.
-        resting.quantity ^= 1 << 3
-        flip_a_bit(cluster, odd)
+        enlarge(cluster, odd)
         enter(cluster, odd, order("taker", Side.BUY, 25))
         odd.take_snapshot()
         cluster.run_for(2.0)
@@ -146,4 +153,22 @@ def test_a_restart_makes_no_wrong_state_the_truth():
         cluster.settle()
         assert away.restored_at, "it came back with a snapshot"
         assert not any(node.member.differences for node in cluster.nodes.values())
+        cluster.checks.finished()
+
+
+def test_a_state_that_contradicts_itself_is_found_out_before_it_becomes_a_snapshot():
+    """No event has shown it yet, and the digests are the same everywhere."""
+    with make_cluster() as cluster:
+        leader = with_resting_order(cluster)
+        flip_a_bit(cluster, leader)
+        leader.run(leader.take_snapshot)
+        assert not leader.is_running
+        assert isinstance(leader.failure, StateDivergedError)
+        assert "quantity = filled + leaves + canceled" in str(leader.failure)
+        assert f"raftbook node rebuild --config FILE --id {leader.node_id}" in str(leader.failure)
+        assert [name for name in leader.disk.names() if name.startswith("snapshot")] == []
+        assert not leader.start(), "it is to be rebuilt"
+        leader.wipe()
+        leader.start()
+        cluster.settle()
         cluster.checks.finished()
