@@ -409,8 +409,8 @@ class Member:
             self.state.exchange.check()
         except AssertionError as error:
             raise StateDivergedError(
-                f"the state of {self._node_id} at log index {self.state.index} contradicts itself: {error}; it halts and "
-                f"keeps the evidence; bring it back with `raftbook node rebuild --config FILE --id {self._node_id}`"
+                f"the state of {self._node_id} at log index {self.state.index} contradicts itself: {error}; it halts "
+                f"and keeps the evidence; bring it back with `raftbook node rebuild --config FILE --id {self._node_id}`"
             ) from error
         return self.state.to_snapshot()
 
