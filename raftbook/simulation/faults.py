@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from raftbook.simulation.cluster import SimulatedCluster
     from raftbook.simulation.node import SimulatedNode
 
-MEAN_PAUSE_S: Final = 0.08
-"""Between two faults."""
+PACES_S: Final = (0.04, 0.08, 0.2, 0.8)
+"""Mean time between two faults, of which each seed has one: some faults need haste, and some need time."""
 
 SELDOM: Final = frozenset({"create", "rename", "remove", "sync_directory", "truncate"})
 """Crash points at which few processes would be killed otherwise: one of them comes upon a hundred messages."""
@@ -47,6 +47,7 @@ class Nemesis:
         self._rotten: set[SimulatedNode] = set()
         """Members with flipped bits on their disks that they have not been started on since."""
         self._times_healed = 0
+        self.pace_s = self._random.choice(PACES_S)
         self.counts: Counter[str] = Counter()
         menu = {
             "cut one way": Fault(4, self._cut_one_way),
@@ -100,7 +101,7 @@ class Nemesis:
             self._cluster.note(name)
             if self._menu[name].do():
                 self.counts[name] += 1
-            self._cluster.run_for(self._random.expovariate(1 / MEAN_PAUSE_S))
+            self._cluster.run_for(self._random.expovariate(1 / self.pace_s))
 
     def heal_everything(self) -> None:
         cluster = self._cluster

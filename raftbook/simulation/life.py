@@ -118,7 +118,7 @@ class _Life:
         self._convergence_s = 0.0
         self._recovery_s = 0.0
         settings = ClientSettings(
-            pause_s=self._random.choice((0.05, 0.3, 1.0)),
+            pause_s=self._nemesis.pace_s * self._random.choice((1, 4, 12)),
             sets_not_after=self._random.random() < 0.5,
         )
         count = self._random.randint(1, 4)
