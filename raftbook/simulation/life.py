@@ -70,6 +70,7 @@ def draw_settings(seed: int, member_count: int | None) -> ClusterSettings:
     """The cluster of that seed; `member_count` wins over its own, which is 1, 3 or 5."""
     draw = random.Random(f"{seed}/settings")  # noqa: S311 (repeatable numbers are wanted, not secret ones)
     flow = OrderFlow(seed)
+    peers_draw = random.Random(f"{seed}/peers")  # noqa: S311
     return ClusterSettings(
         member_count=member_count or draw.choice((3, 3, 3, 5, 5, 1)),
         raft=RaftSettings(
@@ -84,7 +85,11 @@ def draw_settings(seed: int, member_count: int | None) -> ClusterSettings:
         sequencer=SequencerLimits(
             max_in_flight=draw.choice((1, 3, 8)), max_entry_commands=draw.choice((3, 256)), max_entry_bytes=64 * 1024
         ),
-        intake=IntakeLimits(max_items=draw.choice((60, 100_000)), account_max_items=draw.choice((40, 50_000))),
+        intake=IntakeLimits(
+            max_items=draw.choice((60, 100_000)),
+            account_max_items=draw.choice((40, 50_000)),
+            peer_max_items=peers_draw.choice((20, 400_000, 400_000, 400_000)),
+        ),
         founding_commands=tuple(encode_command(command) for command in flow.instruments()),
         segment_size_bytes=draw.choice((2_000, 20_000, 1 << 26)),
         longest_installation_s=draw.choice((0.0, 0.0, 0.5)),

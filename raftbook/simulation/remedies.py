@@ -175,10 +175,6 @@ def _match_without_own_disk(replicator: Replicator, peer: str) -> int:
     return progress.match_index if progress.is_voter else 0
 
 
-def _match_of_anybody(replicator: Replicator, peer: str) -> int:
-    return min(replicator.progress(peer).match_index, replicator._journal.durable_index)
-
-
 _begin_standing = Standing.__init__
 
 
@@ -308,7 +304,6 @@ REMEDIES: Final = (
     Remedy("pre-vote", "row 17", RaftNode, "_ask_for_pre_votes", _campaign_at_once),
     Remedy("a cut-off leader steps down", "row 17", RaftCore, "__init__", _stubborn_core),
     Remedy("an empty disk does not vote", "own", Standing, "__init__", _always_voter),
-    Remedy("a learner's acknowledgement does not count", "own", Replicator, "countable_match", _match_of_anybody),
     Remedy("every start has an origin of its own", "own", StorageFolder, "__init__", _repeated_origin),
     Remedy("a dot is executed once", "own", Exchange, "apply", _apply_everything),
     Remedy("a client order id is one order", "own", Exchange, "_repeated_order", _another_order),
