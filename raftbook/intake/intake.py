@@ -121,7 +121,7 @@ class Intake:
         return first_sequence
 
     def merge(self, delta: Delta) -> int:
-        """Take in what another node knows; returns how many submissions were new here.
+        """Take in what another node knows; returns how many submissions were taken.
 
         What is held, or done with, is passed over. What does not fit within the limits is left out: its origin, or
         whoever else holds it, offers it again.
@@ -134,16 +134,45 @@ class Intake:
         for sequence, raw in enumerate(delta.raw_commands, start=delta.first_sequence):
             if sequence <= watermark or sequence in pending:
                 continue
-            if self._peer_items >= self._limits.peer_max_items:
-                break
-            if self._peer_bytes + len(raw) > self._limits.peer_max_bytes:
-                break
+            if not self._has_peer_room(len(raw)):
+                self._make_peer_room(delta.origin, sequence)
+                if not self._has_peer_room(len(raw)):
+                    break
             pending[sequence] = raw
             self._highest[delta.origin] = max(sequence, self._highest.get(delta.origin, 0))
             self._peer_items += 1
             self._peer_bytes += len(raw)
             taken += 1
         return taken
+
+    def _has_peer_room(self, size_bytes: int) -> bool:
+        return (
+            self._peer_items < self._limits.peer_max_items
+            and self._peer_bytes + size_bytes <= self._limits.peer_max_bytes
+        )
+
+    def _make_peer_room(self, origin: str, sequence: int) -> None:
+        """Leave out what cannot be executed before `sequence` of `origin`, or for want of one before it at all.
+
+        Else a full intake that lacks the first submission of each origin would never get it. O(pending); it frees half
+        of what an origin has, so it is not needed for each submission.
+        """
+        victim = origin if any(held > sequence for held in self._pending[origin]) else self._origin_with_gap(origin)
+        if victim is None:
+            return
+        items = self._pending[victim]
+        held = sorted(items)
+        left = [number for number in held[len(held) // 2 :] if victim != origin or number > sequence]
+        for number in left:
+            self._forget(victim, number, len(items.pop(number)))
+        self._highest[victim] = max(items, default=self._watermarks.get(victim, 0))
+
+    def _origin_with_gap(self, other_than: str) -> str | None:
+        for origin in self.origins():
+            lowest = min(self._pending[origin])
+            if origin not in (other_than, self.origin) and lowest > self._watermarks.get(origin, 0) + 1:
+                return origin
+        return None
 
     def advance(self, origin: str, watermark: int) -> None:
         """Everything of `origin` up to `watermark` has been executed: drop it, and never take it in again."""

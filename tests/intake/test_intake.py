@@ -197,8 +197,10 @@ class TestPeersSubmissions:
         limits = IntakeLimits(peer_max_items=6, peer_max_bytes=20)
         intake = Intake("me", limits)
         for delta in offered:
-            before = len(intake)
-            assert intake.merge(delta) == len(intake) - before
+            before, _ = intake.state()
+            taken = intake.merge(delta)
+            after, _ = intake.state()
+            assert taken == len(after.get(delta.origin, {}).keys() - before.get(delta.origin, {}).keys())
             assert len(intake) <= 6
             assert intake.size_bytes <= 20
             check(intake)
@@ -242,3 +244,56 @@ class TestReading:
         intake._pending = {origin: LookedThrough(pending) for origin, pending in intake._pending.items()}
         assert intake.delta({"n1": 5, "a": 5}, 10, 1000) == []
         assert intake.delta({"n1": 5, "a": 4}, 10, 1000) == [delta_of("a", 5, 5)]
+
+
+class TestFullOfWhatCannotBeExecuted:
+    """Found by the simulator: the leader's intake was full of later submissions, and never took the one before them."""
+
+    def test_an_earlier_submission_takes_the_place_of_later_ones_of_its_origin(self):
+        intake = Intake("me", IntakeLimits(peer_max_items=4))
+        intake.merge(delta_of("a", 3, 6))
+        assert intake.merge(delta_of("a", 1, 2)) == 2
+        held, _ = intake.state()
+        assert sorted(held["a"]) == [1, 2, 3, 4]
+        assert intake.run("a", 1, 10, 1000) == tuple(raw_of("a", sequence) for sequence in (1, 2, 3, 4))
+
+    def test_what_waits_behind_a_gap_makes_room_for_another_origin(self):
+        intake = Intake("me", IntakeLimits(peer_max_items=4))
+        intake.merge(delta_of("a", 3, 6))
+        assert intake.merge(delta_of("b", 1, 2)) == 2
+        held, _ = intake.state()
+        assert sorted(held["b"]) == [1, 2]
+        assert sorted(held["a"]) == [3, 4]
+        assert [delta.first_sequence for delta in intake.delta({}, 10, 1000)] == [3, 1]
+
+    def test_what_can_be_executed_is_kept_and_what_comes_later_waits(self):
+        intake = Intake("me", IntakeLimits(peer_max_items=4))
+        intake.merge(delta_of("a", 1, 4))
+        assert intake.merge(delta_of("b", 1, 2)) == 0
+        assert intake.merge(delta_of("a", 5, 6)) == 0
+        held, _ = intake.state()
+        assert sorted(held["a"]) == [1, 2, 3, 4]
+        intake.advance("a", 2)
+        assert intake.merge(delta_of("b", 1, 2)) == 2
+
+    def test_the_same_where_bytes_are_short(self):
+        intake = Intake("me", IntakeLimits(peer_max_bytes=12))
+        intake.merge(delta_of("a", 3, 6))
+        assert intake.size_bytes == 12
+        assert intake.merge(delta_of("a", 2, 2)) == 1
+        assert intake.size_bytes <= 12
+        assert 2 in intake.state()[0]["a"]
+
+    @given(st.lists(deltas | watermarks, max_size=40))
+    def test_its_counts_stay_right(self, history):
+        intake = Intake("me", IntakeLimits(peer_max_items=5))
+        for step in history:
+            if isinstance(step, Delta):
+                intake.merge(step)
+            else:
+                intake.advance(*step)
+            held, _ = intake.state()
+            items = [raw for pending in held.values() for raw in pending.values()]
+            assert len(intake) == len(items) <= 5
+            assert intake.size_bytes == sum(map(len, items))
+            intake.delta({}, 100, 10_000)
