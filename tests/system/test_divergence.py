@@ -16,10 +16,9 @@ from raftbook.replication.raft_core import REGULAR_COMMAND
 from raftbook.replication.snapshot_store import SnapshotStore
 from raftbook.replication.write_ahead_log import Identity, inspect
 from raftbook.state_machine import StateMachine
-from tests.system.clients import Clients, new_order
+from tests.system.clients import Clients, new_order, wait_for
 from tests.system.log_checks import check_against_logs
 from tests.system.raftbook_command import raftbook
-from tests.system.system_cluster import DEADLINE_S
 
 
 def damage_state(folder: Path, node_id: str) -> None:
@@ -44,7 +43,9 @@ def damage_state(folder: Path, node_id: str) -> None:
         honest = node.replay().finish()
     damaged.chain_digest = honest.chain_digest
     assert damaged.state_digest() != honest.state_digest()
-    SnapshotStore(disk, Identity("system", node_id)).write(last_index, last_term, damaged.to_snapshot())
+    store = SnapshotStore(disk, Identity("system", node_id))
+    store.write(last_index, last_term, damaged.to_snapshot())
+    store.adopt(last_index, last_term)
     disk.close()
 
 
@@ -55,7 +56,8 @@ def one_more(command):
 
 
 async def exit_code(cluster, node_id) -> int:
-    return await asyncio.wait_for(asyncio.to_thread(cluster._processes[node_id].wait), DEADLINE_S)
+    await wait_for(lambda: not cluster.is_running(node_id), f"the end of {node_id}")
+    return cluster._processes[node_id].returncode
 
 
 async def test_a_node_with_another_state_is_found_out_halts_and_is_rebuilt(make_cluster):
