@@ -69,7 +69,7 @@ class Service(Protocol):
         """On its way out: answers what it has, takes nothing new."""
         ...
 
-    async def wait_joined(self) -> None:
+    async def wait_joined(self, *, timeout_s: float) -> None:
         """Returns when the node may take submissions, a moment after its start at most.
 
         NotReadyError: it has just started and is behind the others.

@@ -27,7 +27,7 @@ async def submit(service: Service, commands: Sequence[Command], wait_s: float) -
         )
     clock = asyncio.get_running_loop().time
     began_at = clock()
-    await service.wait_joined()
+    await service.wait_joined(timeout_s=wait_s)
     return await service.submit(commands, wait_s=max(0.0, wait_s - (clock() - began_at)))
 
 

@@ -236,24 +236,25 @@ class NodeService:
         """There is a leader, this node has applied what it had committed a moment ago, and it is not leaving."""
         return not self.draining and self._member.is_ready
 
-    async def wait_joined(self) -> None:
-        """Returns when this node may take what clients enter: it has caught up once since its start, or has looked
-        for a leader in vain. Whatever it took before would be answered late, though others could do so at once.
+    async def wait_joined(self, *, timeout_s: float) -> None:
+        """Returns when this node should take what clients enter: it has caught up once since its start, or has looked
+        for a leader in vain, for as long as a client would wait. What it took before would be answered late, though
+        others could do so at once.
 
         Raises:
             NotReadyError: it is behind its leader.
         """
-        while not self._has_joined:
+        deadline = self._clock() + timeout_s
+        while not self._has_joined and not self._member.storage_full:
             has_looked = self._clock() - self._started_at >= FIND_LEADER_S
-            has_leader = self._member.raft.leader is not None
-            self._has_joined = self._member.is_ready or (has_looked and not has_leader)
-            if self._has_joined:
-                return
-            if self._member.is_behind or has_looked:
+            self._has_joined = self._member.is_ready or (has_looked and self._member.raft.leader is None)
+            if self._member.is_behind:
                 raise NotReadyError(
                     f"this node has just started and applied the log up to {self.state.index}; use another node, or "
                     "this one when /readyz says so"
                 )
+            if self._clock() >= deadline:
+                return
             await asyncio.sleep(TIMER_S)
 
     async def submit(self, commands: Sequence[Command], *, wait_s: float) -> list[Report]:

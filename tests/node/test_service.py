@@ -125,7 +125,7 @@ async def test_a_follower_is_ready_only_while_it_is_connected_to_its_leader(tmp_
 async def test_a_node_that_has_just_started_takes_orders_when_it_has_caught_up_with_its_leader(tmp_path):
     service, peers, failures = make_service(tmp_path, 3)
     service.start()
-    joining = asyncio.ensure_future(service.wait_joined())
+    joining = asyncio.ensure_future(service.wait_joined(timeout_s=5.0))
     await asyncio.sleep(0.05)
     assert not joining.done(), "there may be a leader that it has not heard yet"
     peers.connected = ("n2", "n3")
@@ -136,9 +136,9 @@ async def test_a_node_that_has_just_started_takes_orders_when_it_has_caught_up_w
     with pytest.raises(NotReadyError, match="applied the log up to 0"):
         await joining
     service.on_message("n2", NodeReport(1, "leader", "n2", 1, 1, 1, 0, "", True, False))
-    await service.wait_joined()
+    await service.wait_joined(timeout_s=5.0)
     service.on_message("n2", NodeReport(1, "leader", "n2", 500, 500, 500, 0, "", True, False))
-    await service.wait_joined()
+    await service.wait_joined(timeout_s=5.0)
     assert not failures
     await service.stop()
 
@@ -148,8 +148,19 @@ async def test_a_node_that_finds_no_leader_takes_orders_that_wait_for_one(tmp_pa
     service, _peers, _failures = make_service(tmp_path, 3)
     service.start()
     began_at = time.monotonic()
-    await service.wait_joined()
+    await service.wait_joined(timeout_s=5.0)
     assert time.monotonic() - began_at >= 0.19
+    await service.stop()
+
+
+async def test_nobody_waits_for_a_leader_longer_than_for_an_answer(tmp_path):
+    service, _peers, _failures = make_service(tmp_path, 3)
+    service.start()
+    began_at = time.monotonic()
+    await service.wait_joined(timeout_s=0.1)
+    assert 0.09 <= time.monotonic() - began_at < service_module.FIND_LEADER_S
+    (report,) = await service.submit([ORDER], wait_s=0.0)
+    assert report.execution is None
     await service.stop()
 
 

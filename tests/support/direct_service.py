@@ -99,7 +99,7 @@ class DirectService:
         self._execute_waiting()
         self._executes.set()
 
-    async def wait_joined(self) -> None:
+    async def wait_joined(self, *, timeout_s: float) -> None:
         if self.is_behind:
             raise NotReadyError("this node has just started")
 
