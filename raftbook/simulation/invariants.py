@@ -216,7 +216,7 @@ class Invariants:
                 require(same, f"{node.node_id}: another entry at {index}")
             executed = node.state.exchange.watermarks.get(node.member.origin, 0)
             require(executed == node.intake.last_sequence, f"{node.node_id} has submissions that were not executed")
-            require(len(node.intake) == 0, f"{node.node_id} has {node.intake.state()[0]} left")
+            require(not node.has_executable_submissions, f"{node.node_id} has {node.intake.state()[0]} left")
             node.state.exchange.check()
             self.history.final_nodes.append(_final(node))
 

@@ -167,7 +167,7 @@ class _Life:
             and not any(node.member.storage_full for node in cluster.nodes.values())
             and all(client.is_idle for client in self._clients)
             and all(
-                len(node.intake) == 0
+                not node.has_executable_submissions
                 and node.state.exchange.watermarks.get(node.member.origin, 0) == node.intake.last_sequence
                 for node in cluster.nodes.values()
             )

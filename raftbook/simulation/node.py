@@ -295,6 +295,15 @@ class SimulatedNode:
         wal = self._folder.wal
         return self.is_voter and wal.durable_index > 0 and wal.durable_position >= wal.position
 
+    @property
+    def has_executable_submissions(self) -> bool:
+        """Some submission waits for nothing but its place in the log.
+
+        What a process that is gone numbered after one that nobody holds will never be executed: it was only pending.
+        """
+        pending, watermarks = self.intake.state()
+        return any(watermarks.get(origin, 0) + 1 in items for origin, items in pending.items())
+
     def hello(self) -> Hello:
         return Hello(PROTOCOL_VERSION, CLUSTER_NAME, self.node_id, self._start_ns, self.raft.is_fresh, 1)
 
