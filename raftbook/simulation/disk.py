@@ -85,18 +85,18 @@ class SimulatedDisk:
         for inode in self._names.values():
             inode.read_again()
 
-    def rot(self, random: Random, names: Iterable[str], *, upto: Callable[[bytes], int] = len) -> str | None:
-        """Flips one bit at rest in one of these files; says which. None where none of them has a durable byte.
+    def rot(self, random: Random, names: Iterable[str], *, share: float = 1.0) -> str | None:
+        """Flips one bit at rest in one of these files, within that share of it from its beginning; says which.
 
-        `upto` tells of a file's durable bytes how many, from the beginning, may be hit.
+        None where none of them has a durable byte there.
         """
-        held = {name: upto(bytes(self._names[name].durable)) for name in sorted(names) if name in self._names}
-        candidates = [name for name, size_bytes in held.items() if size_bytes]
+        held = {name: self._names[name] for name in sorted(names) if name in self._names}
+        candidates = [name for name, inode in held.items() if int(len(inode.durable) * share)]
         if not candidates:
             return None
         name = random.choice(candidates)
         inode = self._names[name]
-        position, bit = random.randrange(held[name]), random.randrange(8)
+        position, bit = random.randrange(int(len(inode.durable) * share)), random.randrange(8)
         inode.flip(position, bit)
         return f"bit {bit} of byte {position} of {self.path(name)} flipped"
 

@@ -5,9 +5,8 @@ of its own, since some bugs show only where another fault does not drown them.
 
 A fault is never more than a cluster promises to survive without loss: any number of nodes may crash, be cut off, be
 paused or slow at any time, and any disk may be full or fail; but what a disk has *lost* (a new one, flipped bits) is a
-minority's at a time, until the nodes concerned have caught up. Flipped bits spare what no durable record of the log
-vouches for: damage to the very last batch looks like a torn tail where the mark behind it was lost with the power
-(write_ahead_log.py).
+minority's at a time, until the nodes concerned have caught up. Flipped bits spare the newest half of each file: damage
+to the very last batch looks like a torn tail where the mark behind it was lost with the power (write_ahead_log.py).
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-from raftbook.replication.log_records import SegmentReader
 
 if TYPE_CHECKING:
     from raftbook.simulation.cluster import SimulatedCluster
@@ -35,14 +32,6 @@ class Fault(NamedTuple):
     weight: float
     do: Callable[[], bool]
     always: bool = False
-
-
-def _vouched_for(data: bytes) -> int:
-    """How much of a file a reader must find to be damaged if it is; of a snapshot all."""
-    reader = SegmentReader(data, None)
-    if not any(True for _record in reader):
-        return len(data)
-    return reader.vouched_end
 
 
 class Nemesis:
@@ -376,7 +365,7 @@ class Nemesis:
         node = self._node()
         if not self._may_lose_disk(node):
             return False
-        what = node.disk.rot(self._random, node.disk.names(), upto=_vouched_for)
+        what = node.disk.rot(self._random, node.disk.names(), share=0.5)
         if what is None:
             return False
         self._cluster.note(what)
