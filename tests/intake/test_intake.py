@@ -260,6 +260,7 @@ class TestFullOfWhatCannotBeExecuted:
         held, _ = intake.state()
         assert sorted(held["a"]) == [1, 2, 3, 4]
         assert intake.run("a", 1, 10, 1000) == tuple(raw_of("a", sequence) for sequence in (1, 2, 3, 4))
+        assert intake.delta({"a": 4}, 10, 1000) == [], "what was left out is not there to be passed on"
 
     def test_what_waits_behind_a_gap_makes_room_for_another_origin(self):
         intake = Intake("me", IntakeLimits(peer_max_items=4))

@@ -18,6 +18,7 @@ from raftbook.node.config import ClusterConfig, Config, Durability, InstrumentCo
 from raftbook.node.service import NodeService
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.messages import PROTOCOL_VERSION, AppendEntries, Hello, NodeReport
+from raftbook.replication.storage_space import StorageFigures
 from tests.support.small_file_system import fill, small_file_system
 
 if TYPE_CHECKING:
@@ -150,6 +151,21 @@ async def test_a_node_that_finds_no_leader_takes_orders_that_wait_for_one(tmp_pa
     began_at = time.monotonic()
     await service.wait_joined(timeout_s=5.0)
     assert time.monotonic() - began_at >= 0.19
+    await service.stop()
+
+
+async def test_a_node_that_is_behind_since_its_disk_is_full_says_that_it_is_full(tmp_path):
+    service, peers, _failures = make_service(tmp_path, 3)
+    service.start()
+    peers.connected = ("n2", "n3")
+    for peer in peers.connected:
+        service.on_connected(peer, Hello(PROTOCOL_VERSION, "test", peer, 1, False, 1))
+    service.on_message("n2", AppendEntries(1, 0, 0, 0, ((1, b"\x01"),)))
+    service.on_message("n2", NodeReport(1, "leader", "n2", 500, 500, 500, 0, "", True, False))
+    service._measured(StorageFigures(free_bytes=0, reserve_bytes=0))
+    await service.wait_joined(timeout_s=5.0)
+    with pytest.raises(StorageFullError):
+        await service.submit([ORDER], wait_s=0.0)
     await service.stop()
 
 
