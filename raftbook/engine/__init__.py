@@ -47,8 +47,10 @@ from raftbook.engine.commands import (
     Run,
     SetStatus,
     Tick,
+    Uncross,
 )
 from raftbook.engine.events import (
+    AuctionEvent,
     Event,
     Execution,
     InstrumentEvent,
@@ -67,6 +69,7 @@ from raftbook.engine.types import (
     OrderStatus,
     OrderType,
     Reason,
+    SelfTradePrevention,
     Side,
     TimeInForce,
     TradingStatus,
@@ -74,6 +77,7 @@ from raftbook.engine.types import (
 
 __all__ = [
     "AddInstrument",
+    "AuctionEvent",
     "CancelAll",
     "CancelOrder",
     "Command",
@@ -96,6 +100,7 @@ __all__ = [
     "Rejection",
     "ReplaceOrder",
     "Run",
+    "SelfTradePrevention",
     "SetStatus",
     "Side",
     "Tick",
@@ -103,4 +108,5 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "TradingStatus",
+    "Uncross",
 ]

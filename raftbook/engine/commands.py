@@ -13,10 +13,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from raftbook.engine.types import Number, OrderType, Side, TimeInForce, TradingStatus
+from raftbook.engine.types import Number, OrderType, SelfTradePrevention, Side, TimeInForce, TradingStatus
 
 
 class NewOrder(NamedTuple):
+    """`self_trade_prevention` None means the instrument's mode."""
+
     symbol: str
     account: str
     client_order_id: str
@@ -27,6 +29,10 @@ class NewOrder(NamedTuple):
     quantity: Number
     post_only: bool = False
     not_after: int | None = None
+    stop_price: Number | None = None
+    display_quantity: Number | None = None
+    expire_time: int | None = None
+    self_trade_prevention: SelfTradePrevention | None = None
 
 
 class CancelOrder(NamedTuple):
@@ -46,7 +52,10 @@ class CancelAll(NamedTuple):
 
 
 class ReplaceOrder(NamedTuple):
-    """Names the order as CancelOrder does; a field that is None stays as it is."""
+    """Names the order as CancelOrder does; a field that is None stays as it is.
+
+    `display_quantity` zero shows the whole order from now on.
+    """
 
     account: str
     order_id: int | None
@@ -54,20 +63,40 @@ class ReplaceOrder(NamedTuple):
     price: Number | None
     quantity: Number | None
     not_after: int | None = None
+    stop_price: Number | None = None
+    display_quantity: Number | None = None
+    expire_time: int | None = None
 
 
 class AddInstrument(NamedTuple):
+    """The limits behind `not_after` are optional. `price_band` and `market_protection` are in percent."""
+
     symbol: str
     price_decimals: int
     quantity_decimals: int
     tick_size: Number
     lot_size: Number
     not_after: int | None = None
+    min_quantity: Number | None = None
+    max_quantity: Number | None = None
+    min_notional: Number | None = None
+    price_band: Number | None = None
+    market_protection: Number | None = None
+    max_open_orders: int | None = None
+    self_trade_prevention: SelfTradePrevention | None = None
 
 
 class SetStatus(NamedTuple):
     symbol: str
     status: TradingStatus
+    not_after: int | None = None
+
+
+class Uncross(NamedTuple):
+    """Ends the auction of this instrument with its trades; `status`, `trading` or `closed`, follows."""
+
+    symbol: str
+    status: TradingStatus = TradingStatus.TRADING
     not_after: int | None = None
 
 
@@ -84,7 +113,7 @@ class Malformed(NamedTuple):
     not_after: int | None = None
 
 
-Command = NewOrder | CancelOrder | CancelAll | ReplaceOrder | AddInstrument | SetStatus | Tick | Malformed
+Command = NewOrder | CancelOrder | CancelAll | ReplaceOrder | AddInstrument | SetStatus | Uncross | Tick | Malformed
 
 
 class Run(NamedTuple):

@@ -15,14 +15,27 @@ from typing import NamedTuple
 
 from raftbook.engine.commands import Command
 from raftbook.engine.instrument import Instrument
-from raftbook.engine.types import EventKind, OrderStatus, OrderType, Reason, Side, TimeInForce, TradingStatus
+from raftbook.engine.types import (
+    EventKind,
+    OrderStatus,
+    OrderType,
+    Reason,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+    TradingStatus,
+)
 
 
 class OrderState(NamedTuple):
     """One order as it stands: quantity = filled + leaves + canceled.
 
     `notional` is the sum of price times quantity over its trades, so (`notional`, `filled_quantity`) is the
-    average price as an exact pair. `price` is None for a market order.
+    average price as an exact pair. `price` is None for a market order and for a `stop`.
+
+    `visible_quantity` is what the book shows of the order now, at its place: an iceberg's tip, or the leaves; 0 while
+    it is in no book (yet, or any more) and while it waits without a price. `expire_time` (ns) is also that of a `day`
+    order.
     """
 
     order_id: int
@@ -39,13 +52,18 @@ class OrderState(NamedTuple):
     leaves_quantity: int
     notional: int
     status: OrderStatus
+    stop_price: int | None = None
+    display_quantity: int | None = None
+    visible_quantity: int = 0
+    expire_time: int | None = None
+    self_trade_prevention: SelfTradePrevention = SelfTradePrevention.NONE
 
 
 class OrderEvent(NamedTuple):
-    """`order_accepted`, `order_canceled` or `order_replaced`: `order` is its state after the event.
+    """`order_accepted`, `_canceled`, `_replaced`, `_triggered` or `_restated`; `order` is its state after it.
 
     With `duplicate` it is the answer to a submission that came before: an `order_accepted` that tells how
-    the order stands now.
+    the order stands now. `prevented_by_order_id` stands with the reason `self_trade`: the other order.
     """
 
     kind: EventKind
@@ -56,10 +74,14 @@ class OrderEvent(NamedTuple):
     order: OrderState
     reason: Reason | None = None
     duplicate: bool = False
+    prevented_by_order_id: int | None = None
 
 
 class Trade(NamedTuple):
-    """Two orders traded; the price is the maker's, who was resting."""
+    """Two orders traded; the price is the maker's, who was resting.
+
+    In an uncross (`auction`) both were waiting and the price is the auction's; the maker is the one with the lower id.
+    """
 
     kind: EventKind
     symbol: str
@@ -76,6 +98,7 @@ class Trade(NamedTuple):
     taker_client_order_id: str
     taker_account: str
     taker_side: Side
+    auction: bool = False
 
 
 class Rejection(NamedTuple):
@@ -115,7 +138,7 @@ class MassCanceled(NamedTuple):
 
 
 class InstrumentEvent(NamedTuple):
-    """`instrument_added` or `status_changed`."""
+    """`instrument_added` or `status_changed`; a change that nobody asked for has a `reason`."""
 
     kind: EventKind
     symbol: str
@@ -124,6 +147,25 @@ class InstrumentEvent(NamedTuple):
     timestamp: int
     instrument: Instrument
     status: TradingStatus
+    reason: Reason | None = None
+
+
+class AuctionEvent(NamedTuple):
+    """`indicative_changed`: what an uncross would do now; `auction_uncrossed`: what it did.
+
+    `quantity` would trade, or traded, at `price`, which is None where nothing would, or did. The imbalance is what one
+    side, `imbalance_side`, has at this price beyond the other, before the trades. Both quantities saturate at 2**63 - 1.
+    """
+
+    kind: EventKind
+    symbol: str
+    sequence: int
+    log_index: int
+    timestamp: int
+    price: int | None
+    quantity: int
+    imbalance_quantity: int
+    imbalance_side: Side | None
 
 
 class Ticked(NamedTuple):
@@ -134,7 +176,7 @@ class Ticked(NamedTuple):
     timestamp: int
 
 
-Event = OrderEvent | Trade | Rejection | MassCanceled | InstrumentEvent | Ticked
+Event = OrderEvent | Trade | Rejection | MassCanceled | InstrumentEvent | AuctionEvent | Ticked
 
 
 class Execution(NamedTuple):
@@ -142,6 +184,9 @@ class Execution(NamedTuple):
 
     `order` is the state of the order that the submission names (placed, replaced, canceled, or the one that
     a repeated submission repeats) when the command had ended, None where there is none.
+
+    What the entry itself led to, without a submission, has the origin NO_ORIGIN and the sequence 0: expired orders
+    before the first command, the changed indications of auctions behind the last.
     """
 
     origin: str

@@ -24,6 +24,24 @@ IDENTIFIER_PATTERN: Final = re.compile(r"[A-Za-z0-9._:\-]{1,36}", re.ASCII)
 SYMBOL_PATTERN: Final = re.compile(r"[A-Za-z0-9._\-]{1,24}", re.ASCII)
 """Shape of an instrument's symbol; match it with `fullmatch`."""
 
+PERCENT_DECIMALS: Final = 2
+"""Decimals of a percentage: `price_band` and `market_protection` are integers in hundredths of a percent."""
+
+MOST_PERCENT: Final = 1_000_000
+"""The largest percentage, in hundredths of a percent."""
+
+MOST_TIPS: Final = 100
+"""An iceberg's quantity may be this many times its `display_quantity`, as each tip can cost a taker a trade of its own.
+
+Binance bounds them too (the filter ICEBERG_PARTS).
+"""
+
+DAY_NS: Final = 24 * 60 * 60 * 1_000_000_000
+"""A `day` order expires where the next day of UTC begins, at a multiple of this."""
+
+NO_ORIGIN: Final = ""
+"""Stands as the origin of an execution that no submission caused, but the entry itself: expiry and indications."""
+
 CLOSED_ORDERS_KEPT: Final = 10_000
 """Closed orders that each account keeps, so that a repeated submission is recognised."""
 
@@ -45,12 +63,28 @@ class Side(_LabelledEnum):
 class OrderType(_LabelledEnum):
     LIMIT = 1
     MARKET = 2
+    STOP = 3
+    """Becomes a market order when it is elected."""
+    STOP_LIMIT = 4
+    """Becomes a limit order when it is elected."""
 
 
 class TimeInForce(_LabelledEnum):
     GTC = 1
     IOC = 2
     FOK = 3
+    DAY = 4
+    GTD = 5
+
+
+class SelfTradePrevention(_LabelledEnum):
+    """What happens when two orders of one account would trade; the taker's mode decides."""
+
+    NONE = 1
+    CANCEL_NEWEST = 2
+    CANCEL_OLDEST = 3
+    CANCEL_BOTH = 4
+    DECREMENT_AND_CANCEL = 5
 
 
 class OrderStatus(_LabelledEnum):
@@ -58,6 +92,8 @@ class OrderStatus(_LabelledEnum):
     FILLED = 2
     CANCELED = 3
     REJECTED = 4
+    EXPIRED = 5
+    UNTRIGGERED = 6
 
 
 class TradingStatus(_LabelledEnum):
@@ -66,6 +102,8 @@ class TradingStatus(_LabelledEnum):
     """Cancels only."""
     CLOSED = 3
     """Nothing."""
+    AUCTION = 4
+    """Orders gather, and trade at one price when the auction is uncrossed."""
 
 
 class EventKind(_LabelledEnum):
@@ -86,6 +124,11 @@ class EventKind(_LabelledEnum):
     TICKED = 13
     COMMAND_REJECTED = 14
     """Bytes in the log that are no command."""
+    ORDER_TRIGGERED = 15
+    ORDER_RESTATED = 16
+    """An order changed without its owner's asking: the next tip of an iceberg, or a decrement."""
+    INDICATIVE_CHANGED = 17
+    AUCTION_UNCROSSED = 18
 
 
 class Reason(StrEnum):
@@ -108,6 +151,14 @@ class Reason(StrEnum):
     QUANTITY_NOT_ON_LOT = "quantity_not_on_lot"
     OUT_OF_RANGE = "out_of_range"
     POST_ONLY_WOULD_TRADE = "post_only_would_trade"
+    INSTRUMENT_IN_AUCTION = "instrument_in_auction"
+    NOT_IN_AUCTION = "not_in_auction"
+    DISPLAY_QUANTITY_TOO_SMALL = "display_quantity_too_small"
+    QUANTITY_TOO_SMALL = "quantity_too_small"
+    QUANTITY_TOO_LARGE = "quantity_too_large"
+    NOTIONAL_TOO_SMALL = "notional_too_small"
+    PRICE_OUTSIDE_BAND = "price_outside_band"
+    TOO_MANY_OPEN_ORDERS = "too_many_open_orders"
     # Ends of orders.
     REQUESTED = "requested"
     IOC = "ioc"
@@ -115,6 +166,13 @@ class Reason(StrEnum):
     NO_LIQUIDITY = "no_liquidity"
     REPLACED_TO_ZERO = "replaced_to_zero"
     MASS_CANCEL = "mass_cancel"
+    EXPIRED = "expired"
+    """Also refuses an order whose `expire_time` has come."""
+    SELF_TRADE = "self_trade"
+    MARKET_PROTECTION = "market_protection"
+    # Changes that nobody asked for.
+    ICEBERG_REFRESH = "iceberg_refresh"
+    VOLATILITY = "volatility"
 
 
 class Number(NamedTuple):
