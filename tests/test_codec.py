@@ -35,8 +35,10 @@ from raftbook.engine.commands import (
     Run,
     SetStatus,
     Tick,
+    Uncross,
 )
 from raftbook.engine.events import (
+    AuctionEvent,
     InstrumentEvent,
     MassCanceled,
     OrderEvent,
@@ -53,6 +55,7 @@ from raftbook.engine.types import (
     OrderStatus,
     OrderType,
     Reason,
+    SelfTradePrevention,
     Side,
     TimeInForce,
     TradingStatus,
@@ -89,6 +92,48 @@ GOLDEN_COMMANDS = [
     (AddInstrument("ACME", 2, 0, Number(1, 2), Number(1, 0)), "8801056441434d450200820102820100f6"),
     (SetStatus("ACME", TradingStatus.HALTED), "8501066441434d4502f6"),
     (Tick(MAX_INTEGER), "8301071b7fffffffffffffff"),
+    (SetStatus("ACME", TradingStatus.AUCTION), "8501066441434d4504f6"),
+    (Uncross("ACME"), "8501086441434d4501f6"),
+    (Uncross("ACME", TradingStatus.CLOSED, 5), "8501086441434d450305"),
+    (
+        NEW_ORDER._replace(
+            order_type=OrderType.STOP_LIMIT,
+            time_in_force=TimeInForce.GTD,
+            stop_price=Number(10000, 2),
+            display_quantity=Number(2, 0),
+            expire_time=2**40,
+            self_trade_prevention=SelfTradePrevention.DECREMENT_AND_CANCEL,
+        ),
+        "9001016441434d4565616c6963656261310104058219272902820500f41903e882192710028202001b000001000000000005",
+    ),
+    (
+        NEW_ORDER._replace(
+            order_type=OrderType.STOP, time_in_force=TimeInForce.DAY, price=None, stop_price=Number(1, 0)
+        ),
+        "9001016441434d4565616c696365626131010304f6820500f41903e8820100f6f6f6",
+    ),
+    (
+        ReplaceOrder("alice", 24, None, None, None, 7, Number(9, 0), Number(0, 0), 8),
+        "8b010465616c6963651818f6f6f6078209008200 0008".replace(" ", ""),
+    ),
+    (
+        AddInstrument(
+            "ACME",
+            2,
+            0,
+            Number(1, 2),
+            Number(1, 0),
+            None,
+            Number(2, 0),
+            Number(3, 0),
+            Number(10, 0),
+            Number(25, 1),
+            Number(5, 0),
+            200,
+            SelfTradePrevention.CANCEL_OLDEST,
+        ),
+        "8f01056441434d450200820102820100f6820200820300820a008218190182050018c803",
+    ),
 ]
 
 
@@ -119,6 +164,22 @@ def with_field(index, value):
     return cbor2.dumps([*NEW_ORDER_FIELDS[:index], value, *NEW_ORDER_FIELDS[index + 1 :]])
 
 
+def long_new_order(*later):
+    """Bytes of a new order with its later fields: stop price, display quantity, expire time, self-trade prevention."""
+    return cbor2.dumps([*NEW_ORDER_FIELDS, *later])
+
+
+def long_replace(*later):
+    """Bytes of a replace with its later fields: stop price, display quantity, expire time."""
+    return cbor2.dumps([1, 4, "alice", 1, None, None, None, None, *later])
+
+
+def long_instrument(**later):
+    """Bytes of an instrument with these limits."""
+    names = AddInstrument._fields[AddInstrument._fields.index("not_after") + 1 :]
+    return cbor2.dumps([1, 5, "ACME", 2, 0, [1, 2], [1, 0], None, *(later.get(name) for name in names)])
+
+
 MALFORMED = {
     "nothing": b"",
     "a bare integer": b"\x01",
@@ -147,8 +208,8 @@ MALFORMED = {
     "a side that is true": with_field(5, True),
     "a side that is a float": with_field(5, 1.0),
     "a side that is an array": with_field(5, [1]),
-    "an order type of later": with_field(6, 3),
-    "a time in force of later": with_field(7, 4),
+    "an order type of later": with_field(6, 5),
+    "a time in force of later": with_field(7, 6),
     "a price of zero": with_field(8, [0, 2]),
     "a negative price": with_field(8, [-1, 2]),
     "a price beyond 63 bits": with_field(8, [2**63, 2]),
@@ -171,7 +232,37 @@ MALFORMED = {
     "a replace with a price of zero": cbor2.dumps([1, 4, "alice", 1, None, [0, 0], None, None]),
     "decimals of 19": cbor2.dumps([1, 5, "ACME", 19, 0, [1, 2], [1, 0], None]),
     "decimals below zero": cbor2.dumps([1, 5, "ACME", 2, -1, [1, 2], [1, 0], None]),
-    "a status of another number": cbor2.dumps([1, 6, "ACME", 4, None]),
+    "a status of another number": cbor2.dumps([1, 6, "ACME", 5, None]),
+    "later fields of which none is set": long_new_order(None, None, None, None),
+    "a later field too few": long_new_order([1, 0], None, None),
+    "a later field too many": long_new_order([1, 0], None, None, None, None),
+    "a stop price of zero": long_new_order([0, 0], None, None, None),
+    "a stop price that is an integer": long_new_order(100, None, None, None),
+    "a display quantity of zero": long_new_order(None, [0, 0], None, None),
+    "a display quantity beyond 63 bits": long_new_order(None, [2**63, 0], None, None),
+    "an expire time below zero": long_new_order(None, None, -1, None),
+    "an expire time beyond 63 bits": long_new_order(None, None, 2**63, None),
+    "an expire time that is true": long_new_order(None, None, True, None),
+    "a mode of prevention of later": long_new_order(None, None, None, 6),
+    "a mode of prevention 0": long_new_order(None, None, None, 0),
+    "a mode of prevention in words": long_new_order(None, None, None, "none"),
+    "a replace with later fields of which none is set": long_replace(None, None, None),
+    "a replace with a stop price of zero": long_replace([0, 0], None, None),
+    "a replace with a display quantity below zero": long_replace(None, [-1, 0], None),
+    "a replace with an expire time that is text": long_replace(None, None, "1"),
+    "limits of which none is set": long_instrument(),
+    **{
+        f"a {name} of zero": long_instrument(**{name: [0, 0]})
+        for name in ("min_quantity", "max_quantity", "min_notional", "price_band", "market_protection")
+    },
+    "max_open_orders 0": long_instrument(max_open_orders=0),
+    "max_open_orders beyond 63 bits": long_instrument(max_open_orders=2**63),
+    "max_open_orders that is a number of decimals": long_instrument(max_open_orders=[1, 0]),
+    "an instrument's mode of prevention of later": long_instrument(self_trade_prevention=6),
+    "an uncross into a halt": cbor2.dumps([1, 8, "ACME", 2, None]),
+    "an uncross into another auction": cbor2.dumps([1, 8, "ACME", 4, None]),
+    "an uncross into no status": cbor2.dumps([1, 8, "ACME", None, None]),
+    "an uncross of no symbol": cbor2.dumps([1, 8, None, 1, None]),
     "an array of indefinite length": b"\x9f\x01\x07\xf6\xff",
     "a text of indefinite length": b"\x85\x01\x06\x7f\x64ACME\xff\x02\xf6",
     "an integer longer than needed": b"\x83\x01\x18\x07\xf6",
@@ -205,8 +296,53 @@ def test_what_is_wrong_is_said_in_words_that_do_not_depend_on_a_library():
     assert decode_command(with_field(8, [0, 2])).detail == (
         "price must be [mantissa from 1 to 2**63 - 1, decimals from 0 to 18]"
     )
+    assert decode_command(long_new_order(None, None, -1, None)).detail == (
+        "expire_time must be null or an integer from 0 to 2**63 - 1"
+    )
+    assert decode_command(long_instrument(max_open_orders=0)).detail == (
+        "max_open_orders must be null or an integer from 1 to 2**63 - 1"
+    )
+    assert decode_command(cbor2.dumps([1, 8, "ACME", 2, None])).detail == (
+        "status behind an uncross must be trading or closed"
+    )
     details = {decode_command(raw).detail for raw in MALFORMED.values()}
     assert not any("cbor" in detail or "Error" in detail or "stream" in detail for detail in details)
+
+
+LATER_FIELDS = {
+    NewOrder: ("stop_price", "display_quantity", "expire_time", "self_trade_prevention"),
+    ReplaceOrder: ("stop_price", "display_quantity", "expire_time"),
+    AddInstrument: (
+        "min_quantity",
+        "max_quantity",
+        "min_notional",
+        "price_band",
+        "market_protection",
+        "max_open_orders",
+        "self_trade_prevention",
+    ),
+}
+SHORT_FORMS = {
+    NewOrder: NEW_ORDER,
+    ReplaceOrder: ReplaceOrder("alice", 24, None, Number(10030, 2), None),
+    AddInstrument: AddInstrument("ACME", 2, 0, Number(1, 2), Number(1, 0)),
+}
+VALUES = {"expire_time": 0, "max_open_orders": 1, "self_trade_prevention": SelfTradePrevention.NONE}
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"), [(kind, field) for kind, fields in LATER_FIELDS.items() for field in fields], ids=str
+)
+def test_each_later_field_alone_makes_the_long_form_and_comes_back_in_its_place(kind, field):
+    short = SHORT_FORMS[kind]
+    command = short._replace(**{field: VALUES.get(field, Number(7, 1))})
+    decoded = decode_command(encode_command(command, 1000))
+    assert decoded == (command if command.not_after is not None else command._replace(not_after=1000))
+    fields = cbor2.loads(encode_command(command))
+    assert len(fields) == len(cbor2.loads(encode_command(short))) + len(LATER_FIELDS[kind])
+    assert [value is not None for value in fields[-len(LATER_FIELDS[kind]) :]] == [
+        name == field for name in LATER_FIELDS[kind]
+    ]
 
 
 @pytest.mark.parametrize("order", ["first true, then 1", "first 1, then true"])
@@ -340,13 +476,26 @@ orders = st.builds(
     st.none() | positive_integers,
     *[st.just(0) | positive_integers] * 4,
     st.sampled_from(OrderStatus),
+    st.none() | positive_integers,
+    st.none() | positive_integers,
+    st.just(0) | positive_integers,
+    st.none() | positive_integers,
+    st.sampled_from(SelfTradePrevention),
 )
 kinds = st.sampled_from(EventKind)
 sequences = st.none() | positive_integers
 places = (positive_integers, timestamps)
 events = st.one_of(
     st.builds(
-        OrderEvent, kinds, symbols, sequences, *places, orders, st.none() | st.sampled_from(Reason), st.booleans()
+        OrderEvent,
+        kinds,
+        symbols,
+        sequences,
+        *places,
+        orders,
+        st.none() | st.sampled_from(Reason),
+        st.booleans(),
+        st.none() | positive_integers,
     ),
     st.builds(
         Trade,
@@ -359,6 +508,7 @@ events = st.one_of(
         identifiers,
         identifiers,
         sides,
+        st.booleans(),
     ),
     st.builds(
         Rejection,
@@ -379,14 +529,35 @@ events = st.one_of(
         symbols,
         positive_integers,
         *places,
-        st.builds(Instrument, symbols, st.integers(0, 18), st.integers(0, 18), positive_integers, positive_integers),
+        st.builds(
+            Instrument,
+            symbols,
+            st.integers(0, 18),
+            st.integers(0, 18),
+            positive_integers,
+            positive_integers,
+            *[st.none() | positive_integers] * 6,
+            st.sampled_from(SelfTradePrevention),
+        ),
         st.sampled_from(TradingStatus),
+        st.none() | st.sampled_from(Reason),
+    ),
+    st.builds(
+        AuctionEvent,
+        kinds,
+        symbols,
+        positive_integers,
+        *places,
+        st.none() | positive_integers,
+        st.just(0) | positive_integers,
+        st.just(0) | positive_integers,
+        st.none() | sides,
     ),
     st.builds(Ticked, kinds, *places),
 )
 
 COMMAND_TYPES = {Malformed: 0, NewOrder: 1, CancelOrder: 2, CancelAll: 3, ReplaceOrder: 4, AddInstrument: 5}
-COMMAND_TYPES |= {SetStatus: 6, Tick: 7}
+COMMAND_TYPES |= {SetStatus: 6, Tick: 7, Uncross: 8}
 
 
 def as_it_stands(event):
@@ -405,26 +576,33 @@ def plain(value):
 
 @given(st.lists(events, max_size=5))
 def test_events_are_encoded_as_they_stand_in_messagepack(some_events):
-    assert msgspec.msgpack.decode(encode_events(some_events)) == [2, *map(as_it_stands, some_events)]
+    assert msgspec.msgpack.decode(encode_events(some_events)) == [3, *map(as_it_stands, some_events)]
 
 
 def test_the_digested_bytes_of_a_refusal_and_of_its_repetition():
     order = NewOrder("A", "a", "x", Side.BUY, OrderType.MARKET, TimeInForce.IOC, None, Number(5, 0), not_after=9)
     refused = Rejection(EventKind.ORDER_REJECTED, "A", 3, 12, 7, order, Reason.INSTRUMENT_HALTED)
     repeated = refused._replace(sequence=None, log_index=13, duplicate=True)
-    command = "9b01a141a161a178010202c0920500c209"
+    command = "9f01a141a161a178010202c0920500c209c0c0c0c0"
     reason = "b1" + b"instrument_halted".hex()
-    assert encode_events([refused]).hex() == f"92029a02a141030c07{command}{reason}c0c0c2"
-    assert encode_events([repeated]).hex() == f"92029a02a141c00d07{command}{reason}c0c0c3"
+    assert encode_events([refused]).hex() == f"92039a02a141030c07{command}{reason}c0c0c2"
+    assert encode_events([repeated]).hex() == f"92039a02a141c00d07{command}{reason}c0c0c3"
 
 
-def test_refusals_of_different_commands_with_equal_fields_differ():
+@pytest.mark.parametrize(
+    "commands_with_equal_fields",
+    [
+        (CancelOrder("a", None, "b"), CancelAll("a", None, "b")),
+        (SetStatus("A", TradingStatus.CLOSED), Uncross("A", TradingStatus.CLOSED)),
+    ],
+)
+def test_refusals_of_different_commands_with_equal_fields_differ(commands_with_equal_fields):
     place = (None, None, 1, 1)
-    malformed, tick = (
+    one, other = (
         Rejection(EventKind.COMMAND_REJECTED, *place, command, Reason.SUBMISSION_EXPIRED)
-        for command in (CancelOrder("a", None, "b"), CancelAll("a", None, "b"))
+        for command in commands_with_equal_fields
     )
-    assert encode_events([malformed]) != encode_events([tick])
+    assert encode_events([one]) != encode_events([other])
 
 
 @given(commands, timestamps)

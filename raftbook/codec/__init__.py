@@ -11,7 +11,8 @@ bytes. Nothing here trusts them:
 
 - **A command has exactly one form.** `decode_command` encodes what it has read and compares; that alone refuses
   trailing bytes (which `cbor2.loads` passes over), lengths and integers that are not the shortest, `true` for 1, and
-  whatever else is equal but not the same.
+  whatever else is equal but not the same. Fields that came later stand at the end of the array, all of them, and only
+  where one of them is set: the bytes of every other command are those of older releases.
 - **No tag is ever interpreted.** A tag could build dates, fractions, regular expressions or shared references out of
   a few bytes; all of them are refused before cbor2 looks at their content.
 - **What a node answers depends on the bytes alone.** `Malformed.detail` ends up in events and so in the digest chain:

@@ -1,9 +1,13 @@
-"""One command in its one form: NewOrder and CancelOrder, the hot ones, by hand, the others by cbor2."""
+"""One command in its one form: NewOrder and CancelOrder, the hot ones, by hand, the others by cbor2.
+
+Fields that came later stand behind `not_after`. A command in which none of them is set has the form that it had
+before there were any, so what older releases wrote means the same; the long form without any of them is refused.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import cbor2
 
@@ -13,11 +17,31 @@ from raftbook.codec.cbor import (
     SMALL_INTEGERS,
     TRUE,
     integer,
-    is_integer,
     load,
     optional_integer,
     optional_text,
     text,
+)
+from raftbook.codec.command_fields import (
+    ORDER_TYPES,
+    SIDES,
+    STATUSES,
+    TIMES_IN_FORCE,
+    InvalidFieldError,
+    read_account,
+    read_bool,
+    read_client_order_id,
+    read_decimals,
+    read_enum,
+    read_not_after,
+    read_number,
+    read_optional_integer,
+    read_optional_number,
+    read_optional_symbol,
+    read_order_name,
+    read_self_trade_prevention,
+    read_status_behind_auction,
+    read_symbol,
 )
 from raftbook.engine.commands import (
     AddInstrument,
@@ -29,21 +53,13 @@ from raftbook.engine.commands import (
     ReplaceOrder,
     SetStatus,
     Tick,
-)
-from raftbook.engine.types import (
-    IDENTIFIER_PATTERN,
-    MAX_DECIMALS,
-    MAX_INTEGER,
-    SYMBOL_PATTERN,
-    Number,
-    OrderType,
-    Side,
-    TimeInForce,
-    TradingStatus,
+    Uncross,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from raftbook.engine.types import Number
 
 COMMAND_VERSION: Final = 1
 
@@ -60,175 +76,115 @@ def _number(value: Number | None) -> bytes:
     return b"\x82" + integer(value.mantissa) + integer(value.decimals)
 
 
-class _InvalidFieldError(Exception):
-    """Bytes that are no command; the text becomes `Malformed.detail`."""
-
-
-@lru_cache(maxsize=4096)
-def _is_symbol(value: str) -> bool:
-    return SYMBOL_PATTERN.fullmatch(value) is not None
-
-
-@lru_cache(maxsize=65_536)
-def _is_account(value: str) -> bool:
-    return IDENTIFIER_PATTERN.fullmatch(value) is not None
-
-
-_match_identifier = IDENTIFIER_PATTERN.fullmatch
-
-
-def _read_symbol(value: object) -> str:
-    if type(value) is not str or not _is_symbol(value):
-        raise _InvalidFieldError("symbol must be 1 to 24 of A-Z a-z 0-9 . _ -")
-    return value
-
-
-def _read_optional_symbol(value: object) -> str | None:
-    return None if value is None else _read_symbol(value)
-
-
-def _read_account(value: object) -> str:
-    if type(value) is not str or not _is_account(value):
-        raise _InvalidFieldError("account must be 1 to 36 of A-Z a-z 0-9 . _ : -")
-    return value
-
-
-def _read_client_order_id(value: object) -> str:
-    if type(value) is not str or _match_identifier(value) is None:
-        raise _InvalidFieldError("client_order_id must be 1 to 36 of A-Z a-z 0-9 . _ : -")
-    return value
-
-
-def _read_order_name(order_id: object, client_order_id: object) -> tuple[int | None, str | None]:
-    """Exactly one of the two names an order."""
-    if (order_id is None) == (client_order_id is None):
-        raise _InvalidFieldError("exactly one of order_id and client_order_id must name the order")
-    if order_id is None:
-        return None, _read_client_order_id(client_order_id)
-    if not is_integer(order_id, 1, MAX_INTEGER):
-        raise _InvalidFieldError("order_id must be an integer from 1 to 2**63 - 1")
-    return order_id, None
-
-
-_EnumT = TypeVar("_EnumT", Side, OrderType, TimeInForce, TradingStatus)
-
-_SIDES: Final[Mapping[int, Side]] = {int(member): member for member in Side}
-_ORDER_TYPES: Final[Mapping[int, OrderType]] = {int(member): member for member in OrderType}
-_TIMES_IN_FORCE: Final[Mapping[int, TimeInForce]] = {int(member): member for member in TimeInForce}
-_STATUSES: Final[Mapping[int, TradingStatus]] = {int(member): member for member in TradingStatus}
-
-
-def _read_enum(field: str, members: Mapping[int, _EnumT], value: object) -> _EnumT:
-    member = members.get(value) if type(value) is int else None
-    if member is None:
-        raise _InvalidFieldError(f"{field} is none of the numbers that version 1 knows")
-    return member
-
-
-@lru_cache(maxsize=65_536)
-def _make_number(mantissa: int, decimals: int, lowest: int) -> Number | None:
-    """Cached: prices and sizes come again. Callers check the types first, since the cache takes True for 1."""
-    if lowest <= mantissa <= MAX_INTEGER and 0 <= decimals <= MAX_DECIMALS:
-        return Number(mantissa, decimals)
-    return None
-
-
-def _read_number(field: str, value: object, lowest: int = 1) -> Number:
-    if type(value) is list and len(value) == 2:
-        mantissa, decimals = value
-        if type(mantissa) is int and type(decimals) is int:
-            number = _make_number(mantissa, decimals, lowest)
-            if number is not None:
-                return number
-    raise _InvalidFieldError(f"{field} must be [mantissa from {lowest} to 2**63 - 1, decimals from 0 to 18]")
-
-
-def _read_optional_number(field: str, value: object, lowest: int = 1) -> Number | None:
-    return None if value is None else _read_number(field, value, lowest)
-
-
-def _read_bool(field: str, value: object) -> bool:
-    if type(value) is not bool:
-        raise _InvalidFieldError(f"{field} must be true or false")
-    return value
-
-
-def _read_not_after(value: object) -> int | None:
-    if value is None or is_integer(value, 0, MAX_INTEGER):
-        return value
-    raise _InvalidFieldError("not_after must be null or an integer from 0 to 2**63 - 1")
-
-
-def _read_decimals(field: str, value: object) -> int:
-    if not is_integer(value, 0, MAX_DECIMALS):
-        raise _InvalidFieldError(f"{field} must be an integer from 0 to 18")
-    return value
-
-
 def _read_new_order(fields: list[object]) -> NewOrder:
     _, _, symbol, account, client_order_id, side, order_type, time_in_force, price, quantity, post_only, not_after = (
         fields
     )
     return NewOrder(
-        _read_symbol(symbol),
-        _read_account(account),
-        _read_client_order_id(client_order_id),
-        _read_enum("side", _SIDES, side),
-        _read_enum("order_type", _ORDER_TYPES, order_type),
-        _read_enum("time_in_force", _TIMES_IN_FORCE, time_in_force),
-        None if price is None else _read_number("price", price),
-        _read_number("quantity", quantity),
-        _read_bool("post_only", post_only),
-        _read_not_after(not_after),
+        read_symbol(symbol),
+        read_account(account),
+        read_client_order_id(client_order_id),
+        read_enum("side", SIDES, side),
+        read_enum("order_type", ORDER_TYPES, order_type),
+        read_enum("time_in_force", TIMES_IN_FORCE, time_in_force),
+        None if price is None else read_number("price", price),
+        read_number("quantity", quantity),
+        read_bool("post_only", post_only),
+        read_not_after(not_after),
+    )
+
+
+def _read_long_new_order(fields: list[object]) -> NewOrder:
+    stop_price, display_quantity, expire_time, self_trade_prevention = fields[12:]
+    return _read_new_order(fields[:12])._replace(
+        stop_price=read_optional_number("stop_price", stop_price),
+        display_quantity=read_optional_number("display_quantity", display_quantity),
+        expire_time=read_optional_integer("expire_time", expire_time),
+        self_trade_prevention=read_self_trade_prevention(self_trade_prevention),
     )
 
 
 def _read_cancel_order(fields: list[object]) -> CancelOrder:
     _, _, account, order_id, client_order_id, not_after = fields
-    return CancelOrder(_read_account(account), *_read_order_name(order_id, client_order_id), _read_not_after(not_after))
+    return CancelOrder(read_account(account), *read_order_name(order_id, client_order_id), read_not_after(not_after))
 
 
 def _read_cancel_all(fields: list[object]) -> CancelAll:
     _, _, account, symbol, side, not_after = fields
     return CancelAll(
-        _read_account(account),
-        _read_optional_symbol(symbol),
-        None if side is None else _read_enum("side", _SIDES, side),
-        _read_not_after(not_after),
+        read_account(account),
+        read_optional_symbol(symbol),
+        None if side is None else read_enum("side", SIDES, side),
+        read_not_after(not_after),
     )
 
 
 def _read_replace_order(fields: list[object]) -> ReplaceOrder:
     _, _, account, order_id, client_order_id, price, quantity, not_after = fields
     return ReplaceOrder(
-        _read_account(account),
-        *_read_order_name(order_id, client_order_id),
-        _read_optional_number("price", price),
-        _read_optional_number("quantity", quantity, lowest=0),  # To nothing: a replace that cancels.
-        _read_not_after(not_after),
+        read_account(account),
+        *read_order_name(order_id, client_order_id),
+        read_optional_number("price", price),
+        read_optional_number("quantity", quantity, lowest=0),  # To nothing: a replace that cancels.
+        read_not_after(not_after),
+    )
+
+
+def _read_long_replace_order(fields: list[object]) -> ReplaceOrder:
+    stop_price, display_quantity, expire_time = fields[8:]
+    return _read_replace_order(fields[:8])._replace(
+        stop_price=read_optional_number("stop_price", stop_price),
+        display_quantity=read_optional_number("display_quantity", display_quantity, lowest=0),  # Shows the whole order.
+        expire_time=read_optional_integer("expire_time", expire_time),
     )
 
 
 def _read_add_instrument(fields: list[object]) -> AddInstrument:
     _, _, symbol, price_decimals, quantity_decimals, tick_size, lot_size, not_after = fields
     return AddInstrument(
-        _read_symbol(symbol),
-        _read_decimals("price_decimals", price_decimals),
-        _read_decimals("quantity_decimals", quantity_decimals),
-        _read_number("tick_size", tick_size),
-        _read_number("lot_size", lot_size),
-        _read_not_after(not_after),
+        read_symbol(symbol),
+        read_decimals("price_decimals", price_decimals),
+        read_decimals("quantity_decimals", quantity_decimals),
+        read_number("tick_size", tick_size),
+        read_number("lot_size", lot_size),
+        read_not_after(not_after),
+    )
+
+
+def _read_long_add_instrument(fields: list[object]) -> AddInstrument:
+    (
+        min_quantity,
+        max_quantity,
+        min_notional,
+        price_band,
+        market_protection,
+        max_open_orders,
+        self_trade_prevention,
+    ) = fields[8:]
+    return _read_add_instrument(fields[:8])._replace(
+        min_quantity=read_optional_number("min_quantity", min_quantity),
+        max_quantity=read_optional_number("max_quantity", max_quantity),
+        min_notional=read_optional_number("min_notional", min_notional),
+        price_band=read_optional_number("price_band", price_band),
+        market_protection=read_optional_number("market_protection", market_protection),
+        max_open_orders=read_optional_integer("max_open_orders", max_open_orders, lowest=1),
+        self_trade_prevention=read_self_trade_prevention(self_trade_prevention),
     )
 
 
 def _read_set_status(fields: list[object]) -> SetStatus:
     _, _, symbol, status, not_after = fields
-    return SetStatus(_read_symbol(symbol), _read_enum("status", _STATUSES, status), _read_not_after(not_after))
+    return SetStatus(read_symbol(symbol), read_enum("status", STATUSES, status), read_not_after(not_after))
+
+
+def _read_uncross(fields: list[object]) -> Uncross:
+    _, _, symbol, status, not_after = fields
+    return Uncross(read_symbol(symbol), read_status_behind_auction(status), read_not_after(not_after))
 
 
 def _read_tick(fields: list[object]) -> Tick:
     _, _, not_after = fields
-    return Tick(_read_not_after(not_after))
+    return Tick(read_not_after(not_after))
 
 
 COMMAND_TYPES: Final[Mapping[type[Command], int]] = {
@@ -240,18 +196,20 @@ COMMAND_TYPES: Final[Mapping[type[Command], int]] = {
     AddInstrument: 5,
     SetStatus: 6,
     Tick: 7,
+    Uncross: 8,
 }
 
-_COMMAND_READERS: Final[Mapping[int, tuple[int, Callable[[list[object]], Command]]]] = {
-    1: (12, _read_new_order),
-    2: (6, _read_cancel_order),
-    3: (6, _read_cancel_all),
-    4: (8, _read_replace_order),
-    5: (8, _read_add_instrument),
-    6: (5, _read_set_status),
-    7: (3, _read_tick),
+_COMMAND_READERS: Final[Mapping[int, Mapping[int, Callable[[list[object]], Command]]]] = {
+    1: {12: _read_new_order, 16: _read_long_new_order},
+    2: {6: _read_cancel_order},
+    3: {6: _read_cancel_all},
+    4: {8: _read_replace_order, 11: _read_long_replace_order},
+    5: {8: _read_add_instrument, 15: _read_long_add_instrument},
+    6: {5: _read_set_status},
+    7: {3: _read_tick},
+    8: {5: _read_uncross},
 }
-"""Type number -> (length of the array, reader of its fields)."""
+"""Type number -> length of the array -> reader of its fields."""
 
 
 def encode_command(command: Command, default_not_after: int | None = None) -> bytes:
@@ -260,24 +218,9 @@ def encode_command(command: Command, default_not_after: int | None = None) -> by
     `default_not_after` stands where the command has none of its own. Malformed has no bytes: to encode one is a
     programmer's mistake.
     """
-    not_after = default_not_after if command.not_after is None else command.not_after
     if type(command) is NewOrder:
-        # The hot path, by hand: 13 parts in one join.
-        return b"".join(
-            (
-                b"\x8c\x01\x01",
-                text(command.symbol),
-                text(command.account),
-                text(command.client_order_id),
-                SMALL_INTEGERS[command.side],
-                SMALL_INTEGERS[command.order_type],
-                SMALL_INTEGERS[command.time_in_force],
-                _number(command.price),
-                _number(command.quantity),
-                TRUE if command.post_only else FALSE,
-                optional_integer(not_after),
-            )
-        )
+        return _encode_new_order(command, default_not_after)
+    not_after = default_not_after if command.not_after is None else command.not_after
     if type(command) is CancelOrder:
         return b"".join(
             (
@@ -289,8 +232,61 @@ def encode_command(command: Command, default_not_after: int | None = None) -> by
             )
         )
     assert type(command) is not Malformed, "a malformed command has no bytes"
-    # not_after is the last field of every command.
-    return cbor2.dumps((COMMAND_VERSION, COMMAND_TYPES[type(command)], *command[:-1], not_after), canonical=True)
+    return cbor2.dumps((COMMAND_VERSION, COMMAND_TYPES[type(command)], *_fields_of(command, not_after)), canonical=True)
+
+
+def _encode_new_order(command: NewOrder, default_not_after: int | None) -> bytes:
+    # The hot path, by hand: 11 parts in one join.
+    (
+        symbol,
+        account,
+        client_order_id,
+        side,
+        order_type,
+        time_in_force,
+        price,
+        quantity,
+        post_only,
+        not_after,
+        stop_price,
+        display_quantity,
+        expire_time,
+        self_trade_prevention,
+    ) = command
+    is_short = stop_price is None and display_quantity is None and expire_time is None and self_trade_prevention is None
+    raw = b"".join(
+        (
+            b"\x8c\x01\x01" if is_short else b"\x90\x01\x01",
+            text(symbol),
+            text(account),
+            text(client_order_id),
+            SMALL_INTEGERS[side],
+            SMALL_INTEGERS[order_type],
+            SMALL_INTEGERS[time_in_force],
+            _number(price),
+            _number(quantity),
+            TRUE if post_only else FALSE,
+            optional_integer(default_not_after if not_after is None else not_after),
+        )
+    )
+    if is_short:
+        return raw
+    return b"".join(
+        (
+            raw,
+            _number(stop_price),
+            _number(display_quantity),
+            optional_integer(expire_time),
+            optional_integer(self_trade_prevention),
+        )
+    )
+
+
+def _fields_of(command: Command, not_after: int | None) -> tuple[object, ...]:
+    """The fields up to `not_after`, and those behind it only where one of them is set."""
+    short = command._fields.index("not_after")
+    later = command[short + 1 :]
+    return (*command[:short], not_after, *(later if any(field is not None for field in later) else ()))
 
 
 def decode_command(raw: bytes) -> Command:
@@ -311,12 +307,12 @@ def decode_command(raw: bytes) -> Command:
         return Malformed("unknown version")
     if type(type_number) is not int or type_number not in _COMMAND_READERS:
         return Malformed("unknown command type")
-    length, read = _COMMAND_READERS[type_number]
-    if len(fields) != length:
+    read = _COMMAND_READERS[type_number].get(len(fields))
+    if read is None:
         return Malformed("wrong number of fields for this command type")
     try:
         command = read(fields)
-    except _InvalidFieldError as error:
+    except InvalidFieldError as error:
         return Malformed(str(error))
     if encode_command(command) != raw:
         return Malformed("not canonical, or bytes after the end")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from raftbook.engine.events import Event
 
-EVENTS_VERSION: Final = 2
+EVENTS_VERSION: Final = 3
 
 _encode = msgspec.msgpack.Encoder().encode
 
