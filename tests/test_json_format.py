@@ -21,8 +21,10 @@ from raftbook.engine.commands import (
     ReplaceOrder,
     SetStatus,
     Tick,
+    Uncross,
 )
 from raftbook.engine.events import (
+    AuctionEvent,
     Execution,
     InstrumentEvent,
     MassCanceled,
@@ -40,6 +42,7 @@ from raftbook.engine.types import (
     OrderStatus,
     OrderType,
     Reason,
+    SelfTradePrevention,
     Side,
     TimeInForce,
     TradingStatus,
@@ -47,6 +50,7 @@ from raftbook.engine.types import (
 from raftbook.errors import InvalidCommandError
 from raftbook.json_format import (
     MAX_COMMAND_JSON_BYTES,
+    OPERATIONS,
     book_to_json,
     command_from_fields,
     command_from_json,
@@ -102,6 +106,33 @@ def new_with_quantity(text):
             NEW_ORDER._replace(order_type=OrderType.MARKET, time_in_force=TimeInForce.IOC, price=None),
         ),
         (new_with(price=None), NEW_ORDER._replace(price=None)),
+        (
+            new_with(
+                order_type="stop_limit",
+                time_in_force="gtd",
+                stop_price="99.50",
+                display_quantity=2,
+                expire_time=17,
+                self_trade_prevention="decrement_and_cancel",
+            ),
+            NEW_ORDER._replace(
+                order_type=OrderType.STOP_LIMIT,
+                time_in_force=TimeInForce.GTD,
+                stop_price=Number(9950, 2),
+                display_quantity=Number(2, 0),
+                expire_time=17,
+                self_trade_prevention=SelfTradePrevention.DECREMENT_AND_CANCEL,
+            ),
+        ),
+        (
+            new_with(order_type="stop", time_in_force=..., price=..., stop_price=99.5),
+            NEW_ORDER._replace(order_type=OrderType.STOP, price=None, stop_price=Number(995, 1)),
+        ),
+        (new_with(time_in_force="day"), NEW_ORDER._replace(time_in_force=TimeInForce.DAY)),
+        (
+            new_with(stop_price=None, display_quantity=None, expire_time=None, self_trade_prevention=None),
+            NEW_ORDER,
+        ),
         ('{"op":"cancel","account":"alice","client_order_id":"a1"}', CancelOrder("alice", None, "a1")),
         ('{"op":"cancel","account":"alice","order_id":7}', CancelOrder("alice", 7, None)),
         ('{"op":"cancel_all","account":"alice"}', CancelAll("alice")),
@@ -114,6 +145,10 @@ def new_with_quantity(text):
             ReplaceOrder("alice", None, "a1", Number(10030, 2), Number(4, 0)),
         ),
         (
+            '{"op":"replace","account":"alice","order_id":7,"stop_price":"99.50","display_quantity":"0","expire_time":17}',
+            ReplaceOrder("alice", 7, None, None, None, None, Number(9950, 2), Number(0, 0), 17),
+        ),
+        (
             '{"op":"add_instrument","symbol":"ACME","price_decimals":2,"quantity_decimals":0,"tick_size":0.01,"lot_size":1}',
             AddInstrument("ACME", 2, 0, Number(1, 2), Number(1, 0)),
         ),
@@ -121,7 +156,33 @@ def new_with_quantity(text):
             '{"op":"add_instrument","symbol":"ACME","price_decimals":4,"quantity_decimals":3}',
             AddInstrument("ACME", 4, 3, Number(1, 4), Number(1, 3)),
         ),
+        (
+            (
+                '{"op":"add_instrument","symbol":"ACME","price_decimals":2,"quantity_decimals":0,"min_quantity":"2",'
+                '"max_quantity":1000,"min_notional":"50","price_band":"5","market_protection":2.5,"max_open_orders":200,'
+                '"self_trade_prevention":"cancel_oldest"}'
+            ),
+            AddInstrument(
+                "ACME",
+                2,
+                0,
+                Number(1, 2),
+                Number(1, 0),
+                None,
+                Number(2, 0),
+                Number(1000, 0),
+                Number(50, 0),
+                Number(5, 0),
+                Number(25, 1),
+                200,
+                SelfTradePrevention.CANCEL_OLDEST,
+            ),
+        ),
         ('{"op":"set_status","symbol":"ACME","status":"halted"}', SetStatus("ACME", TradingStatus.HALTED)),
+        ('{"op":"set_status","symbol":"ACME","status":"auction"}', SetStatus("ACME", TradingStatus.AUCTION)),
+        ('{"op":"uncross","symbol":"ACME"}', Uncross("ACME", TradingStatus.TRADING)),
+        ('{"op":"uncross","symbol":"ACME","status":"trading"}', Uncross("ACME", TradingStatus.TRADING)),
+        ('{"op":"uncross","symbol":"ACME","status":"closed"}', Uncross("ACME", TradingStatus.CLOSED)),
         ('{"op":"tick"}', Tick()),
         (' \n{"op" : "tick"}\r\n', Tick()),
     ],
@@ -233,15 +294,34 @@ def test_a_quantity_that_is_no_number_above_zero_is_refused(text, problem):
         (new_with(side="by"), "side", "side: unknown value 'by'; expected buy or sell; did you mean buy?"),
         (new_with(side=1), "side", "side: got int; expected buy or sell"),
         (new_with(side="BUY"), "side", "side: unknown value 'BUY'"),
-        (new_with(order_type="stop"), "order_type", "stop is not supported by this version"),
-        (new_with(order_type="stop_limit"), "order_type", "not supported by this version"),
-        (new_with(order_type="limt"), "order_type", "did you mean limit?"),
-        (new_with(time_in_force="day"), "time_in_force", "not supported by this version"),
-        (new_with(time_in_force="gtd"), "time_in_force", "not supported by this version"),
-        (new_with(display_quantity="1"), "display_quantity", "not supported by this version; leave it out"),
-        (new_with(stop_price="1"), "stop_price", "not supported by this version"),
-        (new_with(expire_time=1), "expire_time", "not supported by this version"),
-        (new_with(self_trade_prevention="none"), "self_trade_prevention", "not supported by this version"),
+        (
+            new_with(order_type="limt"),
+            "order_type",
+            "order_type: unknown value 'limt'; expected limit, market, stop or stop_limit; did you mean limit?",
+        ),
+        (new_with(order_type=3), "order_type", "order_type: got int; expected limit, market, stop or stop_limit"),
+        (new_with(time_in_force="gdt"), "time_in_force", "expected gtc, ioc, fok, day or gtd; did you mean gtd?"),
+        (
+            new_with(self_trade_prevention="cancel_old"),
+            "self_trade_prevention",
+            (
+                "expected none, cancel_newest, cancel_oldest, cancel_both or decrement_and_cancel; "
+                "did you mean cancel_oldest?"
+            ),
+        ),
+        (new_with(self_trade_prevention=True), "self_trade_prevention", "got bool; expected none, cancel_newest"),
+        (
+            new_with(stop_price="0"),
+            "stop_price",
+            'stop_price: "0" is not above zero; expected a decimal number above zero, such as "99.50"',
+        ),
+        (new_with(stop_price="x"), "stop_price", "stop_price: .* is no decimal number"),
+        (new_with(display_quantity=0), "display_quantity", "display_quantity: 0 is not above zero"),
+        (new_with(expire_time="soon"), "expire_time", "expire_time: got str; expected an integer from 0 to .*nanosec"),
+        (new_with(expire_time=-1), "expire_time", "expire_time: -1 is out of range"),
+        (new_with(expire_time=2**63), "expire_time", "out of range"),
+        (new_with(stop_prize="1"), "stop_prize", "did you mean stop_price?"),
+        (new_with(min_quantity="1"), "min_quantity", "'min_quantity': unknown field; did you mean quantity?"),
         (new_with(pirce="1"), "pirce", "'pirce': unknown field; did you mean price?"),
         (new_with(zzzzzz="1"), "zzzzzz", "unknown field; known are op, symbol"),
         (new_with(post_only=1), "post_only", "post_only: got int; expected true or false"),
@@ -257,14 +337,51 @@ def test_a_quantity_that_is_no_number_above_zero_is_refused(text, problem):
         ('{"op":"cancel","order_id":0}', "order_id", "order_id: 0 is out of range"),
         ('{"op":"cancel","order_id":"1"}', "order_id", "order_id: got str"),
         ('{"op":"cancel","order_id":true}', "order_id", "order_id: got bool"),
-        ('{"op":"replace","order_id":1,"quantity":-1}', "quantity", "below zero"),
+        (
+            '{"op":"replace","order_id":1,"quantity":-1}',
+            "quantity",
+            'quantity: -1 is below zero; expected a decimal number of zero or more, such as "5"',
+        ),
+        ('{"op":"replace","order_id":1,"display_quantity":-1}', "display_quantity", "-1 is below zero"),
+        ('{"op":"replace","order_id":1,"stop_price":0}', "stop_price", "0 is not above zero"),
+        ('{"op":"replace","order_id":1,"expire_time":1.5}', "expire_time", "got float"),
+        ('{"op":"replace","order_id":1,"self_trade_prevention":"none"}', "self_trade_prevention", "unknown field"),
         (
             '{"op":"add_instrument","symbol":"A","price_decimals":19,"quantity_decimals":0}',
             "price_decimals",
             "price_decimals: 19 is out of range; expected an integer from 0 to 18",
         ),
         ('{"op":"add_instrument","symbol":"A","price_decimals":2}', "quantity_decimals", "missing"),
-        ('{"op":"set_status","symbol":"A","status":"open"}', "status", "expected trading, halted or closed"),
+        (
+            '{"op":"add_instrument","symbol":"A","price_decimals":2,"quantity_decimals":0,"price_band":"0"}',
+            "price_band",
+            'not above zero; expected percent as a decimal number above zero, such as "5"',
+        ),
+        (
+            '{"op":"add_instrument","symbol":"A","price_decimals":2,"quantity_decimals":0,"max_open_orders":0}',
+            "max_open_orders",
+            "max_open_orders: 0 is out of range; expected an integer from 1",
+        ),
+        (
+            '{"op":"add_instrument","symbol":"A","price_decimals":2,"quantity_decimals":0,"max_open_orders":"9"}',
+            "max_open_orders",
+            "max_open_orders: got str",
+        ),
+        (
+            '{"op":"set_status","symbol":"A","status":"open"}',
+            "status",
+            "status: unknown value 'open'; expected trading, halted, closed or auction",
+        ),
+        ('{"op":"set_status","symbol":"A","status":1}', "status", "got int; expected trading, halted, closed or auct"),
+        ('{"op":"set_status","symbol":"A"}', "status", "status: missing; expected trading, halted, closed or auction"),
+        (
+            '{"op":"uncross","symbol":"A","status":"halted"}',
+            "status",
+            "status: unknown value 'halted'; expected trading or closed$",
+        ),
+        ('{"op":"uncross","symbol":"A","status":1}', "status", "status: got int; expected trading or closed$"),
+        ('{"op":"uncross"}', "symbol", "symbol: missing"),
+        ('{"op":"uncros","symbol":"A"}', "op", "op: .*expected one of new, cancel, .*, uncross, tick$"),
         ('{"op":"new","symbol":"A","quantity":' + "[" * 16_000, None, "nested too deeply"),
         ("[" * 10_000_000, None, "at most 16384 bytes"),
     ],
@@ -274,6 +391,31 @@ def test_an_error_names_the_field_the_problem_and_what_is_expected(text, field, 
         command_from_json(text)
     assert caught.value.field == field or "unknown field" in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("fields", "time_in_force"),
+    [
+        ({"order_type": "limit"}, TimeInForce.GTC),
+        ({"order_type": "market"}, TimeInForce.IOC),
+        ({"order_type": "stop"}, TimeInForce.GTC),
+        ({"order_type": "stop_limit"}, TimeInForce.GTC),
+        ({"order_type": "limit", "expire_time": 1}, TimeInForce.GTD),
+        ({"order_type": "stop", "expire_time": 0}, TimeInForce.GTD),
+        ({"order_type": "market", "expire_time": 1}, TimeInForce.GTD),
+        ({"order_type": "limit", "expire_time": None}, TimeInForce.GTC),
+        ({"order_type": "limit", "expire_time": 1, "time_in_force": "ioc"}, TimeInForce.IOC),
+    ],
+)
+def test_a_time_in_force_that_is_not_said(fields, time_in_force):
+    assert command_from_json(new_with(**{"time_in_force": ..., **fields})).time_in_force is time_in_force
+
+
+def test_the_uncross_of_a_path_is_held_to_what_may_follow_an_auction():
+    assert command_from_json('{"symbol":"A","status":"closed"}', "uncross") == Uncross("A", TradingStatus.CLOSED)
+    for status in ("auction", 7):
+        with pytest.raises(InvalidCommandError, match=r"expected trading or closed$"):
+            command_from_json(json.dumps({"symbol": "A", "status": status}), "uncross")
 
 
 def test_bytes_that_are_not_utf_8_are_refused():
@@ -361,6 +503,18 @@ def test_an_instrument_spec():
         AddInstrument("ACME", 2, 0, Number(5, 2), Number(100, 0))
     )
     assert parse_instrument_spec("X, price_decimals=4, quantity_decimals=1").tick_size == Number(1, 4)
+    assert parse_instrument_spec("X,price_decimals=00000000000000000000004,quantity_decimals=0").price_decimals == 4
+
+
+def test_an_instrument_spec_with_every_limit():
+    spec = parse_instrument_spec(
+        "ACME,price_decimals=2,quantity_decimals=0,min_quantity=2,max_quantity=1000,min_notional=50,price_band=5,"
+        "market_protection=2.5,max_open_orders=200,self_trade_prevention=cancel_both"
+    )
+    assert spec == AddInstrument(
+        "ACME", 2, 0, Number(1, 2), Number(1, 0), None, Number(2, 0), Number(1000, 0), Number(50, 0), Number(5, 0),
+        Number(25, 1), 200, SelfTradePrevention.CANCEL_BOTH,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -377,6 +531,11 @@ def test_an_instrument_spec():
         ("ACME,price_decimals=2,quantity_decimals=0,tick_size=-1", "tick_size: -1 is not above zero|not above zero"),
         ("AC ME,price_decimals=2,quantity_decimals=0", "symbol: 'AC ME' is no symbol"),
         ("ACME,price_decimals=" + "9" * 9000 + ",quantity_decimals=0", "out of range"),
+        ("ACME,price_decimals=2,quantity_decimals=0,max_open_orders=0", "max_open_orders: 0 is out of range"),
+        ("ACME,price_decimals=2,quantity_decimals=0,max_open_orders=many", "max_open_orders: got str"),
+        ("ACME,price_decimals=2,quantity_decimals=0,price_band=5%", "price_band: .*5%.* is no decimal number"),
+        ("ACME,price_decimals=2,quantity_decimals=0,price_bnad=5", "did you mean price_band?"),
+        ("ACME,price_decimals=2,quantity_decimals=0,self_trade_prevention=all", "expected none, cancel_newest"),
     ],
 )
 def test_an_instrument_spec_that_is_none(spec, message):
@@ -391,9 +550,16 @@ def test_random_text_is_a_command_or_an_error(data):
         assert not isinstance(command_from_json(data), Malformed)
 
 
-@given(st.dictionaries(st.sampled_from([*NEW, "zzz"]), st.none() | st.booleans() | st.integers() | st.text(max_size=8)))
+FIELD_NAMES = sorted({name for command in (NewOrder, ReplaceOrder, AddInstrument, Uncross) for name in command._fields})
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*FIELD_NAMES, "op", "zzz"]), st.none() | st.booleans() | st.integers() | st.text(max_size=8)
+    )
+)
 def test_random_fields_are_a_command_or_an_error(fields):
-    for op in ("new", "cancel", "replace", "add_instrument", "set_status"):
+    for op in OPERATIONS:
         with suppress(InvalidCommandError):
             command = command_from_json(json.dumps(fields), op)
             assert command_from_json(dumps(command_to_json(command))) == command
@@ -411,6 +577,27 @@ def test_a_command_comes_back_from_its_json(command):
 
 def test_a_command_as_json_has_the_contracts_names():
     assert command_to_json(NEW_ORDER) == NEW
+    stop = NEW_ORDER._replace(
+        order_type=OrderType.STOP_LIMIT,
+        time_in_force=TimeInForce.GTD,
+        stop_price=Number(9950, 2),
+        display_quantity=Number(2, 0),
+        expire_time=17,
+        self_trade_prevention=SelfTradePrevention.NONE,
+    )
+    assert command_to_json(stop) == NEW | {
+        "order_type": "stop_limit",
+        "time_in_force": "gtd",
+        "stop_price": "99.50",
+        "display_quantity": "2",
+        "expire_time": 17,
+        "self_trade_prevention": "none",
+    }
+    assert command_to_json(Uncross("ACME", TradingStatus.CLOSED)) == {
+        "op": "uncross",
+        "symbol": "ACME",
+        "status": "closed",
+    }
 
 
 @given(st.integers(0, MAX_INTEGER), st.integers(0, 36))
@@ -462,7 +649,28 @@ TRADE_JSON = {
     "taker_account": "alice",
     "taker_side": "buy",
 }
+STOP_LIMIT = ORDER._replace(
+    order_type=OrderType.STOP_LIMIT,
+    time_in_force=TimeInForce.GTD,
+    status=OrderStatus.UNTRIGGERED,
+    stop_price=9950,
+    display_quantity=20,
+    visible_quantity=0,
+    expire_time=17,
+    self_trade_prevention=SelfTradePrevention.CANCEL_OLDEST,
+)
+STOP_LIMIT_JSON = ORDER_JSON | {
+    "order_type": "stop_limit",
+    "time_in_force": "gtd",
+    "status": "untriggered",
+    "stop_price": "99.50",
+    "display_quantity": "2.0",
+    "visible_quantity": "0.0",
+    "expire_time": 17,
+    "self_trade_prevention": "cancel_oldest",
+}
 ACCEPTED = OrderEvent(EventKind.ORDER_ACCEPTED, "ACME", 6, 12, 99, ORDER)
+INDICATION = AuctionEvent(EventKind.INDICATIVE_CHANGED, "ACME", 6, 12, 99, 10025, 50, 15, Side.SELL)
 PLACE_JSON = {"symbol": "ACME", "sequence": 6, "log_index": 12, "timestamp": 99}
 
 
@@ -473,6 +681,18 @@ def test_an_order_as_json():
     assert "price" not in market_json
     assert market_json["order_type"] == "market"
     assert market_json["post_only"] is True
+    assert order_to_json(STOP_LIMIT, INSTRUMENTS) == STOP_LIMIT_JSON
+
+
+def test_what_the_book_shows_of_an_order_is_told_of_an_iceberg_only():
+    assert "visible_quantity" not in order_to_json(ORDER._replace(visible_quantity=30), INSTRUMENTS)
+    iceberg = order_to_json(ORDER._replace(display_quantity=20, visible_quantity=10), INSTRUMENTS)
+    assert (iceberg["display_quantity"], iceberg["visible_quantity"]) == ("2.0", "1.0")
+
+
+def test_every_field_of_an_order_is_told():
+    told = order_to_json(STOP_LIMIT._replace(post_only=True), INSTRUMENTS)
+    assert set(told) == set(OrderState._fields)
 
 
 @pytest.mark.parametrize(
@@ -483,6 +703,81 @@ def test_an_order_as_json():
         (
             ACCEPTED._replace(kind=EventKind.ORDER_CANCELED, reason=Reason.NO_LIQUIDITY),
             {"event": "order_canceled", **PLACE_JSON, **ORDER_JSON, "reason": "no_liquidity"},
+        ),
+        (TRADE._replace(auction=True), TRADE_JSON | {"auction": True}),
+        (
+            ACCEPTED._replace(kind=EventKind.ORDER_TRIGGERED, order=STOP_LIMIT._replace(status=OrderStatus.OPEN)),
+            {"event": "order_triggered", **PLACE_JSON, **STOP_LIMIT_JSON, "status": "open"},
+        ),
+        (
+            ACCEPTED._replace(kind=EventKind.ORDER_RESTATED, reason=Reason.ICEBERG_REFRESH),
+            {"event": "order_restated", **PLACE_JSON, **ORDER_JSON, "reason": "iceberg_refresh"},
+        ),
+        (
+            ACCEPTED._replace(
+                kind=EventKind.ORDER_CANCELED, reason=Reason.SELF_TRADE, prevented_by_order_id=9,
+                order=ORDER._replace(status=OrderStatus.CANCELED),
+            ),
+            {
+                "event": "order_canceled",
+                **PLACE_JSON,
+                **ORDER_JSON,
+                "status": "canceled",
+                "reason": "self_trade",
+                "prevented_by_order_id": 9,
+            },
+        ),
+        (
+            ACCEPTED._replace(
+                kind=EventKind.ORDER_CANCELED, reason=Reason.EXPIRED, order=ORDER._replace(status=OrderStatus.EXPIRED)
+            ),
+            {"event": "order_canceled", **PLACE_JSON, **ORDER_JSON, "status": "expired", "reason": "expired"},
+        ),
+        (
+            INDICATION,
+            {
+                "event": "indicative_changed",
+                **PLACE_JSON,
+                "price": "100.25",
+                "quantity": "5.0",
+                "imbalance_quantity": "1.5",
+                "imbalance_side": "sell",
+            },
+        ),
+        (
+            INDICATION._replace(
+                kind=EventKind.AUCTION_UNCROSSED, price=None, quantity=0, imbalance_quantity=0, imbalance_side=None
+            ),
+            {"event": "auction_uncrossed", **PLACE_JSON, "quantity": "0.0", "imbalance_quantity": "0.0"},
+        ),
+        (
+            InstrumentEvent(
+                EventKind.STATUS_CHANGED, "ACME", 6, 12, 99, INSTRUMENTS["ACME"], TradingStatus.AUCTION,
+                Reason.VOLATILITY,
+            ),
+            {
+                "event": "status_changed",
+                **PLACE_JSON,
+                "price_decimals": 2,
+                "quantity_decimals": 1,
+                "tick_size": "0.05",
+                "lot_size": "1.0",
+                "status": "auction",
+                "reason": "volatility",
+            },
+        ),
+        (
+            Rejection(
+                EventKind.STATUS_REJECTED, "ACME", 6, 12, 99, Uncross("ACME", TradingStatus.CLOSED, 5),
+                Reason.NOT_IN_AUCTION,
+            ),
+            {
+                "event": "status_rejected",
+                **PLACE_JSON,
+                "requested_status": "closed",
+                "status": "rejected",
+                "reason": "not_in_auction",
+            },
         ),
         (
             ACCEPTED._replace(sequence=None, duplicate=True),
@@ -619,6 +914,45 @@ def test_events_as_json(event, expected):
 
 def test_an_instrument_as_json():
     assert instrument_to_json(INSTRUMENTS["ACME"], TradingStatus.CLOSED)["status"] == "closed"
+
+
+def test_an_instrument_as_json_tells_the_limits_that_it_has():
+    limited = Instrument("ACME", 2, 1, 5, 10, 20, 10_000, 50_000, 525, 25, 200, SelfTradePrevention.CANCEL_NEWEST)
+    told = instrument_to_json(limited, TradingStatus.TRADING)
+    assert told == {
+        "symbol": "ACME",
+        "price_decimals": 2,
+        "quantity_decimals": 1,
+        "tick_size": "0.05",
+        "lot_size": "1.0",
+        "min_quantity": "2.0",
+        "max_quantity": "1000.0",
+        "min_notional": "50.000",
+        "price_band": "5.25",
+        "market_protection": "0.25",
+        "max_open_orders": 200,
+        "self_trade_prevention": "cancel_newest",
+        "status": "trading",
+    }
+    assert set(told) == {*Instrument._fields, "status"}
+    del told["status"]
+    again = command_from_fields("add_instrument", told)
+    assert [number.to_units(decimals) for number, decimals in ((again.min_notional, 3), (again.price_band, 2))] == [
+        50_000,
+        525,
+    ]
+
+
+def test_a_book_that_does_not_trade_says_so():
+    book = book_to_json("ACME", 12, [(10025, 30)], [(10020, 5)], INSTRUMENTS["ACME"], TradingStatus.AUCTION)
+    assert book == {
+        "book": "ACME",
+        "log_index": 12,
+        "bids": [["100.25", "3.0"]],
+        "asks": [["100.20", "0.5"]],
+        "status": "auction",
+    }
+    assert "status" not in book_to_json("ACME", 12, [], [], INSTRUMENTS["ACME"], TradingStatus.TRADING)
 
 
 def test_a_book_line():

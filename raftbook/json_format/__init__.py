@@ -1,7 +1,10 @@
 """The JSON of commands, events, orders, reports and books, as everyone outside sees it, and back.
 
-    commands   JSON -> commands, with errors that name the field, the problem and what is expected; commands -> JSON
-    views      events, orders, reports, trades, instruments and books -> JSON
+    commands   JSON -> commands, with errors that name the field, the problem and what is expected
+    forms      the fields of each command, and the command that they say
+    fields     what each field must be
+    numbers    exact decimal numbers
+    views      events, orders, reports, trades, instruments, books and commands -> JSON
 
 Numbers are exact in both directions: prices and quantities leave as decimal strings with the instrument's number of
 decimals; they come in as strings or JSON numbers. Times are integers, nanoseconds since the epoch.
@@ -10,20 +13,20 @@ decimals; they come in as strings or JSON numbers. Times are integers, nanosecon
 from __future__ import annotations
 
 from raftbook.json_format.commands import (
-    DEFAULT_ACCOUNT,
     MAX_COMMAND_JSON_BYTES,
-    OPERATIONS,
     command_from_fields,
     command_from_json,
-    command_to_json,
     commands_from_json_array,
-    decimal_text,
     fields_from_json,
     parse_instrument_spec,
 )
+from raftbook.json_format.fields import DEFAULT_ACCOUNT
+from raftbook.json_format.forms import OPERATIONS
+from raftbook.json_format.numbers import decimal_text
 from raftbook.json_format.views import (
     Json,
     book_to_json,
+    command_to_json,
     dumps,
     event_to_json,
     instrument_to_json,

@@ -1,4 +1,4 @@
-"""Events, orders, reports, trades, instruments and books as JSON objects.
+"""Events, orders, reports, trades, instruments, books and commands as JSON objects.
 
 Each function builds a plain dict in the order in which people read it, ready for `dumps`. A field that does not
 apply (the price of a market order, the sequence of an event that belongs to no symbol) is left out.
@@ -6,11 +6,24 @@ apply (the price of a market order, the sequence of an event that belongs to no 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 import msgspec
 
+from raftbook.engine.commands import (
+    AddInstrument,
+    CancelAll,
+    CancelOrder,
+    Command,
+    Malformed,
+    NewOrder,
+    ReplaceOrder,
+    SetStatus,
+    Tick,
+    Uncross,
+)
 from raftbook.engine.events import (
+    AuctionEvent,
     Event,
     Execution,
     InstrumentEvent,
@@ -21,17 +34,27 @@ from raftbook.engine.events import (
     Ticked,
     Trade,
 )
-from raftbook.engine.types import OrderStatus
-from raftbook.json_format.commands import decimal_text, echo_of
+from raftbook.engine.types import (
+    PERCENT_DECIMALS,
+    Number,
+    OrderStatus,
+    OrderType,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+    TradingStatus,
+)
+from raftbook.json_format.numbers import decimal_text, number_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from raftbook.engine.instrument import Instrument
-    from raftbook.engine.types import TradingStatus
 
 Json = dict[str, object]
 """A JSON object that `dumps` can write."""
+
+_NO_PREVENTION: Final = SelfTradePrevention.NONE
 
 _encoder = msgspec.json.Encoder()
 
@@ -42,7 +65,10 @@ def dumps(value: object) -> bytes:
 
 
 def order_to_json(order: OrderState, instruments: Mapping[str, Instrument]) -> Json:
-    """An order as it stands. (`notional`, `filled_quantity`) is its average price as an exact pair."""
+    """An order as it stands. (`notional`, `filled_quantity`) is its average price as an exact pair.
+
+    `visible_quantity`, what the book shows of it, stands with `display_quantity` only.
+    """
     instrument = instruments[order.symbol]
     price_decimals = instrument.price_decimals
     quantity_decimals = instrument.quantity_decimals
@@ -57,18 +83,27 @@ def order_to_json(order: OrderState, instruments: Mapping[str, Instrument]) -> J
     }
     if order.price is not None:
         json["price"] = decimal_text(order.price, price_decimals)
+    if order.stop_price is not None:
+        json["stop_price"] = decimal_text(order.stop_price, price_decimals)
     json["quantity"] = decimal_text(order.quantity, quantity_decimals)
     json["filled_quantity"] = decimal_text(order.filled_quantity, quantity_decimals)
     json["leaves_quantity"] = decimal_text(order.leaves_quantity, quantity_decimals)
+    if order.display_quantity is not None:
+        json["display_quantity"] = decimal_text(order.display_quantity, quantity_decimals)
+        json["visible_quantity"] = decimal_text(order.visible_quantity, quantity_decimals)
     json["notional"] = decimal_text(order.notional, price_decimals + quantity_decimals)
     json["status"] = order.status.label
     if order.post_only:
         json["post_only"] = True
+    if order.expire_time is not None:
+        json["expire_time"] = order.expire_time
+    if order.self_trade_prevention is not _NO_PREVENTION:
+        json["self_trade_prevention"] = order.self_trade_prevention.label
     return json
 
 
 def trade_to_json(trade: Trade, instrument: Instrument) -> Json:
-    return {
+    json: Json = {
         "event": trade.kind.label,
         "symbol": trade.symbol,
         "sequence": trade.sequence,
@@ -85,17 +120,35 @@ def trade_to_json(trade: Trade, instrument: Instrument) -> Json:
         "taker_account": trade.taker_account,
         "taker_side": trade.taker_side.label,
     }
+    if trade.auction:
+        json["auction"] = True
+    return json
 
 
 def instrument_to_json(instrument: Instrument, status: TradingStatus) -> Json:
-    return {
+    """An instrument with those of its limits that are set; `price_band` and `market_protection` are percent."""
+    json: Json = {
         "symbol": instrument.symbol,
         "price_decimals": instrument.price_decimals,
         "quantity_decimals": instrument.quantity_decimals,
         "tick_size": decimal_text(instrument.tick_size, instrument.price_decimals),
         "lot_size": decimal_text(instrument.lot_size, instrument.quantity_decimals),
-        "status": status.label,
     }
+    for name, units, decimals in (
+        ("min_quantity", instrument.min_quantity, instrument.quantity_decimals),
+        ("max_quantity", instrument.max_quantity, instrument.quantity_decimals),
+        ("min_notional", instrument.min_notional, instrument.price_decimals + instrument.quantity_decimals),
+        ("price_band", instrument.price_band, PERCENT_DECIMALS),
+        ("market_protection", instrument.market_protection, PERCENT_DECIMALS),
+    ):
+        if units is not None:
+            json[name] = decimal_text(units, decimals)
+    if instrument.max_open_orders is not None:
+        json["max_open_orders"] = instrument.max_open_orders
+    if instrument.self_trade_prevention is not _NO_PREVENTION:
+        json["self_trade_prevention"] = instrument.self_trade_prevention.label
+    json["status"] = status.label
+    return json
 
 
 def book_to_json(
@@ -104,16 +157,23 @@ def book_to_json(
     bids: Sequence[tuple[int, int]],
     asks: Sequence[tuple[int, int]],
     instrument: Instrument,
+    status: TradingStatus = TradingStatus.TRADING,
 ) -> Json:
-    """The book line. `bids` and `asks` are (price, displayed quantity) in the instrument's units, best first."""
+    """The book line. `bids` and `asks` are (price, displayed quantity) in the instrument's units, best first.
+
+    `status` stands in it only where the instrument is not trading; in an auction the sides may cross.
+    """
     price_decimals = instrument.price_decimals
     quantity_decimals = instrument.quantity_decimals
-    return {
+    json: Json = {
         "book": symbol,
         "log_index": log_index,
         "bids": [[decimal_text(price, price_decimals), decimal_text(size, quantity_decimals)] for price, size in bids],
         "asks": [[decimal_text(price, price_decimals), decimal_text(size, quantity_decimals)] for price, size in asks],
     }
+    if status is not TradingStatus.TRADING:
+        json["status"] = status.label
+    return json
 
 
 def event_to_json(event: Event, instruments: Mapping[str, Instrument]) -> Json:
@@ -125,13 +185,10 @@ def event_to_json(event: Event, instruments: Mapping[str, Instrument]) -> Json:
     if isinstance(event, Rejection):
         return _rejection(event, instruments)
     if isinstance(event, InstrumentEvent):
-        return {
-            "event": event.kind.label,
-            "symbol": event.symbol,
-            "sequence": event.sequence,
-            "log_index": event.log_index,
-            "timestamp": event.timestamp,
-        } | instrument_to_json(event.instrument, event.status)
+        changed = _head(event) | instrument_to_json(event.instrument, event.status)
+        return changed if event.reason is None else {**changed, "reason": event.reason.value}
+    if isinstance(event, AuctionEvent):
+        return _auction_event(event, instruments[event.symbol])
     json: Json = {"event": event.kind.label, "log_index": event.log_index, "timestamp": event.timestamp}
     if isinstance(event, MassCanceled):
         json["account"] = event.account
@@ -146,6 +203,27 @@ def event_to_json(event: Event, instruments: Mapping[str, Instrument]) -> Json:
     assert_never(event)
 
 
+def _head(event: InstrumentEvent | AuctionEvent) -> Json:
+    return {
+        "event": event.kind.label,
+        "symbol": event.symbol,
+        "sequence": event.sequence,
+        "log_index": event.log_index,
+        "timestamp": event.timestamp,
+    }
+
+
+def _auction_event(event: AuctionEvent, instrument: Instrument) -> Json:
+    json = _head(event)
+    if event.price is not None:
+        json["price"] = decimal_text(event.price, instrument.price_decimals)
+    json["quantity"] = decimal_text(event.quantity, instrument.quantity_decimals)
+    json["imbalance_quantity"] = decimal_text(event.imbalance_quantity, instrument.quantity_decimals)
+    if event.imbalance_side is not None:
+        json["imbalance_side"] = event.imbalance_side.label
+    return json
+
+
 def _order_event(event: OrderEvent, order: Json) -> Json:
     json: Json = {"event": event.kind.label, "symbol": event.symbol}
     if event.sequence is not None:
@@ -155,6 +233,8 @@ def _order_event(event: OrderEvent, order: Json) -> Json:
     json.update(order)
     if event.reason is not None:
         json["reason"] = event.reason.value
+    if event.prevented_by_order_id is not None:
+        json["prevented_by_order_id"] = event.prevented_by_order_id
     if event.duplicate:
         json["duplicate"] = True
     return json
@@ -163,8 +243,8 @@ def _order_event(event: OrderEvent, order: Json) -> Json:
 def _rejection(event: Rejection, instruments: Mapping[str, Instrument]) -> Json:
     """What the command said, as it was written, and why it was refused.
 
-    A refused set_status asks for a `status` of the instrument; here `status` is the answer's, so it is given as
-    `requested_status`.
+    A refused set_status or uncross asks for a `status` of the instrument; here `status` is the answer's, so it is
+    given as `requested_status`.
     """
     json: Json = {"event": event.kind.label}
     if event.symbol is not None:
@@ -234,3 +314,49 @@ def report_to_json(
                     json["duplicate"] = True
     json["events"] = events
     return json
+
+
+# --- Commands --------------------------------------------------------------------------------------------------------
+
+_OPERATION_OF: Final[Mapping[type[Command], dict[str, object]]] = {
+    NewOrder: {"op": "new"},
+    CancelOrder: {"op": "cancel"},
+    CancelAll: {"op": "cancel_all"},
+    ReplaceOrder: {"op": "replace"},
+    AddInstrument: {"op": "add_instrument"},
+    SetStatus: {"op": "set_status"},
+    Uncross: {"op": "uncross"},
+    Tick: {"op": "tick"},
+    Malformed: {},
+}
+
+
+def command_to_json(command: Command) -> Json:
+    """The JSON object from which `command_from_json` makes the same command; absent fields are left out.
+
+    Malformed is no command that anybody could send: it gives its detail alone.
+    """
+    return _OPERATION_OF[type(command)] | _set_fields(command)
+
+
+def echo_of(command: Command) -> Json:
+    """What a rejection repeats of the command: its fields as they were written, without `op` and `not_after`."""
+    fields = _set_fields(command)
+    fields.pop("not_after", None)
+    return fields
+
+
+def _set_fields(command: Command) -> Json:
+    return {
+        name: _json_value(value)
+        for name, value in zip(command._fields, command, strict=True)
+        if value is not None and value is not False
+    }
+
+
+def _json_value(value: object) -> object:
+    if isinstance(value, Number):
+        return number_text(value)
+    if isinstance(value, Side | OrderType | TimeInForce | TradingStatus | SelfTradePrevention):
+        return value.label
+    return value

@@ -1,0 +1,221 @@
+"""The JSON object of each command as msgspec checks it, and the command that it says.
+
+A field that is `null` counts as absent. `account` is "default" where it is absent. A new order is `limit` and `gtc`
+unless it says otherwise; a market order without a time in force is `ioc`, an order with an `expire_time` is `gtd`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from raftbook.engine.commands import (
+    AddInstrument,
+    CancelAll,
+    CancelOrder,
+    NewOrder,
+    ReplaceOrder,
+    SetStatus,
+    Tick,
+    Uncross,
+)
+from raftbook.engine.types import MAX_DECIMALS, MAX_INTEGER, Number, OrderType, TimeInForce, TradingStatus
+from raftbook.json_format import fields
+from raftbook.json_format.fields import ABSENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class _NewOrder(msgspec.Struct, tag_field="op", tag="new", forbid_unknown_fields=True):
+    symbol: str
+    side: str
+    quantity: msgspec.Raw
+    account: str | None = None
+    client_order_id: str | None = None
+    order_type: str | None = None
+    time_in_force: str | None = None
+    price: msgspec.Raw = ABSENT
+    post_only: bool | None = None
+    display_quantity: msgspec.Raw = ABSENT
+    stop_price: msgspec.Raw = ABSENT
+    expire_time: int | None = None
+    self_trade_prevention: str | None = None
+    not_after: int | None = None
+
+    def to_command(self, generate_client_order_id: Callable[[], str] | None) -> NewOrder:
+        client_order_id = self.client_order_id
+        if client_order_id is None:
+            if generate_client_order_id is None:
+                raise fields.invalid("client_order_id", "missing")
+            client_order_id = generate_client_order_id()
+        order_type = (
+            OrderType.LIMIT
+            if self.order_type is None
+            else fields.member("order_type", fields.ORDER_TYPES, self.order_type)
+        )
+        return NewOrder(
+            fields.symbol(self.symbol),
+            fields.account(self.account),
+            fields.identifier("client_order_id", client_order_id),
+            fields.member("side", fields.SIDES, self.side),
+            order_type,
+            self._time_in_force(order_type),
+            fields.optional_number("price", self.price),
+            fields.number("quantity", self.quantity),
+            self.post_only or False,
+            fields.optional_time("not_after", self.not_after),
+            fields.optional_number("stop_price", self.stop_price),
+            fields.optional_number("display_quantity", self.display_quantity),
+            fields.optional_time("expire_time", self.expire_time),
+            fields.optional_self_trade_prevention(self.self_trade_prevention),
+        )
+
+    def _time_in_force(self, order_type: OrderType) -> TimeInForce:
+        if self.time_in_force is not None:
+            return fields.member("time_in_force", fields.TIMES_IN_FORCE, self.time_in_force)
+        if self.expire_time is not None:
+            return TimeInForce.GTD
+        return TimeInForce.IOC if order_type is OrderType.MARKET else TimeInForce.GTC
+
+
+class _CancelOrder(msgspec.Struct, tag_field="op", tag="cancel", forbid_unknown_fields=True):
+    account: str | None = None
+    order_id: int | None = None
+    client_order_id: str | None = None
+    not_after: int | None = None
+
+    def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> CancelOrder:
+        return CancelOrder(
+            fields.account(self.account),
+            *fields.order_name(self.order_id, self.client_order_id),
+            fields.optional_time("not_after", self.not_after),
+        )
+
+
+class _CancelAll(msgspec.Struct, tag_field="op", tag="cancel_all", forbid_unknown_fields=True):
+    account: str | None = None
+    symbol: str | None = None
+    side: str | None = None
+    not_after: int | None = None
+
+    def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> CancelAll:
+        return CancelAll(
+            fields.account(self.account),
+            None if self.symbol is None else fields.symbol(self.symbol),
+            None if self.side is None else fields.member("side", fields.SIDES, self.side),
+            fields.optional_time("not_after", self.not_after),
+        )
+
+
+class _ReplaceOrder(msgspec.Struct, tag_field="op", tag="replace", forbid_unknown_fields=True):
+    account: str | None = None
+    order_id: int | None = None
+    client_order_id: str | None = None
+    price: msgspec.Raw = ABSENT
+    quantity: msgspec.Raw = ABSENT
+    display_quantity: msgspec.Raw = ABSENT
+    stop_price: msgspec.Raw = ABSENT
+    expire_time: int | None = None
+    not_after: int | None = None
+
+    def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> ReplaceOrder:
+        return ReplaceOrder(
+            fields.account(self.account),
+            *fields.order_name(self.order_id, self.client_order_id),
+            fields.optional_number("price", self.price),
+            fields.optional_number("quantity", self.quantity, lowest=0),  # To nothing: a replace that cancels.
+            fields.optional_time("not_after", self.not_after),
+            fields.optional_number("stop_price", self.stop_price),
+            fields.optional_number("display_quantity", self.display_quantity, lowest=0),  # Shows the whole order.
+            fields.optional_time("expire_time", self.expire_time),
+        )
+
+
+class _AddInstrument(msgspec.Struct, tag_field="op", tag="add_instrument", forbid_unknown_fields=True):
+    """`tick_size` and `lot_size` are the smallest step where they are absent."""
+
+    symbol: str
+    price_decimals: int
+    quantity_decimals: int
+    tick_size: msgspec.Raw = ABSENT
+    lot_size: msgspec.Raw = ABSENT
+    min_quantity: msgspec.Raw = ABSENT
+    max_quantity: msgspec.Raw = ABSENT
+    min_notional: msgspec.Raw = ABSENT
+    price_band: msgspec.Raw = ABSENT
+    market_protection: msgspec.Raw = ABSENT
+    max_open_orders: int | None = None
+    self_trade_prevention: str | None = None
+    not_after: int | None = None
+
+    def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> AddInstrument:
+        price_decimals = fields.integer("price_decimals", self.price_decimals, 0, MAX_DECIMALS)
+        quantity_decimals = fields.integer("quantity_decimals", self.quantity_decimals, 0, MAX_DECIMALS)
+        most_orders = self.max_open_orders
+        return AddInstrument(
+            fields.symbol(self.symbol),
+            price_decimals,
+            quantity_decimals,
+            fields.optional_number("tick_size", self.tick_size) or Number(1, price_decimals),
+            fields.optional_number("lot_size", self.lot_size) or Number(1, quantity_decimals),
+            fields.optional_time("not_after", self.not_after),
+            fields.optional_number("min_quantity", self.min_quantity),
+            fields.optional_number("max_quantity", self.max_quantity),
+            fields.optional_number("min_notional", self.min_notional),
+            fields.optional_number("price_band", self.price_band),
+            fields.optional_number("market_protection", self.market_protection),
+            None if most_orders is None else fields.integer("max_open_orders", most_orders, 1, MAX_INTEGER),
+            fields.optional_self_trade_prevention(self.self_trade_prevention),
+        )
+
+
+class _SetStatus(msgspec.Struct, tag_field="op", tag="set_status", forbid_unknown_fields=True):
+    symbol: str
+    status: str
+    not_after: int | None = None
+
+    def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> SetStatus:
+        return SetStatus(
+            fields.symbol(self.symbol),
+            fields.member("status", fields.STATUSES, self.status),
+            fields.optional_time("not_after", self.not_after),
+        )
+
+
+class _Uncross(msgspec.Struct, tag_field="op", tag="uncross", forbid_unknown_fields=True):
+    symbol: str
+    status: str | None = None
+    not_after: int | None = None
+
+    def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> Uncross:
+        status = TradingStatus.TRADING
+        if self.status is not None:
+            status = fields.member("status", fields.STATUSES_BEHIND_AUCTION, self.status)
+        return Uncross(fields.symbol(self.symbol), status, fields.optional_time("not_after", self.not_after))
+
+
+class _Tick(msgspec.Struct, tag_field="op", tag="tick", forbid_unknown_fields=True):
+    not_after: int | None = None
+
+    def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> Tick:
+        return Tick(fields.optional_time("not_after", self.not_after))
+
+
+Form = _NewOrder | _CancelOrder | _CancelAll | _ReplaceOrder | _AddInstrument | _SetStatus | _Uncross | _Tick
+
+FORMS: Final[Mapping[str, type[Form]]] = {
+    "new": _NewOrder,
+    "cancel": _CancelOrder,
+    "cancel_all": _CancelAll,
+    "replace": _ReplaceOrder,
+    "add_instrument": _AddInstrument,
+    "set_status": _SetStatus,
+    "uncross": _Uncross,
+    "tick": _Tick,
+}
+"""`op` -> its form."""
+
+OPERATIONS: Final = tuple(FORMS)
+"""The values of `op`."""
