@@ -9,6 +9,7 @@
     │   └── DamagedLogError     bytes that were once durable are wrong; the node must be rebuilt from its peers
     ├── StateDivergedError      this node's state is not the majority's; it must be rebuilt from its peers
     ├── SnapshotError           a snapshot that is truncated, altered, or of another version
+    ├── SequenceGapError        market data that does not continue what is there; start again from a snapshot
     ├── ProtocolError           a peer sent what the protocol does not allow; its connection is closed
     ├── BusyError               a bounded queue is full; nothing was taken, try again later
     ├── InvalidCommandError     JSON that is no command; the message names the field and what is expected
@@ -78,6 +79,12 @@ class StateDivergedError(RaftbookError):
 
 class SnapshotError(RaftbookError):
     code = "snapshot_invalid"
+
+
+class SequenceGapError(RaftbookError):
+    """What came is not what follows what is there: events or updates are missing, or are of another book."""
+
+    code = "sequence_gap"
 
 
 class ProtocolError(RaftbookError):
