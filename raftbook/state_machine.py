@@ -38,7 +38,7 @@ TRADES_KEPT: Final = 1_000
 
 _DIGEST_BYTES: Final = 32
 _GENESIS: Final = bytes(_DIGEST_BYTES)
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 
 class StateMachine:
@@ -178,14 +178,14 @@ def _read_trades(data: object) -> dict[str, deque[Trade]]:
     return recent
 
 
-_TRADE_TYPES: Final = (int, str, int, int, int, int, int, int, int, str, str, int, str, str, int)
+_TRADE_TYPES: Final = (int, str, int, int, int, int, int, int, int, str, str, int, str, str, int, bool)
 """The types of a trade's fields in their order, as CBOR holds them."""
 
 
 def _read_trade(symbol: str, fields: object) -> Trade:
     if type(fields) is not list or tuple(map(type, fields)) != _TRADE_TYPES:
         raise ValueError(f"a recent trade of {symbol!r} has fields of other types")
-    trade = Trade._make((EventKind(fields[0]), *fields[1:-1], Side(fields[-1])))
+    trade = Trade._make((EventKind(fields[0]), *fields[1:-2], Side(fields[-2]), fields[-1]))
     if trade.kind is not EventKind.TRADE or trade.symbol != symbol:
         raise ValueError(f"a recent trade of {symbol!r} is no trade of that symbol")
     return trade

@@ -3,7 +3,8 @@
 Whoever drives it
 
 - hands in what arrives: `connected`, `disconnected`, `received`, `submit`;
-- calls `step` after each of these, every few milliseconds, and again at once while it answers True;
+- calls `step` after each of these, every few milliseconds, and again at once while it answers True; so an order that
+  expires in a cluster with nothing else to do is at most that much late;
 - calls `report` every `REPORT_S`;
 - tells with `measured` how much room the disk has, now and then and after each batch;
 - writes the write-ahead log's batches to disk, one at a time, and calls `synced` after each;
@@ -28,7 +29,7 @@ from raftbook.member.replica import Replica
 from raftbook.member.room import Room
 from raftbook.replication.messages import IntakeDelta, NodeReport, RawRunMessage
 from raftbook.replication.raft_node import RaftMessage, RaftNode, RaftSettings
-from raftbook.replication.sequencer import Sequencer, SequencerLimits
+from raftbook.replication.sequencer import Sequencer, SequencerLimits, expiry_is_due
 from raftbook.replication.storage_space import DEFAULT_MARGIN_BYTES
 
 if TYPE_CHECKING:
@@ -264,7 +265,8 @@ class Member:
     def step(self) -> bool:
         """Do what is due; True if there is more to do at once.
 
-        The Raft node ticks; the leader packs what waits into entries, any other member sends it on to the leader.
+        The Raft node ticks; the leader packs what waits into entries, any other member sends it on to the leader. The
+        leader also lets log time pass where orders are to expire and nothing else is to be ordered.
         """
         self._gossip.review(self._clock())
         self.raft.tick()
@@ -311,6 +313,9 @@ class Member:
                 self._found_cluster()
             while runs := self._sequencer.pack(self.intake, self.raft.in_flight):
                 self.raft.propose(encode_entry(self._wall_clock_ns(), runs))
+            now = self._wall_clock_ns()
+            if expiry_is_due(getattr(self.state.exchange, "next_expiry", None), now, self.raft.in_flight):
+                self.raft.propose(encode_entry(now, []))
         leader = self.raft.leader
         if leader != self._node_id:
             for peer, deltas in self._gossip.due(leader if leader in self._transport.connected else None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from raftbook.engine.types import NO_ORIGIN
 from raftbook.state_machine import StateMachine
 
 if TYPE_CHECKING:
@@ -17,7 +18,10 @@ class ReplicaObserver(Protocol):
     """Who is told what the log does to the state."""
 
     def executed(self, executions: list[Execution], watermarks: Mapping[str, int]) -> None:
-        """An entry has been applied; `watermarks` are the state's, the last executed sequence of each origin."""
+        """An entry has been applied; `watermarks` are the state's, the last executed sequence of each origin.
+
+        Among the executions may be such of NO_ORIGIN, for which nobody waits.
+        """
         ...
 
     def applied(self, index: int) -> None:
@@ -45,7 +49,8 @@ class Replica:
         executions = self.state.apply(index, entry)
         watermarks = self.state.exchange.watermarks
         for origin in dict.fromkeys(execution.origin for execution in executions):
-            self._intake.advance(origin, watermarks[origin])
+            if origin != NO_ORIGIN:
+                self._intake.advance(origin, watermarks[origin])
         self._observer.executed(executions, watermarks)
         self._observer.applied(index)
 

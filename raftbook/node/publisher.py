@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from raftbook.engine.events import Execution
+from raftbook.engine.types import NO_ORIGIN
 from raftbook.errors import NotHeldError, NotReadyError
 
 if TYPE_CHECKING:
@@ -50,8 +51,13 @@ class Publisher:
     # What the log tells.
 
     def executed(self, executions: list[Execution], watermarks: Mapping[str, int]) -> None:
-        """An entry has been applied; `watermarks` are the state's, the last executed sequence of each origin."""
+        """An entry has been applied; `watermarks` are the state's, the last executed sequence of each origin.
+
+        What the entry did by itself (NO_ORIGIN) answers nobody.
+        """
         for origin, group in groupby(executions, key=_ORIGIN):
+            if origin == NO_ORIGIN:
+                continue
             run = {execution.sequence: execution for execution in group}
             self._executions.setdefault(origin, {}).update(run)
             self._runs.append((origin, tuple(run)))

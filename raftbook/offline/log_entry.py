@@ -16,7 +16,7 @@ class EntryKind(StrEnum):
     TICK = "tick"
     """Nothing but ticks: barriers of linearizable reads."""
     EMPTY = "empty"
-    """No submissions: log time passes, and a learner may become a voter by it."""
+    """No submissions: log time passes, for orders that expire, or a learner becomes a voter by it."""
     NO_OP = "no_op"
     """The Raft core's own: a new leader's first entry."""
     UNREADABLE = "unreadable"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from raftbook.engine.types import NO_ORIGIN
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -27,7 +29,7 @@ class Replay:
         self._entries = entries
 
     def __iter__(self) -> Iterator[tuple[LogEntry, list[Execution]]]:
-        """Executes the next entry, and gives it with what its commands led to; once only."""
+        """Executes the next entry, and gives it with what its commands, and the entry itself, led to; once only."""
         for entry in self._entries:
             payload = entry.payload
             if payload is None:
@@ -35,7 +37,7 @@ class Replay:
                 executions: list[Execution] = []
             else:
                 executions = self.state.apply(entry.log_index, payload)
-            self.command_count += len(executions)
+            self.command_count += sum(execution.origin != NO_ORIGIN for execution in executions)
             yield entry, executions
         assert self.state.index == self.end_index
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from raftbook.engine.types import NO_ORIGIN
 from raftbook.json_format import Json, command_to_json, event_to_json
 
 if TYPE_CHECKING:
@@ -35,13 +36,17 @@ def entry_to_json(entry: LogEntry) -> Json:
 
 
 def events_to_json(executions: Iterable[Execution], instruments: Mapping[str, Instrument]) -> Iterator[Json]:
-    """What an entry's commands led to, each event with the submission that it belongs to."""
+    """What an entry led to, each event with the submission that it belongs to.
+
+    `origin` and `origin_sequence` are null where it belongs to none, but to the entry: orders that expired, indications.
+    """
     for execution in executions:
+        is_submitted = execution.origin != NO_ORIGIN
         for event in execution.events:
             yield {
                 **event_to_json(event, instruments),
-                "origin": execution.origin,
-                "origin_sequence": execution.sequence,
+                "origin": execution.origin if is_submitted else None,
+                "origin_sequence": execution.sequence if is_submitted else None,
             }
 
 

@@ -20,8 +20,11 @@ from msgspec import Meta
 from raftbook.codec.cbor import load
 from raftbook.errors import ProtocolError
 
-PROTOCOL_VERSION: Final = 2
-"""Raised with every change of a message or of the frame; nodes of different versions refuse each other."""
+PROTOCOL_VERSION: Final = 3
+"""Raised with every change of a message, of the frame, or of what the entries of a log do.
+
+Nodes of different versions refuse each other: two engines that share a log would come to different states.
+"""
 
 Natural = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]

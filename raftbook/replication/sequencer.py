@@ -6,6 +6,9 @@ no artificial delay: alone, an order is an entry of its own; under load, entries
 Every leader begins with the watermarks of the state that it has applied (nothing proposed by an earlier leader
 can be committed after that without being seen here), and proposes the dots of each origin in sequence, each dot
 once in its term. Whatever two leaders propose twice, the state machine executes once.
+
+Log time passes with the entries, so where there is nothing to pack somebody has to see to it that what expires does so:
+the leader logs an entry without submissions (`expiry_is_due`).
 """
 
 from __future__ import annotations
@@ -75,3 +78,14 @@ class Sequencer:
         if runs:
             self._turn = runs[0].origin + "\0"
         return runs
+
+
+def expiry_is_due(next_expiry: int | None, now: int, in_flight: int) -> bool:
+    """Whether the leader, which has packed all that waits, is to log an entry without submissions.
+
+    `next_expiry` is the earliest of a live order, in the state that the leader has applied, and `now` its wall clock
+    (both ns). What is under way moves log time by itself, so nothing may be. In the state that is applied all has expired
+    up to log time, and the next expiry lies beyond. So an entry of `now` settles it, and no second one is logged,
+    however long the first one takes; and a leader whose clock is behind log time logs none before its clock gets there.
+    """
+    return next_expiry is not None and in_flight == 0 and now >= next_expiry

@@ -38,6 +38,8 @@ class ClientSettings(NamedTuple):
     batch_sizes: tuple[int, ...] = (1, 1, 2, 5, 20)
     pause_s: float = 0.3
     sets_not_after: bool = True
+    exotic_share: float = 0.0
+    """See OrderFlow."""
     odd_share: float = 0.03
     """Of commands other than an order flow's: new instruments, mass cancels, ticks."""
 
@@ -60,7 +62,13 @@ class SimulatedClient:
         self._settings = settings
         self._random = random.Random(f"{cluster.seed}/{name}")  # noqa: S311 (repeatable numbers are wanted)
         accounts = (name, f"{name}-2")
-        self._flow = OrderFlow(self._random.randrange(1 << 30), accounts=accounts, client_order_id_prefix=f"{name}-")
+        self._flow = OrderFlow(
+            self._random.randrange(1 << 30),
+            accounts=accounts,
+            client_order_id_prefix=f"{name}-",
+            exotic_share=settings.exotic_share,
+            clock=lambda: _time_ns(cluster),
+        )
         self._is_stopped = False
         self._node = self._random.choice(list(cluster.nodes.values()))
         self._open: list[_Request] = []
@@ -98,8 +106,7 @@ class SimulatedClient:
             )
         command = next(self._flow)
         if self._settings.sets_not_after and isinstance(command, NewOrder):
-            now_ns = START_TIME_NS + int(self._cluster.scheduler.now * 1e9)
-            return command._replace(not_after=now_ns + LIFETIME_NS)
+            return command._replace(not_after=_time_ns(self._cluster) + LIFETIME_NS)
         return command
 
     def _send(self, request: _Request) -> None:
@@ -176,13 +183,24 @@ class SimulatedClient:
         self._later(self._random.expovariate(1 / self._settings.pause_s), self._send_next)
 
 
-def flood(cluster: SimulatedCluster, node: SimulatedNode, count: int, number: int) -> None:
+def _time_ns(cluster: SimulatedCluster) -> int:
+    """A client's wall clock, which is right."""
+    return START_TIME_NS + int(cluster.scheduler.now * 1e9)
+
+
+def flood(cluster: SimulatedCluster, node: SimulatedNode, count: int, number: int, exotic_share: float = 0.0) -> None:
     """In the node's process: someone enters `count` commands at once, and goes away without the answers.
 
     `number` keeps the ids of several floods apart.
     """
     name = f"flood-{number}"
-    flow = OrderFlow(number, accounts=(name,), client_order_id_prefix=f"{name}-")
+    flow = OrderFlow(
+        number,
+        accounts=(name,),
+        client_order_id_prefix=f"{name}-",
+        exotic_share=exotic_share,
+        clock=lambda: _time_ns(cluster),
+    )
     now = cluster.scheduler.now
     attempts = [Attempt(name, node.node_id, next(flow), now) for _ in range(count)]
     for attempt in attempts:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from raftbook.engine.commands import NewOrder
+from raftbook.engine.types import NO_ORIGIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -83,6 +84,17 @@ class SeenExecution:
 
 
 @dataclass(slots=True)
+class SeenEffects:
+    """What an entry did by itself, without any submission, as executions of NO_ORIGIN; and who saw it, as above.
+
+    Most entries do nothing by themselves, and that is written down too.
+    """
+
+    executions: tuple[Execution, ...]
+    seen_in: list[tuple[str, int]]
+
+
+@dataclass(slots=True)
 class FinalNode:
     """A node when all was over: its log behind `base_index`, which a snapshot covers, and its state.
 
@@ -110,6 +122,8 @@ class History:
     """By index, what was applied there, first seen first, and the ids of the nodes that did so."""
     executions: dict[Dot, list[SeenExecution]] = field(default_factory=dict)
     """By dot, every different execution, first seen first."""
+    effects: dict[int, list[SeenEffects]] = field(default_factory=dict)
+    """By index, every different effect of the entry itself, first seen first."""
     digests: dict[int, dict[bytes, set[str]]] = field(default_factory=dict)
     """By index, the chain digests that states had there, first seen first, and the ids of the nodes that had them."""
     leaders: dict[int, set[str]] = field(default_factory=dict)
@@ -143,8 +157,13 @@ class History:
             self.applied[index] = {}
             self.holders[index] = frozenset(holders)
         self.applied[index].setdefault(decided, set()).add(node_id)
+        own: list[Execution] = []
         for execution in executions:
-            self._executed(node_id, life, execution)
+            if execution.origin == NO_ORIGIN:
+                own.append(execution)
+            else:
+                self._executed(node_id, life, execution)
+        self._had_effects(node_id, life, index, tuple(own))
         self.state_reached(node_id, index, chain_digest)
 
     def _executed(self, node_id: str, life: int, execution: Execution) -> None:
@@ -154,6 +173,14 @@ class History:
                 seen.seen_in.append((node_id, life))
                 return
         alternatives.append(SeenExecution(execution, [(node_id, life)]))
+
+    def _had_effects(self, node_id: str, life: int, index: int, executions: tuple[Execution, ...]) -> None:
+        alternatives = self.effects.setdefault(index, [])
+        for seen in alternatives:
+            if seen.executions == executions:
+                seen.seen_in.append((node_id, life))
+                return
+        alternatives.append(SeenEffects(executions, [(node_id, life)]))
 
     def state_reached(self, node_id: str, index: int, chain_digest: bytes) -> None:
         """A node's state stands at `index`, also by a snapshot or a restart."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from raftbook.engine.types import NO_ORIGIN
 from raftbook.simulation.history import Decided, FinalNode, History, LogEntry
 
 if TYPE_CHECKING:
@@ -178,6 +179,8 @@ class Invariants:
         )
         self._check_digest(node, index)
         for execution in executions:
+            if execution.origin == NO_ORIGIN:
+                continue
             dot = (execution.origin, execution.sequence)
             first = self._dots.setdefault(dot, index)
             require(first == index, f"{dot} was executed at {first} and at {index}")

@@ -69,7 +69,7 @@ class ViolationError(AssertionError):
 def draw_settings(seed: int, member_count: int | None) -> ClusterSettings:
     """The cluster of that seed; `member_count` wins over its own, which is 1, 3 or 5."""
     draw = random.Random(f"{seed}/settings")  # noqa: S311 (repeatable numbers are wanted, not secret ones)
-    flow = OrderFlow(seed)
+    flow = OrderFlow(seed, exotic_share=draw_exotic_share(seed))
     peers_draw = random.Random(f"{seed}/peers")  # noqa: S311
     return ClusterSettings(
         member_count=member_count or draw.choice((3, 3, 3, 5, 5, 1)),
@@ -99,6 +99,11 @@ def draw_settings(seed: int, member_count: int | None) -> ClusterSettings:
     )
 
 
+def draw_exotic_share(seed: int) -> float:
+    """How much of what that seed's clients want is not limit and market orders; where it is 0, nothing expires."""
+    return random.Random(f"{seed}/orders").choice((0.0, 0.2, 0.5, 0.8))  # noqa: S311 (repeatable numbers are wanted)
+
+
 def live(
     seed: int, *, steps: int = DEFAULT_STEPS, member_count: int | None = None, story: list[str] | None = None
 ) -> Outcome:
@@ -120,15 +125,17 @@ class _Life:
         self._random = cluster.random
         self._nemesis = Nemesis(cluster, self._flood)
         self._floods = 0
+        self._exotic_share = draw_exotic_share(cluster.seed)
         self._convergence_s = 0.0
         self._recovery_s = 0.0
         settings = ClientSettings(
             pause_s=self._nemesis.pace_s * self._random.choice((1, 4, 12)),
             sets_not_after=self._random.random() < 0.5,
+            exotic_share=self._exotic_share,
         )
         count = self._random.randint(1, 4)
         self._clients = [SimulatedClient(cluster, f"client-{number}", settings) for number in range(1, count + 1)]
-        for sequence, command in enumerate(OrderFlow(cluster.seed).instruments(), 1):
+        for sequence, command in enumerate(OrderFlow(cluster.seed, exotic_share=self._exotic_share).instruments(), 1):
             founding = Attempt("configuration", "", command, 0.0, CONFIGURATION_ORIGIN, sequence)
             cluster.checks.history.submitted(founding)
 
@@ -158,7 +165,7 @@ class _Life:
 
     def _flood(self, node: SimulatedNode) -> None:
         self._floods += 1
-        flood(self._cluster, node, self._random.choice((50, 300)), self._floods)
+        flood(self._cluster, node, self._random.choice((50, 300)), self._floods, self._exotic_share)
 
     def _is_at_rest(self) -> bool:
         cluster = self._cluster

@@ -40,7 +40,9 @@ if TYPE_CHECKING:
     from raftbook.state_machine import StateMachine
 
 CLUSTER_NAME: Final = "simulated"
-START_TIME_NS: Final = 1_700_000_000_000_000_000
+START_TIME_NS: Final = 1_700_005_385_000_000_000
+"""The wall clock at virtual time 0. Virtual time begins at 1,000 s, then 15 s before a midnight of UTC: most lives see
+`day` orders expire."""
 SILENT_FOR_S: Final = 2.0
 """After so long without a word from a node its peers give up its connections."""
 

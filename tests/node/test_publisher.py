@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from raftbook.engine.events import Execution
+from raftbook.engine.types import NO_ORIGIN
 from raftbook.errors import NotHeldError, NotReadyError
 from raftbook.node.publisher import Publisher, Report
 
@@ -98,6 +99,19 @@ async def test_runs_of_one_origin_that_are_apart_in_an_entry_are_reported_togeth
     node.watermarks.update(a=2, b=1)
     node.publisher.executed(executions, node.watermarks)
     assert [report.execution for report in await waiting] == [executions[0], executions[2]]
+
+
+async def test_what_an_entry_did_by_itself_answers_nobody_and_is_not_kept():
+    node = Node(reports_kept=2)
+    waiting = node.wait("a", 1, 1)
+    await asyncio.sleep(0)
+    places = [(NO_ORIGIN, 0), ("a", 1), (NO_ORIGIN, 0)]
+    for _ in range(10):
+        executions = [Execution(*place, 1, 1, accepted=True, order=None, events=()) for place in places]
+        node.watermarks["a"] = 1
+        node.publisher.executed(executions, node.watermarks)
+    assert await waiting == [Report("a", 1, executions[1])]
+    assert node.publisher.reports(NO_ORIGIN, 0, 1) == [Report(NO_ORIGIN, 0, None)]
 
 
 async def test_only_the_newest_reports_are_kept():

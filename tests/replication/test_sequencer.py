@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from raftbook.codec import RawRun
 from raftbook.intake import Delta, Intake
-from raftbook.replication.sequencer import Sequencer, SequencerLimits
+from raftbook.replication.sequencer import Sequencer, SequencerLimits, expiry_is_due
 
 
 def offer(intake: Intake, origin: str, *raws: bytes, first: int = 1) -> None:
@@ -114,3 +115,18 @@ def test_everything_is_packed_in_order_and_once_within_the_limits(offered, max_c
             assert run.first_sequence == len(packed[run.origin]) + 1
             packed[run.origin] += run.raw_commands
     assert packed == offered
+
+
+@pytest.mark.parametrize(
+    ("next_expiry", "now", "in_flight", "is_due"),
+    [
+        (None, 100, 0, False),
+        (100, 99, 0, False),
+        (100, 100, 0, True),
+        (100, 900, 0, True),
+        (100, 900, 1, False),
+        (0, 0, 0, True),
+    ],
+)
+def test_an_expiry_is_due_when_the_clock_has_come_to_it_and_nothing_is_under_way(next_expiry, now, in_flight, is_due):
+    assert expiry_is_due(next_expiry, now, in_flight) is is_due

@@ -234,6 +234,7 @@ async def test_an_address_of_another_machine_names_the_fix() -> None:
         ({"node_id": "n2"}, "both ends are node n2"),
         ({"node_id": "n3"}, "the node with the smaller id dials"),
         ({"protocol_version": PROTOCOL_VERSION + 1}, "run the same release"),
+        ({"protocol_version": 2}, "run the same release"),  # Its engine knew fewer orders, and knows other events.
     ],
 )
 async def test_a_hello_that_does_not_fit_is_refused_with_the_reason(start_node, changes, reason) -> None:

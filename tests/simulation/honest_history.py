@@ -189,7 +189,7 @@ def honest_history(seed: int, submission_count: int = 120) -> History:
 def run_log(history: History, log: Mapping[int, Decided], seed: int = 0) -> None:
     """Let the nodes execute this log, from the first entry on. What clients were told stays as it is."""
     randomness = Random(seed)
-    history.applied, history.executions, history.digests = {}, {}, {}
+    history.applied, history.executions, history.effects, history.digests = {}, {}, {}, {}
     history.commit_indexes, history.holders, history.final_nodes = {}, {}, []
     end = max(log)
     middle = end // 2

@@ -14,7 +14,7 @@ import msgspec
 
 from raftbook.engine.commands import AddInstrument, Command, Tick
 from raftbook.engine.events import Execution, OrderEvent
-from raftbook.engine.types import EventKind, Side
+from raftbook.engine.types import NO_ORIGIN, EventKind, Side
 from raftbook.json_format import command_from_fields, dumps, report_to_json
 from raftbook.offline import EntryKind, StoredNode
 from raftbook.state_machine import StateMachine
@@ -81,6 +81,8 @@ def _with_commands(entry: LogEntry, executions: list[Execution]) -> Iterable[Exe
         for sequence, command in enumerate(run.commands, run.first_sequence)
     }
     for execution in executions:
+        if execution.origin == NO_ORIGIN:
+            continue
         yield ExecutedCommand(commands[execution.origin, execution.sequence], execution)
 
 

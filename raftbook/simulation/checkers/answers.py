@@ -154,7 +154,8 @@ def check_numbered_once(history: History) -> Iterator[Finding]:
 def check_executed_once(history: History) -> Iterator[Finding]:
     """What the log executes was executed once by each process, at that index, with one result; and nothing else was.
 
-    It does not matter whether it was answered, and how often the log holds it. O(n).
+    It does not matter whether it was answered, and how often the log holds it. What an entry did by itself, it did at
+    every node. O(n).
     """
     places = {placed.dot: placed.log_index for placed in placed_submissions(decided_log(history))}
     for dot, index in places.items():
@@ -176,6 +177,10 @@ def check_executed_once(history: History) -> Iterator[Finding]:
         for (node_id, life), count in processes.items():
             if count > 1:
                 yield Finding(f"{node_id} executed {dot_name(dot)} {count} times in its life {life}", evidence)
+    for index, effects in history.effects.items():
+        if len(effects) > 1:
+            sentence = f"the entry at index {index} itself had {len(effects)} different effects"
+            yield Finding(sentence, tuple(effects))
 
 
 @checker

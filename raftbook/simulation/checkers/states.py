@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from raftbook.codec import decode_entry
 from raftbook.engine import Rejection, Trade
+from raftbook.engine.types import NO_ORIGIN
 from raftbook.simulation.checkers.decided_log import decided_log
 from raftbook.simulation.checkers.violation import Finding, checker, dot_name, node_names
 from raftbook.simulation.naive_exchange import NaiveExchange
@@ -82,12 +83,10 @@ def check_books(history: History) -> Iterator[Finding]:
 
     A trade fills a buyer and a seller alike, so bought equals sold. O(nodes x (state + trades)).
     """
-    trades = [
-        event
-        for alternatives in history.executions.values()
-        for event in alternatives[0].execution.events
-        if isinstance(event, Trade)
-    ]
+    executions = [alternatives[0].execution for alternatives in history.executions.values()]
+    for effects in history.effects.values():
+        executions += effects[0].executions
+    trades = [event for execution in executions for event in execution.events if isinstance(event, Trade)]
     for node in history.final_nodes:
         exchange = node.state.exchange
         try:
@@ -113,15 +112,23 @@ def check_serial_replay(history: History) -> Iterator[Finding]:
     """The log, executed one command after the other by the naive oracle, gives what the nodes did and their books.
 
     Compares every event but for its words: trades with maker, taker, price and quantity, acceptances, cancels,
-    refusals with their reasons; in the end each order that rests or is remembered. Reports the first execution that
-    differs, since those behind it differ too. O(log x orders known), so this is the one that takes its time.
+    refusals with their reasons, orders that expire, auctions' indications; in the end each order that rests or is
+    remembered. Reports the first execution that differs, since those behind it differ too. O(log x orders known), so
+    this is the one that takes its time.
     """
     naive = NaiveExchange()
     final_nodes = _by_applied_index(history.final_nodes)
     for index, raw_entry in decided_log(history):
         entry = None if raw_entry is None else decode_entry(raw_entry)
-        for execution in [] if entry is None else naive.apply(index, entry):
-            # Executions that are missing, or have several results, are check_executed_once's.
+        executions = [] if entry is None else naive.apply(index, entry)
+        # Executions and effects that are missing, or have several results, are check_executed_once's.
+        own = tuple(execution for execution in executions if execution.origin == NO_ORIGIN)
+        effects = history.effects.get(index)
+        if effects is not None and effects[0].executions != own:
+            sentence = f"the entry at index {index} itself had another effect than serial execution has"
+            yield Finding(sentence, (f"seen:   {effects[0].executions}", f"serial: {own}"))
+            return
+        for execution in executions:
             alternatives = history.executions.get((execution.origin, execution.sequence))
             seen = execution if alternatives is None else _without_words(alternatives[0].execution)
             if seen != execution:
