@@ -38,7 +38,7 @@ def entry_to_json(entry: LogEntry) -> Json:
 def events_to_json(executions: Iterable[Execution], instruments: Mapping[str, Instrument]) -> Iterator[Json]:
     """What an entry led to, each event with the submission that it belongs to.
 
-    `origin` and `origin_sequence` are null where it belongs to none, but to the entry: orders that expired, indications.
+    `origin` and `origin_sequence` are null where it belongs to the entry alone: orders that expired, indications.
     """
     for execution in executions:
         is_submitted = execution.origin != NO_ORIGIN

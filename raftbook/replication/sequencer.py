@@ -84,8 +84,8 @@ def expiry_is_due(next_expiry: int | None, now: int, in_flight: int) -> bool:
     """Whether the leader, which has packed all that waits, is to log an entry without submissions.
 
     `next_expiry` is the earliest of a live order, in the state that the leader has applied, and `now` its wall clock
-    (both ns). What is under way moves log time by itself, so nothing may be. In the state that is applied all has expired
-    up to log time, and the next expiry lies beyond. So an entry of `now` settles it, and no second one is logged,
-    however long the first one takes; and a leader whose clock is behind log time logs none before its clock gets there.
+    (both ns). What is under way moves log time by itself, so nothing may be. In an applied state all has expired up to
+    log time, and the next expiry lies beyond. So an entry of `now` settles it, and no second one is logged, however
+    long the first one takes; and a leader whose clock is behind log time logs none before its clock gets there.
     """
     return next_expiry is not None and in_flight == 0 and now >= next_expiry
