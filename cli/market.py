@@ -8,10 +8,11 @@ import typer
 
 from cli import options
 from cli.connection import talk
+from cli.errors import WrongUsageError
 from cli.output import console, print_json, print_table, wants_table
 from cli.submission import submit_and_report
 from raftbook.engine.commands import AddInstrument
-from raftbook.engine.types import TradingStatus
+from raftbook.engine.types import SelfTradePrevention, TradingStatus
 from raftbook.errors import ProblemError
 
 if TYPE_CHECKING:
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
     from raftbook.client import RaftbookClient
 
 app = typer.Typer()
-instrument_app = typer.Typer(help="Add an instrument or change its trading status.", no_args_is_help=True)
+instrument_app = typer.Typer(help="Add an instrument, or change whether and how it trades.", no_args_is_help=True)
 
 STATUSES = options.labels(TradingStatus)
+STATUSES_BEHIND_AUCTION = options.labels((TradingStatus.TRADING, TradingStatus.CLOSED))
+PREVENTIONS = options.labels(SelfTradePrevention)
 DEFAULT_DEPTH: Final = 10
 REDRAW_INTERVAL_S: Final = 0.1
 
@@ -159,18 +162,66 @@ def add(
         typer.Argument(
             parser=options.instrument_spec,
             metavar="SPEC",
-            help="ACME,price_decimals=2,quantity_decimals=0,tick_size=0.01,lot_size=1",
+            help="ACME,price_decimals=2,quantity_decimals=0,tick_size=0.01,lot_size=1,…",
         ),
     ],
+    min_quantity: Annotated[
+        str | None, typer.Option("--min-quantity", metavar="Q", help="The least quantity of an order.")
+    ] = None,
+    max_quantity: Annotated[
+        str | None, typer.Option("--max-quantity", metavar="Q", help="The largest quantity of an order.")
+    ] = None,
+    min_notional: Annotated[
+        str | None, typer.Option("--min-notional", metavar="N", help="The least price times quantity of an order.")
+    ] = None,
+    price_band: Annotated[
+        str | None,
+        typer.Option(
+            "--price-band",
+            metavar="PERCENT",
+            help="How far from the last trade an order's price may be; a trade further off starts an auction.",
+        ),
+    ] = None,
+    market_protection: Annotated[
+        str | None,
+        typer.Option(
+            "--market-protection", metavar="PERCENT", help="How far from the best price a market order may trade."
+        ),
+    ] = None,
+    max_open_orders: Annotated[
+        int | None,
+        typer.Option(
+            "--max-open-orders",
+            parser=options.whole_number(1),
+            metavar="N",
+            help="Open orders that an account may have.",
+        ),
+    ] = None,
+    self_trade_prevention: Annotated[
+        str | None,
+        options.choice("--self-trade-prevention", PREVENTIONS, "The mode of orders that name none. Default: none."),
+    ] = None,
     url: options.Url = options.DEFAULT_URL,
     api_key: options.ApiKey = None,
     output: options.Output = None,
 ) -> None:
-    """Adds an instrument, through the log, on all nodes at once."""
+    """Adds an instrument, through the log, on all nodes at once. Limits may stand in SPEC or as options."""
     from raftbook.json_format import command_to_json
 
     fields = command_to_json(spec)
-    submit_and_report("add_instrument", fields, url=url, api_key=api_key, output=output)
+    limits = {
+        "min_quantity": min_quantity,
+        "max_quantity": max_quantity,
+        "min_notional": min_notional,
+        "price_band": price_band,
+        "market_protection": market_protection,
+        "max_open_orders": max_open_orders,
+        "self_trade_prevention": self_trade_prevention,
+    }
+    for name, value in limits.items():
+        if value is not None and name in fields:
+            raise WrongUsageError(f"SPEC has {name} already; leave out --{name.replace('_', '-')}")
+    submit_and_report("add_instrument", {**limits, **fields}, url=url, api_key=api_key, output=output)
 
 
 @instrument_app.command()
@@ -178,16 +229,31 @@ def status(
     symbol: options.Symbol,
     new_status: Annotated[
         str,
-        typer.Argument(
-            parser=options.one_of(STATUSES),
-            metavar="STATUS",
-            help="trading; halted: cancels only; closed: nothing.",
+        options.choice_argument(
+            "STATUS",
+            STATUSES,
+            "trading; auction: orders gather until they are uncrossed; halted: cancels only; closed: nothing.",
         ),
     ],
     url: options.Url = options.DEFAULT_URL,
     api_key: options.ApiKey = None,
     output: options.Output = None,
 ) -> None:
-    """Changes whether an instrument trades: trading, halted or closed."""
+    """Changes whether an instrument trades. A change from auction to trading uncrosses."""
     fields = {"symbol": symbol, "status": new_status}
     submit_and_report("set_status", fields, url=url, api_key=api_key, output=output)
+
+
+@instrument_app.command()
+def uncross(
+    symbol: options.Symbol,
+    then: Annotated[
+        str, options.choice("--then", STATUSES_BEHIND_AUCTION, "The trading status afterwards.")
+    ] = TradingStatus.TRADING.label,
+    url: options.Url = options.DEFAULT_URL,
+    api_key: options.ApiKey = None,
+    output: options.Output = None,
+) -> None:
+    """Ends an instrument's auction: what can trade trades at one price."""
+    fields = {"symbol": symbol, "status": then}
+    submit_and_report("uncross", fields, url=url, api_key=api_key, output=output)

@@ -28,8 +28,8 @@ def match(
             "--instrument",
             parser=options.instrument_spec,
             metavar="SPEC",
-            help="Add an instrument first: ACME,price_decimals=2,quantity_decimals=0,tick_size=0.01,lot_size=1. "
-            "May be repeated.",
+            help="Add an instrument first: ACME,price_decimals=2,quantity_decimals=0,tick_size=0.01,lot_size=1,…, "
+            "with limits such as price_band=5. May be repeated.",
         ),
     ] = None,
     book: Annotated[bool, typer.Option("--book", help="Print the final book of each instrument at the end.")] = False,
@@ -38,7 +38,8 @@ def match(
     """Runs commands from standard input, a JSON object a line, through the matching engine; prints what happens.
 
     Each command is a log entry of its own: 1, 2, 3 and so on, after one for each --instrument. It may carry a
-    `timestamp` (nanoseconds); without one time stands still. A missing `account` is "default", a new order's
+    `timestamp` (nanoseconds); without one time stands still, and with one the orders whose time has come expire
+    before it. A missing `account` is "default", a new order's
     missing `client_order_id` is "line-N" for its line N.
 
     {"op":"book","symbol":"ACME","depth":5} answers with the book and is no entry. A line that is no command is

@@ -48,16 +48,22 @@ class Matcher:
             return [rejection if error.field is None else {**rejection, "field": error.field}]
 
     def execute(self, command: Command, timestamp: int = 0) -> list[Json]:
-        """Appends the command to the log and applies it; log time is `timestamp`, but never less than it was."""
+        """Appends the command to the log and applies it; log time is `timestamp`, but never less than it was.
+
+        What time itself has led to stands before what the command has: orders that expired meanwhile; and the
+        indications of auctions behind it.
+        """
         exchange = self.exchange
         index = exchange.log_index + 1
-        (execution,) = exchange.apply(index, Entry(timestamp, (Run(ORIGIN, index, (command,)),)))
-        assert execution.events, "every command is answered"
-        return [event_to_json(event, exchange.instruments) for event in execution.events]
+        executions = exchange.apply(index, Entry(timestamp, (Run(ORIGIN, index, (command,)),)))
+        assert any(execution.origin == ORIGIN and execution.events for execution in executions), "every one is answered"
+        return [event_to_json(event, exchange.instruments) for execution in executions for event in execution.events]
 
     def book(self, symbol: str, depth: int | None = None) -> Json:
-        bids, asks = self.exchange.depth(symbol, depth)
-        return book_to_json(symbol, self.exchange.log_index, bids, asks, self.exchange.instruments[symbol])
+        exchange = self.exchange
+        bids, asks = exchange.depth(symbol, depth)
+        instrument, status = exchange.instruments[symbol], exchange.statuses[symbol]
+        return book_to_json(symbol, exchange.log_index, bids, asks, instrument, status)
 
     def _answer(self, line: Line) -> list[Json]:
         if line.text is None:

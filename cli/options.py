@@ -6,12 +6,13 @@ Use them through the module (`options.Url = options.DEFAULT_URL`): Typer reads t
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
 from cli.output import OutputFormat
-from raftbook.engine.types import Side
+from raftbook.engine.types import MAX_INTEGER, SelfTradePrevention, Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -23,7 +24,9 @@ DEFAULT_URL: Final = "http://127.0.0.1:8101"
 DEFAULT_ACCOUNT: Final = "default"
 
 
-def labels(members: Iterable[OrderStatus | OrderType | Side | TimeInForce | TradingStatus]) -> list[str]:
+def labels(
+    members: Iterable[OrderStatus | OrderType | SelfTradePrevention | Side | TimeInForce | TradingStatus],
+) -> list[str]:
     """The words that stand for these outside."""
     return [member.label for member in members]
 
@@ -37,6 +40,25 @@ def one_of(allowed: list[str]) -> Callable[[str], str]:
         return value
 
     return parse
+
+
+def choice(declaration: str, words: list[str], explanation: str | None = None) -> Any:
+    """An option that takes one of these words, which a shell completes."""
+    return typer.Option(
+        declaration, parser=one_of(words), metavar="|".join(words), autocompletion=_completion(words), help=explanation
+    )
+
+
+def choice_argument(metavar: str, words: list[str], explanation: str) -> Any:
+    """An argument that is one of these words, which a shell completes."""
+    return typer.Argument(parser=one_of(words), metavar=metavar, autocompletion=_completion(words), help=explanation)
+
+
+def _completion(words: list[str]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
 
 
 def _parse_output(value: str) -> OutputFormat:
@@ -56,6 +78,31 @@ def whole_number(minimum: int) -> Callable[[str], int]:
         return number
 
     return parse
+
+
+def moment(value: str | int) -> int:
+    """A parser of moments: nanoseconds since the epoch, or an ISO 8601 time that says its offset; the nanoseconds."""
+    text = str(value)
+    time_ns = int(text) if re.fullmatch(r"[0-9]{1,19}", text, re.ASCII) else _nanoseconds_of(text)
+    if not 0 <= time_ns <= MAX_INTEGER:
+        raise typer.BadParameter(f"'{text}' is no time from 1970 to 2262")
+    return time_ns
+
+
+def _nanoseconds_of(text: str) -> int:
+    from datetime import UTC, datetime, timedelta
+
+    example = "write nanoseconds since the epoch, or a time such as 2026-11-30T16:00:00Z"
+    if re.search(r"[.,][0-9]{7}", text):
+        # Python would cut what is finer than microseconds off without a word.
+        raise typer.BadParameter(f"'{text}' is finer than a microsecond; write it in nanoseconds since the epoch")
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"'{text}' is no time; {example}") from error
+    if time.tzinfo is None:
+        raise typer.BadParameter(f"'{text}' leaves its time zone open; {example}")
+    return (time - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1000
 
 
 def instrument_spec(value: str) -> AddInstrument:
@@ -102,12 +149,22 @@ OrderId = Annotated[
     typer.Option("--order-id", parser=whole_number(1), metavar="N", help="The number that the exchange gave it."),
 ]
 Price = Annotated[str | None, typer.Option("--price", metavar="P", help="A decimal number, such as 100.25.")]
+StopPrice = Annotated[
+    str | None,
+    typer.Option("--stop-price", metavar="P", help="The last trade price at which a stop becomes an order."),
+]
+ExpireTime = Annotated[
+    int | None,
+    typer.Option(
+        "--expire-time",
+        parser=moment,
+        metavar="TIME",
+        help="When a gtd order expires: 2026-11-30T16:00:00Z, or nanoseconds since the epoch.",
+    ),
+]
 Symbol = Annotated[str, typer.Argument(metavar="SYMBOL", help="The instrument, such as ACME.")]
 SymbolFilter = Annotated[str | None, typer.Option("--symbol", metavar="SYMBOL", help="Only this instrument.")]
-SideFilter = Annotated[
-    str | None,
-    typer.Option("--side", parser=one_of(labels(Side)), metavar="|".join(labels(Side)), help="Only this side."),
-]
+SideFilter = Annotated[str | None, choice("--side", labels(Side), "Only this side.")]
 
 
 CONSISTENCIES: Final = ["local", "linearizable"]

@@ -11,13 +11,14 @@ from cli.connection import talk
 from cli.errors import WrongUsageError
 from cli.output import print_json, print_table, wants_table
 from cli.submission import WAIT_S, submit_and_report
-from raftbook.engine.types import OrderStatus, OrderType, Side, TimeInForce
+from raftbook.engine.types import OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce
 
 app = typer.Typer()
 
 SIDES = options.labels(Side)
 ORDER_TYPES = options.labels(OrderType)
 TIMES_IN_FORCE = options.labels(TimeInForce)
+PREVENTIONS = options.labels(SelfTradePrevention)
 STATUSES = [*options.labels(OrderStatus), "all"]
 WAITS = ["committed", "pending"]
 
@@ -32,25 +33,35 @@ def submit(
         ),
     ] = None,
     symbol: Annotated[str | None, typer.Option("--symbol", metavar="SYMBOL", help="The instrument.")] = None,
-    side: Annotated[str | None, typer.Option("--side", parser=options.one_of(SIDES), metavar="|".join(SIDES))] = None,
+    side: Annotated[str | None, options.choice("--side", SIDES)] = None,
     quantity: Annotated[str | None, typer.Option("--quantity", metavar="Q", help="How much, such as 5.")] = None,
     price: options.Price = None,
     order_type: Annotated[
         str | None,
-        typer.Option(
+        options.choice(
             "--type",
-            parser=options.one_of(ORDER_TYPES),
-            metavar="|".join(ORDER_TYPES),
-            help="Default: limit, which needs a --price.",
+            ORDER_TYPES,
+            "Default: limit. limit and stop_limit need a --price, stop and stop_limit a --stop-price.",
         ),
     ] = None,
     time_in_force: Annotated[
         str | None,
-        typer.Option(
-            "--tif",
-            parser=options.one_of(TIMES_IN_FORCE),
-            metavar="|".join(TIMES_IN_FORCE),
-            help="Time in force. Default: gtc, for a market order ioc.",
+        options.choice(
+            "--tif", TIMES_IN_FORCE, "Time in force. Default: gtc; ioc for a market order, gtd with --expire-time."
+        ),
+    ] = None,
+    stop_price: options.StopPrice = None,
+    display_quantity: Annotated[
+        str | None,
+        typer.Option("--display-quantity", metavar="Q", help="Of a larger quantity, what the book shows at a time."),
+    ] = None,
+    expire_time: options.ExpireTime = None,
+    self_trade_prevention: Annotated[
+        str | None,
+        options.choice(
+            "--self-trade-prevention",
+            PREVENTIONS,
+            "What happens instead of a trade with the account's own order. Default: the instrument's mode.",
         ),
     ] = None,
     account: options.Account = options.DEFAULT_ACCOUNT,
@@ -63,11 +74,8 @@ def submit(
     post_only: Annotated[bool, typer.Option("--post-only", help="Refuse the order where it would trade.")] = False,
     wait: Annotated[
         str,
-        typer.Option(
-            "--wait",
-            parser=options.one_of(WAITS),
-            metavar="|".join(WAITS),
-            help="Wait until the order has its place in the log, or only until the node has taken it.",
+        options.choice(
+            "--wait", WAITS, "Wait until the order has its place in the log, or only until the node has taken it."
         ),
     ] = "committed",
     timeout_s: Annotated[
@@ -99,6 +107,10 @@ def submit(
         "time_in_force": time_in_force,
         "client_order_id": client_order_id,
         "post_only": post_only or None,
+        "stop_price": stop_price,
+        "display_quantity": display_quantity,
+        "expire_time": expire_time,
+        "self_trade_prevention": self_trade_prevention,
         "account": account,
     }
     for name in ("symbol", "side", "quantity"):
@@ -140,7 +152,7 @@ def cancel_all(
     api_key: options.ApiKey = None,
     output: options.Output = None,
 ) -> None:
-    """Cancels all open orders of an account."""
+    """Cancels all open and untriggered orders of an account."""
     fields = {"account": account, "symbol": symbol, "side": side}
     submit_and_report("cancel_all", fields, url=url, api_key=api_key, output=output)
 
@@ -154,21 +166,29 @@ def replace(
         str | None,
         typer.Option("--quantity", metavar="Q", help="The whole order, including what it has traded already."),
     ] = None,
+    stop_price: options.StopPrice = None,
+    display_quantity: Annotated[
+        str | None,
+        typer.Option("--display-quantity", metavar="Q", help="What the book shows at a time; 0: the whole order."),
+    ] = None,
+    expire_time: options.ExpireTime = None,
     account: options.Account = options.DEFAULT_ACCOUNT,
     url: options.Url = options.DEFAULT_URL,
     api_key: options.ApiKey = None,
     output: options.Output = None,
 ) -> None:
-    """Changes the price or quantity of an order. Only a lower quantity at the same price keeps its priority."""
-    if price is None and quantity is None:
-        raise WrongUsageError("nothing to change; give --price, --quantity or both")
-    fields = {
-        "account": account,
-        "client_order_id": client_order_id,
-        "order_id": order_id,
+    """Changes an order. Its priority stays only where its quantity alone changes, to a lower one."""
+    changes = {
         "price": price,
         "quantity": quantity,
+        "stop_price": stop_price,
+        "display_quantity": display_quantity,
+        "expire_time": expire_time,
     }
+    if all(value is None for value in changes.values()):
+        names = [f"--{name.replace('_', '-')}" for name in changes]
+        raise WrongUsageError(f"nothing to change; give one or more of {', '.join(names)}")
+    fields = {"account": account, "client_order_id": client_order_id, "order_id": order_id, **changes}
     submit_and_report("replace", fields, url=url, api_key=api_key, output=output)
 
 
@@ -178,8 +198,7 @@ def orders(
     symbol: options.SymbolFilter = None,
     side: options.SideFilter = None,
     status: Annotated[
-        str,
-        typer.Option("--status", parser=options.one_of(STATUSES), metavar="|".join(STATUSES), help="Only these."),
+        str, options.choice("--status", STATUSES, "Only these; open ones include stops that are not triggered yet.")
     ] = "open",
     consistency: options.Consistency = None,
     at_least: options.AtLeast = None,

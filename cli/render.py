@@ -14,14 +14,19 @@ if TYPE_CHECKING:
     from raftbook.verification import Verification
 
     Json = Mapping[str, Any]
+    Level = Sequence[str]
+    """Price, quantity and whatever else a level tells."""
 
 STATUS_STYLES: Final = {
     "accepted": "green",
     "open": "green",
+    "untriggered": "blue",
     "filled": "cyan",
     "trading": "green",
+    "auction": "magenta",
     "rejected": "red",
     "canceled": "yellow",
+    "expired": "yellow",
     "halted": "yellow",
     "pending": "yellow",
     "closed": "red",
@@ -56,39 +61,57 @@ def count(value: int) -> str:
 # ---------------------------------------------------------------- orders and their events
 
 ORDER_COLUMNS: Final = (
-    "order id",
-    "account",
-    "client order id",
-    "symbol",
-    "side",
-    "type",
-    "tif",
-    "price",
-    "quantity",
-    "filled",
-    "leaves",
-    "status",
+    ("order id", "order_id"),
+    ("account", "account"),
+    ("client order id", "client_order_id"),
+    ("symbol", "symbol"),
+    ("side", "side"),
+    ("type", "order_type"),
+    ("tif", "time_in_force"),
+    ("price", "price"),
+    ("stop price", "stop_price"),
+    ("quantity", "quantity"),
+    ("shown", "visible_quantity"),
+    ("filled", "filled_quantity"),
+    ("leaves", "leaves_quantity"),
+    ("status", "status"),
+    ("expires (UTC)", "expire_time"),
 )
+"""Header and field of an order."""
+_COLUMNS_OF_SOME_ORDERS: Final = ("stop_price", "visible_quantity", "expire_time")
+_FIGURES_OF_ORDER: Final = ("order id", "price", "stop price", "quantity", "shown", "filled", "leaves")
 
 
 def orders_table(orders: Iterable[Json], title: str | None = None) -> Table:
-    table = columns(title, *ORDER_COLUMNS, right=("order id", "price", "quantity", "filled", "leaves"))
-    for order in orders:
-        table.add_row(
-            shown(order.get("order_id")),
-            shown(order.get("account")),
-            shown(order.get("client_order_id")),
-            shown(order.get("symbol")),
-            styled(shown(order.get("side")), SIDE_STYLES),
-            shown(order.get("order_type")),
-            shown(order.get("time_in_force")),
-            shown(order.get("price")),
-            shown(order.get("quantity")),
-            shown(order.get("filled_quantity")),
-            shown(order.get("leaves_quantity")),
-            styled(shown(order.get("status")), STATUS_STYLES),
-        )
+    """A column that only some orders have is left out where none of these does."""
+    rows = list(orders)
+    headers, fields = zip(*_needed(ORDER_COLUMNS, _COLUMNS_OF_SOME_ORDERS, rows), strict=True)
+    table = columns(title, *headers, right=_FIGURES_OF_ORDER)
+    for order in rows:
+        table.add_row(*(_order_cell(order, field) for field in fields))
     return table
+
+
+def _order_cell(order: Json, field: str) -> str | Text:
+    value = order.get(field)
+    if field == "side":
+        return styled(shown(value), SIDE_STYLES)
+    if field == "status":
+        return styled(shown(value), STATUS_STYLES)
+    if field == "expire_time" and value is not None:
+        return utc_time(value)
+    return shown(value)
+
+
+def _needed(
+    all_columns: Sequence[tuple[str, str]], optional: Sequence[str], rows: Sequence[Json]
+) -> list[tuple[str, str]]:
+    """The (header, field) pairs without those of `optional` that no row has."""
+    return [
+        (header, field)
+        for header, field in all_columns
+        if field not in optional or any(row.get(field) is not None for row in rows)
+    ]
 
 
 def report_lines(report: Json) -> list[Table | Text]:
@@ -123,23 +146,21 @@ def event_line(event: Json) -> str:
             f"{place}trade {event['symbol']} {event['quantity']} @ {event['price']}, "
             f"maker {event['maker_client_order_id']} of {event['maker_account']}, "
             f"taker {event['taker_client_order_id']} of {event['taker_account']} ({event['taker_side']})"
+            f"{', in the auction' if event.get('auction') else ''}"
         )
+    if event.get("imbalance_quantity") is not None:
+        return f"{place}{kind} {event['symbol']} {_auction(event)}"
     words = [f"{place}{kind}"]
     words += [shown(event[key]) for key in ("symbol", "client_order_id", "side") if event.get(key) is not None]
-    if event.get("quantity") is not None:
-        words.append(str(event["quantity"]))
-    if event.get("price") is not None:
-        words.append(f"@ {event['price']}")
-    elif event.get("order_type") == "market":
-        words.append("@ market")
-    if event.get("leaves_quantity") is not None:
-        words.append(f"leaves {event['leaves_quantity']}")
+    words += _terms(event)
     if event.get("canceled_count") is not None:
         words.append(f"{event['canceled_count']} canceled")
+    if event.get("requested_status") is not None:
+        words.append(f"to {event['requested_status']}")
     if event.get("status") is not None and not kind.endswith(str(event["status"])):
         words.append(str(event["status"]))
     if event.get("reason") is not None:
-        words.append(f"({event['reason']}{': ' + event['detail'] if event.get('detail') else ''})")
+        words.append(f"({_reason(event)})")
     if event.get("duplicate"):
         refused = event.get("status") == "rejected"
         words.append(f"(duplicate: {'refused before' if refused else 'this is how it stands now'})")
@@ -148,16 +169,49 @@ def event_line(event: Json) -> str:
     return " ".join(words)
 
 
+def _terms(event: Json) -> list[str]:
+    """`5 @ 100.25 stop 99.50 shows 2 leaves 3`, of it what the event has."""
+    words = [str(event["quantity"])] if event.get("quantity") is not None else []
+    if event.get("price") is not None:
+        words.append(f"@ {event['price']}")
+    elif event.get("order_type") in ("market", "stop"):
+        words.append("@ market")
+    for name, field in (("stop", "stop_price"), ("shows", "visible_quantity"), ("leaves", "leaves_quantity")):
+        if event.get(field) is not None:
+            words.append(f"{name} {event[field]}")
+    return words
+
+
+def _auction(event: Json) -> str:
+    """`5 @ 100.25, imbalance 2 buy`, or `no price`: what would trade, or did."""
+    told = "no price" if event.get("price") is None else f"{event['quantity']} @ {event['price']}"
+    side = event.get("imbalance_side")
+    return told if side is None else f"{told}, imbalance {event['imbalance_quantity']} {side}"
+
+
+def _reason(event: Json) -> str:
+    reason = str(event["reason"])
+    if event.get("prevented_by_order_id") is not None:
+        reason += f": prevented by order {event['prevented_by_order_id']}"
+    return f"{reason}: {event['detail']}" if event.get("detail") else reason
+
+
 # ---------------------------------------------------------------- market
 
 
 def ladder(book: Json) -> Table:
-    """The book as traders see it: asks above, best price in the middle, bids below; a bar for each quantity."""
+    """The book as traders see it: asks above, best price in the middle, bids below; a bar for each quantity.
+
+    In an auction the sides may cross; then each price has one row, with what both sides have there.
+    """
     bids, asks = book["bids"], book["asks"]
-    table = columns(
-        f"{book['book']} at log index {book['log_index']}", "bid", "price", "ask", "", right=("bid", "price", "ask")
-    )
+    status = book.get("status")
+    title = f"{book['book']} at log index {book['log_index']}{f', {status}' if status else ''}"
+    table = columns(title, "bid", "price", "ask", "", right=("bid", "price", "ask"))
     largest = max((Decimal(quantity) for _, quantity, *_ in (*bids, *asks)), default=Decimal(1))
+    if bids and asks and Decimal(bids[0][0]) >= Decimal(asks[0][0]):
+        _add_crossed_rows(table, bids, asks, largest)
+        return table
     for price, quantity, *_ in reversed(asks):
         table.add_row("", Text(price, style="red"), quantity, Text(_bar(quantity, largest), style="red"))
     if bids and asks:
@@ -168,6 +222,22 @@ def ladder(book: Json) -> Table:
     for price, quantity, *_ in bids:
         table.add_row(quantity, Text(price, style="green"), "", Text(_bar(quantity, largest), style="green"))
     return table
+
+
+def _add_crossed_rows(table: Table, bids: Sequence[Level], asks: Sequence[Level], largest: Decimal) -> None:
+    bought = {price: quantity for price, quantity, *_ in bids}
+    sold = {price: quantity for price, quantity, *_ in asks}
+    for price in sorted({*bought, *sold}, key=Decimal, reverse=True):
+        bars = Text.assemble(
+            *(
+                (_bar(quantities[price], largest), style)
+                for quantities, style in ((bought, "green"), (sold, "red"))
+                if price in quantities
+            )
+        )
+        table.add_row(bought.get(price, ""), price, sold.get(price, ""), bars)
+    crossed = Decimal(bids[0][0]) - Decimal(asks[0][0])
+    table.add_row("", Text(f"crossed by {crossed}", style="dim"), "", "")
 
 
 def _bar(quantity: str, largest: Decimal, width: int = 20) -> str:
@@ -192,7 +262,7 @@ def trades_table(symbol: str, trades: Iterable[Json]) -> Table:
             str(trade["trade_id"]),
             trade["price"],
             trade["quantity"],
-            styled(trade["taker_side"], SIDE_STYLES),
+            Text("auction", style="magenta") if trade.get("auction") else styled(trade["taker_side"], SIDE_STYLES),
             str(trade["maker_order_id"]),
             str(trade["taker_order_id"]),
             str(trade["log_index"]),
@@ -209,17 +279,35 @@ def utc_time(timestamp: int) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
+INSTRUMENT_COLUMNS: Final = (
+    ("symbol", "symbol"),
+    ("price decimals", "price_decimals"),
+    ("quantity decimals", "quantity_decimals"),
+    ("tick size", "tick_size"),
+    ("lot size", "lot_size"),
+    ("min quantity", "min_quantity"),
+    ("max quantity", "max_quantity"),
+    ("min notional", "min_notional"),
+    ("band %", "price_band"),
+    ("protection %", "market_protection"),
+    ("max orders", "max_open_orders"),
+    ("self-trade prevention", "self_trade_prevention"),
+    ("status", "status"),
+)
+"""Header and field of an instrument; the limits have a column where an instrument has them."""
+_LIMITS: Final = tuple(field for _, field in INSTRUMENT_COLUMNS[5:-1])
+
+
 def instruments_table(instruments: Iterable[Json]) -> Table:
-    headers = ("symbol", "price decimals", "quantity decimals", "tick size", "lot size", "status")
-    table = columns("instruments", *headers, right=headers[1:5])
-    for instrument in instruments:
+    rows = list(instruments)
+    headers, fields = zip(*_needed(INSTRUMENT_COLUMNS, _LIMITS, rows), strict=True)
+    table = columns("instruments", *headers, right=[header for header, _ in INSTRUMENT_COLUMNS[1:-2]])
+    for instrument in rows:
         table.add_row(
-            instrument["symbol"],
-            str(instrument["price_decimals"]),
-            str(instrument["quantity_decimals"]),
-            instrument["tick_size"],
-            instrument["lot_size"],
-            styled(instrument["status"], STATUS_STYLES),
+            *(
+                styled(instrument[field], STATUS_STYLES) if field == "status" else shown(instrument.get(field))
+                for field in fields
+            )
         )
     return table
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -45,6 +46,112 @@ class TestLadder:
     def test_says_what_is_missing(self, bids, asks, words):
         assert any(words in line for line in drawn(render.ladder({**BOOK, "bids": bids, "asks": asks})))
 
+    def test_a_book_that_crosses_in_an_auction_has_one_row_for_each_price(self):
+        book = {
+            "book": "ACME",
+            "log_index": 12,
+            "bids": [["101.00", "4"], ["100.00", "10"], ["99.00", "1"]],
+            "asks": [["98.50", "5"], ["100.00", "2"], ["102.00", "3"]],
+            "status": "auction",
+        }
+        lines = drawn(render.ladder(book))
+        assert lines[0] == "ACME at log index 12, auction"
+        rows = [[cell.strip() for cell in line.strip("│").split("│")][:3] for line in lines if line.startswith("│")]
+        assert rows == [
+            ["", "102.00", "3"],
+            ["4", "101.00", ""],
+            ["10", "100.00", "2"],
+            ["1", "99.00", ""],
+            ["", "98.50", "5"],
+            ["", "crossed by 2.50", ""],
+        ]
+
+    def test_a_book_that_does_not_trade_says_so(self):
+        lines = drawn(render.ladder({**BOOK, "status": "halted"}))
+        assert lines[0] == "ACME at log index 12, halted"
+        assert any("spread 1.50" in line for line in lines)
+
+
+ORDER = {
+    "order_id": 1,
+    "account": "alice",
+    "client_order_id": "a1",
+    "symbol": "ACME",
+    "side": "buy",
+    "order_type": "limit",
+    "time_in_force": "gtc",
+    "price": "100.25",
+    "quantity": "5",
+    "filled_quantity": "2",
+    "leaves_quantity": "3",
+    "status": "open",
+}
+
+
+class TestOrders:
+    def test_columns_that_no_order_needs_are_left_out(self):
+        table = "\n".join(drawn(render.orders_table([ORDER])))
+        for header in ("stop price", "shown", "expires"):
+            assert header not in table
+
+    def test_a_stop_an_iceberg_and_a_time_have_their_columns(self):
+        stop = {**ORDER, "order_type": "stop", "stop_price": "99.50", "status": "untriggered"}
+        iceberg = {**ORDER, "display_quantity": "2", "visible_quantity": "1"}
+        expiring = {**ORDER, "time_in_force": "gtd", "expire_time": 1_796_054_400_000_000_000}
+        del stop["price"]
+        lines = drawn(render.orders_table([stop, iceberg, expiring]))
+        headers, *rows = [
+            [cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in lines if line[:1] in ("│", "┃")
+        ]
+        cells = [dict(zip(headers, row, strict=True)) for row in rows]
+        assert [row["stop price"] for row in cells] == ["99.50", "", ""]
+        assert [row["price"] for row in cells] == ["", "100.25", "100.25"]
+        assert [row["status"] for row in cells] == ["untriggered", "open", "open"]
+        assert [row["shown"] for row in cells] == ["", "1", ""]
+        assert [row["expires (UTC)"] for row in cells] == ["", "", "2026-11-30 16:00:00.000000"]
+
+
+INSTRUMENT = {
+    "symbol": "ACME",
+    "price_decimals": 2,
+    "quantity_decimals": 0,
+    "tick_size": "0.01",
+    "lot_size": "1",
+    "status": "trading",
+}
+
+
+class TestInstruments:
+    def test_limits_have_columns_where_an_instrument_has_them(self):
+        assert "band" not in "\n".join(drawn(render.instruments_table([INSTRUMENT])))
+        limits = {
+            "min_quantity": "2",
+            "max_quantity": "1000",
+            "min_notional": "50.00",
+            "price_band": "5.25",
+            "market_protection": "2.50",
+            "max_open_orders": 200,
+            "self_trade_prevention": "cancel_oldest",
+        }
+        lines = drawn(render.instruments_table([INSTRUMENT, {**INSTRUMENT, **limits, "status": "auction"}]))
+        (row,) = (line for line in lines if "auction" in line)
+        assert all(str(value) in row for value in limits.values())
+
+
+def test_a_trade_of_an_auction_is_marked_among_the_trades():
+    trade = {
+        "trade_id": 7,
+        "price": "100.25",
+        "quantity": "2",
+        "maker_order_id": 1,
+        "taker_order_id": 2,
+        "taker_side": "buy",
+        "log_index": 12,
+        "timestamp": 0,
+    }
+    lines = drawn(render.trades_table("ACME", [trade, {**trade, "trade_id": 8, "auction": True}]))
+    assert ["auction" in line for line in lines if "100.25" in line] == [False, True]
+
 
 class TestEventLine:
     def test_a_trade(self):
@@ -53,6 +160,64 @@ class TestEventLine:
         taker = {"taker_client_order_id": "a1", "taker_account": "alice", "taker_side": "buy"}
         line = render.event_line(trade | maker | taker)
         assert line == "#12 trade ACME 2 @ 100.25, maker b1 of bob, taker a1 of alice (buy)"
+
+        assert render.event_line(trade | maker | taker | {"auction": True}) == f"{line}, in the auction"
+
+    @pytest.mark.parametrize(
+        ("event", "line"),
+        [
+            (
+                {"event": "indicative_changed", "price": "100.25", "quantity": "5", "imbalance_quantity": "2"}
+                | {"imbalance_side": "buy"},
+                "#12 indicative changed ACME 5 @ 100.25, imbalance 2 buy",
+            ),
+            (
+                {"event": "indicative_changed", "quantity": "0", "imbalance_quantity": "0"},
+                "#12 indicative changed ACME no price",
+            ),
+            (
+                {"event": "auction_uncrossed", "price": "100.25", "quantity": "5", "imbalance_quantity": "0"},
+                "#12 auction uncrossed ACME 5 @ 100.25",
+            ),
+            (
+                {"event": "status_changed", "tick_size": "0.01", "status": "auction", "reason": "volatility"},
+                "#12 status changed ACME auction (volatility)",
+            ),
+            (
+                {"event": "status_rejected", "requested_status": "trading", "status": "rejected"}
+                | {"reason": "not_in_auction"},
+                "#12 status rejected ACME to trading (not_in_auction)",
+            ),
+            (
+                ORDER
+                | {"event": "order_accepted", "order_type": "stop", "price": None, "stop_price": "99.50"}
+                | {"status": "untriggered"},
+                "#12 order accepted ACME a1 buy 5 @ market stop 99.50 leaves 3 untriggered",
+            ),
+            (
+                ORDER | {"event": "order_triggered", "order_type": "stop_limit", "stop_price": "99.50"},
+                "#12 order triggered ACME a1 buy 5 @ 100.25 stop 99.50 leaves 3 open",
+            ),
+            (
+                ORDER
+                | {"event": "order_restated", "display_quantity": "2", "visible_quantity": "1"}
+                | {"reason": "iceberg_refresh"},
+                "#12 order restated ACME a1 buy 5 @ 100.25 shows 1 leaves 3 open (iceberg_refresh)",
+            ),
+            (
+                ORDER
+                | {"event": "order_canceled", "status": "canceled", "reason": "self_trade"}
+                | {"prevented_by_order_id": 9},
+                "#12 order canceled ACME a1 buy 5 @ 100.25 leaves 3 (self_trade: prevented by order 9)",
+            ),
+            (
+                ORDER | {"event": "order_canceled", "status": "expired", "reason": "expired"},
+                "#12 order canceled ACME a1 buy 5 @ 100.25 leaves 3 expired (expired)",
+            ),
+        ],
+    )
+    def test_what_happens_beside_a_trade(self, event, line):
+        assert render.event_line({"symbol": "ACME", "log_index": 12, **event}) == line
 
     def test_a_refusal_without_a_place_in_the_log(self):
         refusal = {"event": "command_rejected", "reason": "malformed", "detail": "no JSON", "line": 7}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+from cli import options
 from cli.main import app
 from raftbook import __version__
+from raftbook.engine.types import OrderStatus, OrderType, SelfTradePrevention, TimeInForce, TradingStatus
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +33,7 @@ COMMANDS = [
     ("instruments",),
     ("instrument", "add"),
     ("instrument", "status"),
+    ("instrument", "uncross"),
     ("cluster", "status"),
     ("verify",),
     ("log", "dump"),
@@ -38,6 +43,7 @@ COMMANDS = [
     ("bench",),
 ]
 TALKING = [command for command in COMMANDS if command[0] not in {"demo", "node", "log", "match", "bench"}]
+BUY = ("submit", "--symbol", "ACME", "--side", "buy")
 HEAVY_MODULES = ("asyncio", "httpx", "msgspec", "pysyncobj", "rich", "structlog", "uvicorn", "raftbook.client")
 
 
@@ -89,15 +95,22 @@ class TestWrongUsage:
             (("book", "ACME", "--url", "banana"), ["banana", "http://127.0.0.1:8101"]),
             (("submit",), ["--symbol"]),
             (("submit", "--symbol", "ACME", "--side", "long", "--quantity", "1"), ["--side", "buy, sell"]),
-            (("submit", "--symbol", "ACME", "--side", "buy", "--quantity", "1", "--type", "stop"), ["limit, market"]),
-            (("submit", "--symbol", "ACME", "--side", "buy", "--quantity", "1", "--tif", "day"), ["gtc, ioc, fok"]),
-            (("submit", "--symbol", "ACME", "--side", "buy", "--quantity", "-1"), ["quantity", "above zero"]),
-            (("submit", "--symbol", "ACME", "--side", "buy", "--quantity", "many"), ["quantity", "decimal number"]),
-            (("submit", "--symbol", "ACME", "--side", "buy", "--quantity", "1", "--price", "1e999"), ["price"]),
+            ((*BUY, "--quantity", "1", "--type", "stopp"), ["limit, market, stop, stop_limit"]),
+            ((*BUY, "--quantity", "1", "--tif", "today"), ["gtc, ioc, fok, day, gtd"]),
+            ((*BUY, "--quantity", "1", "--self-trade-prevention", "x"), ["none, cancel_newest, cancel_oldest, cancel"]),
+            ((*BUY, "--quantity", "1", "--stop-price", "0"), ["stop_price", "above zero"]),
+            ((*BUY, "--quantity", "1", "--display-quantity", "some"), ["display_quantity", "decimal number"]),
+            ((*BUY, "--quantity", "1", "--expire-time", "tomorrow"), ["--expire-time", "2026-11-30T16:00:00Z"]),
+            ((*BUY, "--quantity", "1", "--expire-time", "2026-11-30"), ["--expire-time", "time zone"]),
+            ((*BUY, "--quantity", "1", "--expire-time", "1969-12-31T23:59:59Z"), ["--expire-time", "1970 to 2262"]),
+            ((*BUY, "--quantity", "1", "--expire-time", str(2**63)), ["--expire-time", "1970 to 2262"]),
+            ((*BUY, "--quantity", "-1"), ["quantity", "above zero"]),
+            ((*BUY, "--quantity", "many"), ["quantity", "decimal number"]),
+            ((*BUY, "--quantity", "1", "--price", "1e999"), ["price"]),
             (("submit", "--symbol", "A B", "--side", "buy", "--quantity", "1"), ["symbol"]),
-            (("submit", "--symbol", "ACME", "--side", "buy", "--quantity", "1", "--account", "x" * 37), ["account"]),
-            (("submit", "--symbol", "ACME", "--side", "buy", "--quantity", "1", "--wait", "x"), ["committed, pending"]),
-            (("submit", "--symbol", "ACME", "--side", "buy", "--quantity", "1", "--timeout", "0"), ["--timeout"]),
+            ((*BUY, "--quantity", "1", "--account", "x" * 37), ["account"]),
+            ((*BUY, "--quantity", "1", "--wait", "x"), ["committed, pending"]),
+            ((*BUY, "--quantity", "1", "--timeout", "0"), ["--timeout"]),
             (("submit", "--file", "no-such-file"), ["no-such-file", "JSON lines"]),
             (("submit", "--file", "-", "--side", "buy"), ["--file", "--side"]),
             (("submit", "--file", "-", "--type", "limit"), ["--file", "leave out --type"]),
@@ -107,11 +120,26 @@ class TestWrongUsage:
             (("cancel", "--order-id", "7", "--client-order-id", "a1"), ["exactly one"]),
             (("cancel", "--order-id", "seven"), ["--order-id", "whole number"]),
             (("cancel-all",), ["--account"]),
-            (("replace", "--client-order-id", "a1"), ["--price", "--quantity"]),
-            (("orders", "--status", "done"), ["open, filled, canceled, rejected, all"]),
+            (
+                ("replace", "--client-order-id", "a1"),
+                ["--price, --quantity, --stop-price, --display-quantity, --expire"],
+            ),
+            (("replace", "--client-order-id", "a1", "--display-quantity", "-1"), ["display_quantity", "zero or more"]),
+            (("orders", "--status", "done"), ["open, filled, canceled, rejected, expired, untriggered, all"]),
             (("instrument", "add", "ACME"), ["price_decimals"]),
             (("instrument", "add", "ACME,price_decimals=x"), ["price_decimals"]),
-            (("instrument", "status", "ACME", "shut"), ["trading, halted, closed"]),
+            (("instrument", "add", "ACME,price_decimals=2,quantity_decimals=0", "--price-band", "0"), ["price_band"]),
+            (
+                ("instrument", "add", "ACME,price_decimals=2,quantity_decimals=0,price_band=5", "--price-band", "5"),
+                ["SPEC has price_band already", "leave out --price-band"],
+            ),
+            (
+                ("instrument", "add", "ACME,price_decimals=2,quantity_decimals=0", "--max-open-orders", "0"),
+                ["--max-open-orders", "1 or more"],
+            ),
+            (("instrument", "status", "ACME", "shut"), ["trading, halted, closed, auction"]),
+            (("instrument", "uncross", "ACME", "--then", "halted"), ["trading, closed"]),
+            (("instrument", "uncross"), ["SYMBOL"]),
             (("node", "start", "--id", "n1"), ["--config"]),
             (("demo", "--seconds", "-3"), ["--seconds"]),
             (("match", "--instrument", "ACME,price_decimals=99,quantity_decimals=0"), ["price_decimals", "18"]),
@@ -126,6 +154,53 @@ class TestWrongUsage:
         assert result.stderr.startswith("raftbook: ")
         for word in words:
             assert word in result.stderr
+
+
+class TestMoments:
+    @pytest.mark.parametrize(
+        ("text", "nanoseconds"),
+        [
+            ("0", 0),
+            ("1796054400000000001", 1_796_054_400_000_000_001),
+            (str(2**63 - 1), 2**63 - 1),
+            ("1970-01-01T00:00:00Z", 0),
+            ("2026-11-30T16:00:00Z", 1_796_054_400_000_000_000),
+            ("2026-11-30T17:00:00+01:00", 1_796_054_400_000_000_000),
+            ("2026-11-30 16:00:00.000001Z", 1_796_054_400_000_001_000),
+        ],
+    )
+    def test_are_nanoseconds_or_a_time_with_its_offset(self, text, nanoseconds):
+        assert options.moment(text) == nanoseconds
+
+    @pytest.mark.parametrize(
+        "text", ["", "-1", "1.5", "now", "2026-11-30T16:00:00", "2026-13-30T16:00:00Z", "2026-11-30T16:00:00.0000001Z"]
+    )
+    def test_that_are_none_or_not_exact_are_refused(self, text):
+        with pytest.raises(typer.BadParameter, match=re.escape(f"'{text}'")):
+            options.moment(text)
+
+
+class TestCompletion:
+    """What a shell offers behind an option, asked for as the scripts of `raftbook --install-completion` do."""
+
+    @pytest.mark.parametrize(
+        ("words", "offered"),
+        [
+            (("submit", "--type"), [member.label for member in OrderType]),
+            (("submit", "--tif"), [member.label for member in TimeInForce]),
+            (("submit", "--self-trade-prevention"), [member.label for member in SelfTradePrevention]),
+            (("submit", "--side"), ["buy", "sell"]),
+            (("orders", "--status"), [*(member.label for member in OrderStatus), "all"]),
+            (("instrument", "status", "ACME"), [member.label for member in TradingStatus]),
+            (("instrument", "uncross", "ACME", "--then"), ["trading", "closed"]),
+        ],
+        ids=" ".join,
+    )
+    def test_offers_every_word_that_is_allowed(self, words, offered):
+        line = " ".join(["raftbook", *words, ""])
+        asked = {"_RAFTBOOK_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) + 1)}
+        result = CliRunner().invoke(app, [], prog_name="raftbook", env=asked)
+        assert result.stdout.split() == offered
 
 
 class TestFailures:
