@@ -36,6 +36,8 @@ TRADES_KEPT: Final = 1_000
 CANDLES_KEPT: Final = 1_500
 """Per symbol and interval: a day of minutes and an hour, two months of hours."""
 
+_WITHOUT_SYMBOL: Final = (MassCanceled, Ticked)
+
 
 class MarketData:
     """The markets of one exchange by symbol, in the order in which their instruments were added."""
@@ -142,7 +144,7 @@ class MarketData:
         touched: dict[str, SymbolFold] = {}
         for execution in executions:
             for event in execution.events:
-                if isinstance(event, MassCanceled | Ticked) or event.sequence is None or event.symbol is None:
+                if isinstance(event, _WITHOUT_SYMBOL) or event.sequence is None or event.symbol is None:
                     # It belongs to no symbol, or answers a repeated submission and changes nothing.
                     continue
                 fold = touched.get(event.symbol)

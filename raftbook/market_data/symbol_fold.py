@@ -47,14 +47,12 @@ class SymbolFold:
         self.market = market
         self.orders = OrderFold()
         self.sequence = market.sequence
-        self._begin_batch()
-
-    def _begin_batch(self) -> None:
-        market = self.market
         self._log_index = market.log_index
         self._timestamp = market.timestamp
+        # Between two batches these two are the market's.
         self._status: TradingStatus = market.status
         self._indication: Indication = market.indication
+        # Between two batches there are none of these.
         self._instrument: Instrument | None = None
         self._uncrossed: AuctionEvent | None = None
         self._trades: list[Trade] = []
@@ -116,23 +114,25 @@ class SymbolFold:
             return None
         orders = self.orders.take_changes()
         unpriced = self.orders.unpriced
+        status, indication = self._status, self._indication
         update = MarketUpdate(
-            market.symbol,
-            market.sequence + 1,
-            self.sequence,
-            self._log_index,
-            self._timestamp,
+            symbol=market.symbol,
+            first_sequence=market.sequence + 1,
+            sequence=self.sequence,
+            log_index=self._log_index,
+            timestamp=self._timestamp,
             orders=orders,
             trades=tuple(self._trades),
             instrument=self._instrument,
-            status=None if self._status is market.status else self._status,
-            indication=None if self._indication == market.indication else self._indication,
+            status=None if status is market.status else status,
+            indication=None if indication == market.indication else indication,
             unpriced=None if unpriced == market.unpriced else unpriced,
             uncrossed=self._uncrossed,
         )
-        update = market.apply(update)
-        self._begin_batch()
-        return update
+        self._instrument = self._uncrossed = None
+        if self._trades:
+            self._trades = []
+        return market.apply(update)
 
     def to_snapshot(self) -> list[PlainValue]:
         """Between two batches: `[market, terms of its orders, orders without a price]`. O(state).

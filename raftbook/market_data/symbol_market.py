@@ -116,8 +116,11 @@ class SymbolMarket:
                 f"{update.symbol}: event {self.sequence + 1} is the next, and here is {update.first_sequence}: "
                 "start again from a snapshot"
             )
-        top_before = self.top
-        levels = self.level3.apply(update.orders)
+        if update.orders:
+            top_before = self.top
+            levels = self.level3.apply(update.orders)
+            top = self.top
+            update = update._replace(levels=levels, top=None if top == top_before else top)
         for trade in update.trades:
             self.tape.add(trade)
             self.candles.add(trade)
@@ -133,8 +136,7 @@ class SymbolMarket:
         self.sequence = update.sequence
         self.log_index = update.log_index
         self.timestamp = update.timestamp
-        top = self.top
-        return update._replace(levels=levels, top=None if top == top_before else top)
+        return update
 
     def to_snapshot(self) -> list[PlainValue]:
         """What the market may see, as plain values: equal states give equal lists. O(state).
