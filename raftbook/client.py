@@ -150,9 +150,18 @@ class RaftbookClient:
         order_id: int | None = None,
         price: str | None = None,
         quantity: str | None = None,
+        stop_price: str | None = None,
+        display_quantity: str | None = None,
+        expire_time: int | None = None,
     ) -> Document:
+        """Changes what is given. `display_quantity` "0" shows the whole order; `expire_time` is in nanoseconds."""
+        changes: dict[str, object] = {
+            **_given(price=price, quantity=quantity, stop_price=stop_price, display_quantity=display_quantity)
+        }
+        if expire_time is not None:
+            changes["expire_time"] = expire_time
         name = _order_name(account, client_order_id, order_id)
-        return await self.submit({"op": "replace", **name, **_given(price=price, quantity=quantity)})
+        return await self.submit({"op": "replace", **name, **changes})
 
     async def add_instrument(self, instrument: CommandLike) -> Document:
         """Adds the instrument that an AddInstrument, or the fields of one, describes."""
@@ -161,7 +170,12 @@ class RaftbookClient:
         )
 
     async def set_status(self, symbol: str, status: str) -> Document:
+        """Changes the trading status: "trading", "auction", "halted" or "closed"."""
         return await self.submit({"op": "set_status", "symbol": symbol, "status": status})
+
+    async def uncross(self, symbol: str, status: str = "trading") -> Document:
+        """Ends the instrument's auction with its trades; `status`, "trading" or "closed", follows."""
+        return await self.submit({"op": "uncross", "symbol": symbol, "status": status})
 
     # ---------------------------------------------------------------- reads
 
@@ -194,7 +208,7 @@ class RaftbookClient:
         consistency: Consistency | None = None,
         at_least: int | None = None,
     ) -> list[Document]:
-        """Orders by rising order id: the open ones, or those of `status` ("filled", "canceled", …, "all").
+        """Orders by rising order id: the open and untriggered ones, or those of `status` ("expired", …, "all").
 
         Fetched in pages, so beyond 10,000 orders what is answered may span several log indexes.
         """

@@ -59,10 +59,14 @@ class MarketHandlers:
             Route("/v1/instruments", self.list_instruments, methods=["GET"]),
             Route("/v1/instruments", self.add_instrument, methods=["POST"]),
             Route("/v1/instruments/{symbol}", self.set_status, methods=["PATCH"]),
+            Route("/v1/instruments/{symbol}/uncross", self.uncross, methods=["POST"]),
         ]
 
     async def book(self, request: Request) -> Response:
-        """GET /v1/book/{symbol}: level 2 has a pair (price, displayed quantity) per level, level 3 one per order."""
+        """GET /v1/book/{symbol}: level 2 has a pair (price, displayed quantity) per level, level 3 one per order.
+
+        An instrument that does not trade has its `status` in it; in an auction the sides may cross.
+        """
         query = Query(request, "depth", "level", *READ_PARAMETERS)
         symbol = read_symbol(request.path_params["symbol"])
         depth = query.integer("depth", MAX_BOOK_DEPTH, 1, MAX_BOOK_DEPTH)
@@ -70,17 +74,16 @@ class MarketHandlers:
         log_index = await settle_read(self._service, query)
         exchange = self._service.state.exchange
         instrument = instrument_of(exchange, symbol)
+        status = exchange.statuses[symbol]
         if level == 3:
             bid_orders, ask_orders = exchange.level3(symbol, depth)
-            document = {
-                "book": symbol,
-                "log_index": log_index,
+            document = book_to_json(symbol, log_index, (), (), instrument, status) | {
                 "bids": _resting(bid_orders, instrument),
                 "asks": _resting(ask_orders, instrument),
             }
         else:
             bids, asks = exchange.depth(symbol, depth)
-            document = book_to_json(symbol, log_index, bids, asks, instrument)
+            document = book_to_json(symbol, log_index, bids, asks, instrument, status)
         return json_response(document, log_index)
 
     async def trades(self, request: Request) -> Response:
@@ -115,6 +118,13 @@ class MarketHandlers:
 
     async def set_status(self, request: Request) -> Response:
         """PATCH /v1/instruments/{symbol} with {"status": …}; nothing else about an instrument ever changes."""
+        return await self._change_trading("set_status", request)
+
+    async def uncross(self, request: Request) -> Response:
+        """POST /v1/instruments/{symbol}/uncross with {"status": …}, what follows the auction, or {} for trading."""
+        return await self._change_trading("uncross", request)
+
+    async def _change_trading(self, op: str, request: Request) -> Response:
         wait_s = Query(request, *SUBMIT_PARAMETERS).submission_wait_s()
         symbol = read_symbol(request.path_params["symbol"])
         require_media_type(request, JSON)
@@ -122,8 +132,7 @@ class MarketHandlers:
         for name in ("symbol", "op"):
             if name in fields:
                 malformed(name, "the path names the instrument already; leave this out of the body")
-        command = command_from_fields("set_status", {**fields, "symbol": symbol})
-        return await submit_one(self._service, command, wait_s)
+        return await submit_one(self._service, command_from_fields(op, {**fields, "symbol": symbol}), wait_s)
 
 
 def instrument_of(exchange: Exchange, symbol: str) -> Instrument:
@@ -137,12 +146,12 @@ def instrument_of(exchange: Exchange, symbol: str) -> Instrument:
 
 
 def _resting(orders: Iterable[OrderState], instrument: Instrument) -> list[dict[str, object]]:
-    """Orders as the market may see them: without whose they are."""
+    """Orders as the market may see them: without whose they are, and of an iceberg no more than its tip."""
     return [
         {
             "order_id": order.order_id,
             "price": None if order.price is None else decimal_text(order.price, instrument.price_decimals),
-            "quantity": decimal_text(order.leaves_quantity, instrument.quantity_decimals),
+            "quantity": decimal_text(order.visible_quantity, instrument.quantity_decimals),
         }
         for order in orders
     ]

@@ -52,12 +52,11 @@ NEAR_CANDIDATES: Final = 200
 NEXT_HEADER: Final = "Raftbook-Next-Order-Id"
 
 _STATUSES: Final = {
-    "open": (OrderStatus.OPEN,),
-    "filled": (OrderStatus.FILLED,),
-    "canceled": (OrderStatus.CANCELED,),
-    "rejected": (OrderStatus.REJECTED,),
+    **{status.label: (status,) for status in OrderStatus},
+    "open": (OrderStatus.OPEN, OrderStatus.UNTRIGGERED),
     "all": tuple(OrderStatus),
 }
+"""What `status` selects. Open are all that may still trade, so stops that were not triggered yet as well."""
 _SIDES: Final = {side.label: side for side in Side}
 
 
@@ -95,7 +94,7 @@ class OrderHandlers:
         return await submit_one(self._service, command, wait_s)
 
     async def replace_order(self, request: Request) -> Response:
-        """PATCH of an order: price, quantity or both."""
+        """PATCH of an order: what is to be changed, as the command `replace` takes it."""
         query = Query(request, "account", *SUBMIT_PARAMETERS)
         wait_s = query.submission_wait_s()
         require_media_type(request, JSON)
@@ -173,7 +172,7 @@ class OrderHandlers:
     # ---------------------------------------------------------------- reads
 
     async def list_orders(self, request: Request) -> Response:
-        """GET /v1/orders: open ones unless `status` says otherwise, by rising order id.
+        """GET /v1/orders: open and untriggered ones unless `status` says otherwise, by rising order id.
 
         At most `limit`; where there are more, a header names the order id to go on from (`from_order_id`).
         """

@@ -23,7 +23,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from raftbook.engine.commands import AddInstrument
-from raftbook.engine.types import MAX_DECIMALS, MAX_INTEGER, SYMBOL_PATTERN, Number
+from raftbook.engine.instrument import Instrument
+from raftbook.engine.limits import instrument_of
+from raftbook.engine.types import MAX_DECIMALS, MAX_INTEGER, SYMBOL_PATTERN, Number, SelfTradePrevention
 from raftbook.errors import ConfigError
 from raftbook.node.toml_tables import Table, format_value, nearest, parse_document, shortened, variable_name
 
@@ -91,22 +93,49 @@ class NodeConfig(Struct, frozen=True, kw_only=True):
         return parse_address(self.api_address)
 
 
+_PREVENTIONS: Final[Mapping[str, SelfTradePrevention]] = {mode.label: mode for mode in SelfTradePrevention}
+
+
 class InstrumentConfig(Struct, frozen=True, kw_only=True):
-    """An instrument that the first leader of a new cluster adds through the log; sizes are decimal numbers."""
+    """An instrument that the first leader of a new cluster adds through the log; sizes are decimal numbers.
+
+    The limits, all that has a default of None, are what engine/SEMANTICS.md says; `price_band` and `market_protection`
+    are percent.
+    """
 
     symbol: Annotated[str, Meta(examples=["ACME"])]
     price_decimals: Annotated[int, Meta(ge=0, le=MAX_DECIMALS, examples=[2])]
     quantity_decimals: Annotated[int, Meta(ge=0, le=MAX_DECIMALS)] = 0
     tick_size: Annotated[str, Meta(examples=["0.01"])]
     lot_size: Annotated[str, Meta(examples=["1"])]
+    min_quantity: Annotated[str | None, Meta(description="a decimal number as text", examples=["1"])] = None
+    max_quantity: Annotated[str | None, Meta(description="a decimal number as text", examples=["10000"])] = None
+    min_notional: Annotated[str | None, Meta(description="a decimal number as text", examples=["10"])] = None
+    price_band: Annotated[str | None, Meta(description="percent as text", examples=["5"])] = None
+    market_protection: Annotated[str | None, Meta(description="percent as text", examples=["2.5"])] = None
+    max_open_orders: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_INTEGER)] | None, Meta(description="a whole number above zero", examples=[200])
+    ] = None
+    self_trade_prevention: Annotated[
+        Annotated[str, Meta(pattern=rf"^(?:{'|'.join(_PREVENTIONS)})\Z")] | None,
+        Meta(description=" or ".join(f'"{label}"' for label in _PREVENTIONS), examples=["cancel_oldest"]),
+    ] = None
 
     def to_command(self) -> AddInstrument:
+        prevention = self.self_trade_prevention
         return AddInstrument(
             symbol=self.symbol,
             price_decimals=self.price_decimals,
             quantity_decimals=self.quantity_decimals,
             tick_size=_decimal(self.tick_size),
             lot_size=_decimal(self.lot_size),
+            min_quantity=_optional_decimal(self.min_quantity),
+            max_quantity=_optional_decimal(self.max_quantity),
+            min_notional=_optional_decimal(self.min_notional),
+            price_band=_optional_decimal(self.price_band),
+            market_protection=_optional_decimal(self.market_protection),
+            max_open_orders=self.max_open_orders,
+            self_trade_prevention=None if prevention is None else _PREVENTIONS[prevention],
         )
 
 
@@ -218,12 +247,13 @@ def parse_config(text: str, *, file: str, environ: Mapping[str, str]) -> Config:
 
 
 def dumps(config: Config) -> str:
-    """`config` as TOML text, every key written out; parse_config makes an equal one of it."""
+    """`config` as TOML text, every key that has a value written out; parse_config makes an equal one of it."""
     lines: list[str] = []
     for name, value in msgspec.structs.asdict(config).items():
         for table in value if isinstance(value, tuple) else (value,):
             lines.append(f"[[{name}]]" if isinstance(value, tuple) else f"[{name}]")
-            lines += [f"{key} = {format_value(item)}" for key, item in msgspec.structs.asdict(table).items()]
+            keys = msgspec.structs.asdict(table)
+            lines += [f"{key} = {format_value(item)}" for key, item in keys.items() if item is not None]
             lines.append("")
     return "\n".join(lines)
 
@@ -359,7 +389,17 @@ def _check_instruments(instruments: Sequence[tuple[InstrumentConfig, Table]]) ->
                     f"{table.where(key)}: {shortened(text)} is no positive number of at most {decimals} decimals "
                     f'within 64 bits; the smallest is {key} = "{smallest}"'
                 )
+        for key in _DECIMAL_LIMITS:
+            limit = getattr(instrument, key)
+            if limit is not None and not _DECIMAL.fullmatch(limit):
+                raise ConfigError(f'{table.where(key)}: {shortened(limit)} is no decimal number; write one such as "5"')
+        judged = instrument_of(instrument.to_command())
+        if not isinstance(judged, Instrument):
+            raise ConfigError(f"{table.file}: {table.header} {judged.detail}; correct it there")
     _check_unique(((instrument.symbol, table) for instrument, table in instruments), "symbol")
+
+
+_DECIMAL_LIMITS: Final = ("min_quantity", "max_quantity", "min_notional", "price_band", "market_protection")
 
 
 def _check_unique(values: Iterable[tuple[str, Table]], key: str) -> None:
@@ -368,6 +408,10 @@ def _check_unique(values: Iterable[tuple[str, Table]], key: str) -> None:
         if value in seen:
             raise ConfigError(f"{table.where(key)}: {value!r} is there twice; give each its own {key}")
         seen.add(value)
+
+
+def _optional_decimal(text: str | None) -> Number | None:
+    return None if text is None else _decimal(text)
 
 
 def _decimal(text: str) -> Number:

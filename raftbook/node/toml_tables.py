@@ -128,7 +128,8 @@ def _expectation(field: msgspec.structs.FieldInfo, error: msgspec.ValidationErro
 
 
 def _advice(table: Table, field: msgspec.structs.FieldInfo) -> str:
-    example = field.default if field.default is not NODEFAULT else field.type.__metadata__[0].examples[0]
+    has_default = field.default is not NODEFAULT and field.default is not None
+    example = field.default if has_default else field.type.__metadata__[0].examples[0]
     if field.name in table.variables:
         return f"set it for instance to {example}"
     return f"write for instance {field.name} = {format_value(example)}"

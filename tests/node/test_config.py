@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raftbook.engine.commands import AddInstrument
-from raftbook.engine.types import Number
+from raftbook.engine.types import Number, SelfTradePrevention
 from raftbook.errors import ConfigError
 from raftbook.node.config import (
     Address,
@@ -361,6 +361,101 @@ def test_an_instrument_that_the_engine_would_refuse_is_refused_here(specificatio
     assert message in error_of(with_instruments(specification))
 
 
+LIMITS = """
+min_quantity = "2"
+max_quantity = "1000"
+min_notional = "50"
+price_band = "5"
+market_protection = "2.25"
+max_open_orders = 200
+self_trade_prevention = "decrement_and_cancel"
+"""
+
+
+def with_limits(limits: str) -> str:
+    return with_instruments(("ACME", 2, 0, "0.01", "1")) + limits
+
+
+def test_an_instrument_may_have_limits():
+    config = parse(with_limits(LIMITS))
+    assert config.instruments[0].to_command() == AddInstrument(
+        "ACME",
+        2,
+        0,
+        Number(1, 2),
+        Number(1, 0),
+        min_quantity=Number(2, 0),
+        max_quantity=Number(1000, 0),
+        min_notional=Number(50, 0),
+        price_band=Number(5, 0),
+        market_protection=Number(225, 2),
+        max_open_orders=200,
+        self_trade_prevention=SelfTradePrevention.DECREMENT_AND_CANCEL,
+    )
+    assert parse(dumps(config)) == config
+
+
+@pytest.mark.parametrize("line", LIMITS.strip().splitlines())
+def test_each_limit_may_stand_alone(line: str):
+    config = parse(with_limits(line))
+    name = line.partition(" ")[0]
+    command = config.instruments[0].to_command()
+    unlimited = parse(with_limits("")).instruments[0].to_command()
+    assert getattr(command, name) is not None
+    assert command._replace(**{name: None}) == unlimited
+    assert parse(dumps(config)) == config
+
+
+@pytest.mark.parametrize("mode", SelfTradePrevention)
+def test_every_mode_of_prevention_has_its_word(mode: SelfTradePrevention):
+    config = parse(with_limits(f'self_trade_prevention = "{mode.label}"'))
+    assert config.instruments[0].to_command().self_trade_prevention is mode
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ('min_quantity = "0"', "min_quantity must be above zero, have at most 0 decimals and fit 64 bits; correct it"),
+        ('min_quantity = "1.5"', "min_quantity must be above zero, have at most 0 decimals"),
+        ('max_quantity = "9999999999999999999"', "max_quantity must be above zero"),
+        ('min_quantity = "5"\nmax_quantity = "4"', "min_quantity must not be above max_quantity; correct it there"),
+        ('min_notional = "0.001"', "min_notional must be above zero, have at most 2 decimals"),
+        ('price_band = "0.125"', "price_band must be above zero, have at most 2 decimals and be at most 10000"),
+        ('price_band = "10000.01"', "price_band must be above zero, have at most 2 decimals and be at most 10000"),
+        ('market_protection = "5%"', "market_protection: '5%' is no decimal number; write one such as \"5\""),
+        ('max_quantity = "many"', "max_quantity: 'many' is no decimal number"),
+        ('min_notional = "1e3"', "min_notional: '1e3' is no decimal number"),
+        (
+            "price_band = 5",
+            'price_band: expected percent as text, not 5; write for instance price_band = "5"',
+        ),
+        (
+            "min_quantity = 1",
+            'min_quantity: expected a decimal number as text, not 1; write for instance min_quantity = "1"',
+        ),
+        (
+            "max_open_orders = 0",
+            "max_open_orders: expected a whole number above zero, not 0; write for instance max_open_orders = 200",
+        ),
+        ('max_open_orders = "9"', "max_open_orders: expected a whole number above zero, not '9'"),
+        ("max_open_orders = 9223372036854775808", "not valid TOML|max_open_orders"),
+        (
+            'self_trade_prevention = "all"',
+            (
+                'self_trade_prevention: expected "none" or "cancel_newest" or "cancel_oldest" or "cancel_both" or '
+                '"decrement_and_cancel", not \'all\'; write for instance self_trade_prevention = "cancel_oldest"'
+            ),
+        ),
+        ('price_bnad = "5"', "price_bnad: there is no such key; do you mean price_band?"),
+        ('self_trade = "none"', "self_trade: there is no such key; do you mean self_trade_prevention?"),
+    ],
+)
+def test_a_limit_that_the_engine_would_refuse_is_refused_here(limits: str, message: str):
+    error = error_of(with_limits(limits))
+    assert error.startswith("tiny.toml: [[instruments]] no. 1: ")
+    assert any(words in error for words in message.split("|"))
+
+
 def test_symbols_occur_once():
     twice = ("A", 2, 0, "0.01", "1")
     assert "[[instruments]] no. 2: symbol: 'A' is there twice" in error_of(with_instruments(twice, twice))
@@ -401,6 +496,7 @@ def test_variables_of_the_clients_and_of_the_tests_are_left_alone():
 
 
 decimals_of_a_price = st.integers(0, 18)
+percents = st.none() | st.integers(1, 1_000_000).map(lambda hundredths: f"{hundredths // 100}.{hundredths % 100:02}")
 
 
 @st.composite
@@ -428,7 +524,18 @@ def configs(draw: st.DrawFn) -> Config:
     tick_size = f"0.{1:0>{price_decimals}}" if price_decimals else "1"
     instruments = tuple(
         InstrumentConfig(
-            symbol=symbol, price_decimals=price_decimals, quantity_decimals=0, tick_size=tick_size, lot_size="7"
+            symbol=symbol,
+            price_decimals=price_decimals,
+            quantity_decimals=0,
+            tick_size=tick_size,
+            lot_size="7",
+            min_quantity=draw(st.none() | st.just("7")),
+            max_quantity=draw(st.none() | st.just("700")),
+            min_notional=draw(st.none() | st.just("7")),
+            price_band=draw(percents),
+            market_protection=draw(percents),
+            max_open_orders=draw(st.none() | st.integers(1, 2**63 - 1)),
+            self_trade_prevention=draw(st.none() | st.sampled_from([mode.label for mode in SelfTradePrevention])),
         )
         for symbol in symbols
     )
