@@ -26,7 +26,7 @@ Prices and quantities are integers in the instrument's units, times are log time
     >>> exchange, market_data = Exchange(), MarketData()
     >>> [update] = market_data.apply(exchange.apply(1, Entry(timestamp=0, runs=(Run("n1", 1, (acme, bid)),))))
     >>> update.first_sequence, update.sequence, update.top
-    (1, 2, TopOfBook(bid_price=9, bid_quantity=5, ask_price=None, ask_quantity=0))
+    (1, 2, TopOfBook(bid=PriceLevel(price=9, quantity=5, order_count=1), ask=None))
     >>> list(market_data["ACME"].bids)
     [RestingOrder(order_id=1, price=9, quantity=5)]
 """

@@ -92,10 +92,7 @@ class Level2Book:
     @property
     def top(self) -> TopOfBook:
         """O(1)."""
-        bid, ask = self.bids.best, self.asks.best
-        bid_price, bid_quantity = (None, 0) if bid is None else bid[:2]
-        ask_price, ask_quantity = (None, 0) if ask is None else ask[:2]
-        return TopOfBook(bid_price, bid_quantity, ask_price, ask_quantity)
+        return TopOfBook(self.bids.best, self.asks.best)
 
     def depth(self, limit: int | None = None) -> tuple[list[PriceLevel], list[PriceLevel]]:
         """(bids, asks), the best `limit` levels or all, best first. O(levels returned)."""

@@ -51,29 +51,26 @@ class Level3Book:
         Raises SequenceGapError where a change does not fit the orders that are here. The book is then of no use.
         """
         before: dict[tuple[Side, int], PriceLevel] = {}
-        for change in changes:
-            self._apply_one(change, before)
+        places = self._places
+        for order_id, side, price, quantity, to_back in changes:
+            place = places.get(order_id)
+            if to_back:
+                if place is not None:
+                    self._set_quantity(order_id, *place, 0, before)
+                places[order_id] = (side, price)
+            elif place != (side, price):
+                where = "is not in it" if place is None else f"waits at {place[1]} ({place[0].label})"
+                raise SequenceGapError(
+                    f"order {order_id} is said to keep its place at {price} ({side.label}) of a book where it {where}: "
+                    "this book is not the one that changed; start again from a snapshot"
+                )
+            self._set_quantity(order_id, side, price, quantity, before)
         level_changes = []
         for (side, price), old in before.items():
             new = self.level2.side(side).at(price) or PriceLevel(price, 0, 0)
             if new != old:
                 level_changes.append(LevelChange(side, *new))
         return tuple(level_changes)
-
-    def _apply_one(self, change: OrderChange, before: dict[tuple[Side, int], PriceLevel]) -> None:
-        order_id, side, price, quantity, to_back = change
-        place = self._places.get(order_id)
-        if to_back:
-            if place is not None:
-                self._set_quantity(order_id, *place, 0, before)
-            self._places[order_id] = (side, price)
-        elif place != (side, price):
-            where = "is not in it" if place is None else f"waits at {place[1]} ({place[0].label})"
-            raise SequenceGapError(
-                f"order {order_id} is said to keep its place at {price} ({side.label}) of a book where it {where}: "
-                "this book is not the one that changed; start again from a snapshot"
-            )
-        self._set_quantity(order_id, side, price, quantity, before)
 
     def _set_quantity(
         self, order_id: int, side: Side, price: int, quantity: int, before: dict[tuple[Side, int], PriceLevel]

@@ -113,7 +113,9 @@ class SymbolFold:
         if self.sequence == market.sequence:
             return None
         orders = self.orders.take_changes()
-        unpriced = self.orders.unpriced
+        top_before = market.top
+        levels = market.level3.apply(orders)
+        top, unpriced = market.top, self.orders.unpriced
         status, indication = self._status, self._indication
         update = MarketUpdate(
             symbol=market.symbol,
@@ -122,17 +124,19 @@ class SymbolFold:
             log_index=self._log_index,
             timestamp=self._timestamp,
             orders=orders,
+            levels=levels,
             trades=tuple(self._trades),
+            top=None if top == top_before else top,
             instrument=self._instrument,
             status=None if status is market.status else status,
             indication=None if indication == market.indication else indication,
             unpriced=None if unpriced == market.unpriced else unpriced,
             uncrossed=self._uncrossed,
         )
+        market.advance(update)
         self._instrument = self._uncrossed = None
-        if self._trades:
-            self._trades = []
-        return market.apply(update)
+        self._trades.clear()
+        return update
 
     def to_snapshot(self) -> list[PlainValue]:
         """Between two batches: `[market, terms of its orders, orders without a price]`. O(state).

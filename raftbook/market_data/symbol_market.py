@@ -105,8 +105,8 @@ class SymbolMarket:
         """Is all that it tells here already? So it is with updates that were under way when the snapshot was taken."""
         return update.sequence <= self.sequence
 
-    def apply(self, update: MarketUpdate) -> MarketUpdate:
-        """Take in the next update, and return it with the `levels` and the `top` that follow from its `orders`.
+    def apply(self, update: MarketUpdate) -> None:
+        """Take in the next update. Its `levels` and `top` are not needed for it: they follow from its `orders`.
 
         Raises SequenceGapError where it is not the next, or does not fit. O(changes), O(log levels) for each level that
         comes or goes, O(intervals) per trade.
@@ -116,11 +116,11 @@ class SymbolMarket:
                 f"{update.symbol}: event {self.sequence + 1} is the next, and here is {update.first_sequence}: "
                 "start again from a snapshot"
             )
-        if update.orders:
-            top_before = self.top
-            levels = self.level3.apply(update.orders)
-            top = self.top
-            update = update._replace(levels=levels, top=None if top == top_before else top)
+        self.level3.apply(update.orders)
+        self.advance(update)
+
+    def advance(self, update: MarketUpdate) -> None:
+        """Take in all that an update tells but for its orders, which the book holds already."""
         for trade in update.trades:
             self.tape.add(trade)
             self.candles.add(trade)
@@ -136,7 +136,6 @@ class SymbolMarket:
         self.sequence = update.sequence
         self.log_index = update.log_index
         self.timestamp = update.timestamp
-        return update
 
     def to_snapshot(self) -> list[PlainValue]:
         """What the market may see, as plain values: equal states give equal lists. O(state).

@@ -53,15 +53,13 @@ class LevelChange(NamedTuple):
 
 
 class TopOfBook(NamedTuple):
-    """The best level of both sides (the best bid and offer); price None and quantity 0 where a side is empty."""
+    """The best level of both sides (the best bid and offer), None where a side is empty."""
 
-    bid_price: int | None
-    bid_quantity: int
-    ask_price: int | None
-    ask_quantity: int
+    bid: PriceLevel | None
+    ask: PriceLevel | None
 
 
-EMPTY_TOP = TopOfBook(None, 0, None, 0)
+EMPTY_TOP = TopOfBook(None, None)
 
 
 class UnpricedInterest(NamedTuple):

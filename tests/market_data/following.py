@@ -63,7 +63,7 @@ class Follower:
                 self._subscribe(symbol)
                 self.levels[symbol] = ({}, {})
             else:
-                assert self.clients[symbol].apply(update) == update
+                self.clients[symbol].apply(update)
                 self.depths[symbol].apply(update.levels)
             self._check_changed_levels(update)
         self.check()
@@ -179,9 +179,7 @@ def levels_of(exchange: Exchange, symbol: str) -> tuple[dict[int, PriceLevel], d
 
 
 def top_of(bids: dict[int, PriceLevel], asks: dict[int, PriceLevel]) -> TopOfBook:
-    bid = next(iter(bids.values()), PriceLevel(None, 0, 0))
-    ask = next(iter(asks.values()), PriceLevel(None, 0, 0))
-    return TopOfBook(bid.price, bid.quantity, ask.price, ask.quantity)
+    return TopOfBook(next(iter(bids.values()), None), next(iter(asks.values()), None))
 
 
 def unpriced_of(exchange: Exchange, symbol: str, side: Side) -> tuple[int, int]:

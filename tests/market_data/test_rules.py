@@ -12,6 +12,7 @@ from raftbook.market_data import (
     Indication,
     LevelChange,
     OrderChange,
+    PriceLevel,
     RestingOrder,
     TopOfBook,
     UnpricedInterest,
@@ -45,7 +46,7 @@ def test_an_accepted_order_joins_the_back_of_its_price(session):
     assert bids(session) == [(1, 10, 5), (2, 10, 7)]
     assert update.orders == (OrderChange(2, BUY, 10, 7, to_back=True),)
     assert update.levels == (LevelChange(BUY, 10, 12, 2),)
-    assert update.top == TopOfBook(10, 12, None, 0)
+    assert update.top == TopOfBook(PriceLevel(10, 12, 2), None)
 
 
 def test_better_prices_come_first_on_both_sides(session):
@@ -350,7 +351,7 @@ def test_a_book_may_be_crossed_where_nothing_trades(session):
         b sell 3 ACME @ 11 id=2
         status ACME halted
     """)
-    assert session.market.top == TopOfBook(12, 5, 11, 3)
+    assert session.market.top == TopOfBook(PriceLevel(12, 5, 1), PriceLevel(11, 3, 1))
     assert session.market.status is TradingStatus.HALTED
 
 

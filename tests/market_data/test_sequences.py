@@ -83,7 +83,7 @@ def test_a_client_passes_over_what_its_snapshot_holds_and_goes_on(executions, up
         held = [client.holds(update) for update in updates]
         assert held == [True] * count + [False] * (len(updates) - count)
         for update in updates[count:]:
-            assert client.apply(update) == update
+            client.apply(update)
         assert client.to_snapshot() == client_of(executions, len(executions)).to_snapshot()
 
 
