@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from raftbook.engine import EventKind, OrderStatus, Reason, Rejection
+from raftbook.engine import (
+    EventKind,
+    OrderStatus,
+    OrderType,
+    Reason,
+    Rejection,
+    SelfTradePrevention,
+    TimeInForce,
+    TradingStatus,
+)
+from raftbook.engine.types import NO_ORIGIN
 from tests.engine.scripting import run_script
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
@@ -44,6 +54,41 @@ def test_the_scripts_reach_every_kind_of_event_and_each_kind_of_refusal_for_late
 def test_the_scripts_reach_every_status_of_an_order_that_exists(all_events):
     reached = {event.order.status for event in all_events if getattr(event, "order", None) is not None}
     assert reached == set(OrderStatus) - {OrderStatus.REJECTED}
+
+
+def test_the_scripts_reach_every_trading_status_and_refuse_orders_in_each(all_events):
+    reached = {event.status for event in all_events if event.kind is EventKind.STATUS_CHANGED}
+    assert [status for status in TradingStatus if status not in reached] == []
+    refused = {event.reason for event in all_events if event.kind is EventKind.ORDER_REJECTED}
+    assert {Reason.INSTRUMENT_HALTED, Reason.INSTRUMENT_CLOSED, Reason.INSTRUMENT_IN_AUCTION} <= refused
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("order_type", OrderType),
+        ("time_in_force", TimeInForce),
+        ("self_trade_prevention", SelfTradePrevention),
+    ],
+)
+def test_the_scripts_accept_and_cancel_orders_of_every_kind(all_events, field, values):
+    for kind in (EventKind.ORDER_ACCEPTED, EventKind.ORDER_CANCELED):
+        reached = {getattr(event.order, field) for event in all_events if event.kind is kind}
+        assert [value for value in values if value not in reached] == []
+
+
+def test_the_scripts_refuse_orders_of_every_type_and_time_in_force(all_events):
+    refused = [event.command for event in all_events if event.kind is EventKind.ORDER_REJECTED]
+    order_types = {order.order_type for order in refused}
+    assert [order_type for order_type in OrderType if order_type not in order_types] == []
+    times_in_force = {order.time_in_force for order in refused}
+    assert [time_in_force for time_in_force in TimeInForce if time_in_force not in times_in_force] == []
+
+
+def test_the_scripts_let_time_and_auctions_speak_without_a_submission():
+    executions = [execution for path in SCRIPTS for execution in run_script(path.read_text())[1]]
+    reached = {event.kind for execution in executions if execution.origin == NO_ORIGIN for event in execution.events}
+    assert reached == {EventKind.ORDER_CANCELED, EventKind.INDICATIVE_CHANGED}
 
 
 def test_the_scripts_repeat_every_refusal_that_is_remembered(all_events):
