@@ -33,9 +33,8 @@ class OrderState(NamedTuple):
     `notional` is the sum of price times quantity over its trades, so (`notional`, `filled_quantity`) is the
     average price as an exact pair. `price` is None for a market order and for a `stop`.
 
-    `visible_quantity` is what the book shows of the order now, at its place: an iceberg's tip, or the leaves; 0 while
-    it is in no book (yet, or any more) and while it waits without a price. `expire_time` (ns) is also that of a `day`
-    order.
+    `visible_quantity` is the leaves, but the tip of an iceberg that has its place in the book. `expire_time` (ns) is
+    also that of a `day` order.
     """
 
     order_id: int
@@ -153,8 +152,8 @@ class InstrumentEvent(NamedTuple):
 class AuctionEvent(NamedTuple):
     """`indicative_changed`: what an uncross would do now; `auction_uncrossed`: what it did.
 
-    `quantity` would trade, or traded, at `price`, which is None where nothing would, or did. The imbalance is what one
-    side, `imbalance_side`, has at this price beyond the other, before the trades. Both quantities saturate at 2**63 - 1.
+    `quantity` would trade, or traded, at `price`, which is None where nothing crosses. The imbalance is what
+    `imbalance_side` has at this price beyond the other side, before the trades. Quantities saturate at 2**63 - 1.
     """
 
     kind: EventKind

@@ -27,3 +27,15 @@ class Instrument(NamedTuple):
     market_protection: int | None = None
     max_open_orders: int | None = None
     self_trade_prevention: SelfTradePrevention = SelfTradePrevention.NONE
+
+    @property
+    def limits(self) -> tuple[int | None, ...]:
+        """Every limit that judges an order: all but the mode of self-trade prevention."""
+        return (
+            self.min_quantity,
+            self.max_quantity,
+            self.min_notional,
+            self.price_band,
+            self.market_protection,
+            self.max_open_orders,
+        )

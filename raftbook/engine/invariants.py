@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from raftbook.engine.order_book import NO_INDICATION, Ladder
 from raftbook.engine.refused_orders import content_of
-from raftbook.engine.types import MAX_INTEGER, OrderStatus, OrderType, Reason, Side, TimeInForce
+from raftbook.engine.types import (
+    DAY_NS,
+    MAX_INTEGER,
+    OrderStatus,
+    OrderType,
+    Reason,
+    Side,
+    TimeInForce,
+    TradingStatus,
+)
 
 if TYPE_CHECKING:
     from raftbook.engine.exchange import Exchange
-    from raftbook.engine.order_book import BookSide, Order, OrderBook, PriceLevel
+    from raftbook.engine.order_book import Order, OrderBook, PriceLevel
     from raftbook.engine.refused_orders import RefusedOrdersOfAccount
     from raftbook.engine.registry import OrderRegistry
 
@@ -37,8 +47,11 @@ def check_exchange(exchange: Exchange) -> None:
     for book in exchange.books.values():
         resting_count += _check_book(book, registry)
         _check_bought_equals_sold(book, registry)
-    open_count = sum(order.status is OrderStatus.OPEN for order in registry.orders.values())
-    _require(resting_count == open_count, "every open order rests in its book, and no other does")
+    live_count = sum(order.is_live for order in registry.orders.values())
+    _require(resting_count == live_count, "every live order waits in its book, and no other does")
+    auctions = {symbol: book for symbol, book in exchange.books.items() if book.status is TradingStatus.AUCTION}
+    _require(exchange.journal.auctions == auctions, "the auctions are the books in auction")
+    _check_expiries(exchange)
 
 
 def _require(condition: bool, invariant: str) -> None:
@@ -54,21 +67,59 @@ def _check_order(order: Order) -> None:
     _require(canceled >= 0, f"{name}: quantity = filled + leaves + canceled")
     _require((order.filled_quantity == 0) == (order.notional == 0), f"{name}: a notional comes from trades alone")
     _require(0 <= order.notional <= MAX_INTEGER, f"{name}: the notional fits 64 bits")
-    _require((order.price is None) == (order.order_type is OrderType.MARKET), f"{name}: a price is a limit order's")
-    _require(order.price is None or 0 < order.price <= MAX_INTEGER, f"{name}: the price fits 64 bits")
-    if order.status is OrderStatus.OPEN:
-        _require(canceled == 0 and order.leaves_quantity > 0, f"{name}: an open order has leaves, nothing canceled")
+    _check_terms(order, name)
+    if order.is_live:
+        _require(canceled == 0 and order.leaves_quantity > 0, f"{name}: a live order has leaves, nothing canceled")
+        _require(order.level is not None, f"{name}: a live order waits somewhere")
         _require(
-            order.order_type is OrderType.LIMIT and order.time_in_force is TimeInForce.GTC,
-            f"{name}: only a limit order that is good till canceled rests",
+            order.status is OrderStatus.OPEN or (order.stop_price is not None and order.filled_quantity == 0),
+            f"{name}: only a stop that has not traded is untriggered",
         )
     elif order.status is OrderStatus.FILLED:
         _require(order.filled_quantity == order.quantity, f"{name}: a filled order is filled")
     else:
-        _require(order.status is OrderStatus.CANCELED, f"{name}: a known order is open, filled or canceled")
+        _require(
+            order.status is OrderStatus.CANCELED or order.status is OrderStatus.EXPIRED,
+            f"{name}: a known order is live, filled, canceled or expired",
+        )
         _require(order.leaves_quantity == 0 and canceled > 0, f"{name}: a canceled order has no leaves")
-    if order.status is not OrderStatus.OPEN:
+    if not order.is_live:
         _require(order.level is None, f"{name}: a closed order is in no book")
+        _require(order.hidden_quantity == 0, f"{name}: a closed order hides nothing")
+
+
+def _check_terms(order: Order, name: str) -> None:
+    order_type, time_in_force = order.order_type, order.time_in_force
+    has_price = order_type is OrderType.LIMIT or order_type is OrderType.STOP_LIMIT
+    has_stop = order_type is OrderType.STOP or order_type is OrderType.STOP_LIMIT
+    expires = time_in_force is TimeInForce.DAY or time_in_force is TimeInForce.GTD
+    may_rest = has_price and time_in_force not in (TimeInForce.IOC, TimeInForce.FOK)
+    _require((order.price is not None) is has_price, f"{name}: a price is a limit order's")
+    _require((order.stop_price is not None) is has_stop, f"{name}: a stop price is a stop's")
+    _require((order.expire_time is not None) is expires, f"{name}: a day or gtd order expires, no other does")
+    _require(order.display_quantity is None or may_rest, f"{name}: only an order that may rest shows a part of it")
+    _require(
+        not order.post_only or (may_rest and not has_stop), f"{name}: only a limit order that may rest is post_only"
+    )
+    for value in (order.price, order.stop_price, order.display_quantity):
+        _require(value is None or 0 < value <= MAX_INTEGER, f"{name}: prices and the tip are positive and fit 64 bits")
+    _require(0 <= order.hidden_quantity <= order.leaves_quantity, f"{name}: what is hidden is part of the leaves")
+    if order.display_quantity is None:
+        _require(order.hidden_quantity == 0, f"{name}: only an iceberg hides a part")
+    if time_in_force is TimeInForce.DAY:
+        assert order.expire_time is not None
+        at_midnight = order.expire_time % DAY_NS == 0 or order.expire_time == MAX_INTEGER
+        _require(at_midnight, f"{name}: a day ends at midnight")
+
+
+def _check_expiries(exchange: Exchange) -> None:
+    expiries = exchange.registry.expiries
+    expiring = [order for order in exchange.registry.orders.values() if order.is_live and order.expire_time is not None]
+    _require(len(expiries) == len(expiring), "the expiries are those of the live orders that expire")
+    for order in expiring:
+        _require(order in expiries, f"order {order.order_id}: listed by its expiry")
+        assert order.expire_time is not None
+        _require(order.expire_time > exchange.time, f"order {order.order_id}: ended when its time had come")
 
 
 def _check_registry(registry: OrderRegistry) -> None:
@@ -91,14 +142,19 @@ def _check_registry(registry: OrderRegistry) -> None:
         )
         previous_id = 0
         for client_order_id, order in account.open_orders.items():
-            _require(order.status is OrderStatus.OPEN, f"order {order.order_id}: listed as open, is open")
+            _require(order.is_live, f"order {order.order_id}: listed as open, is live")
             _require(previous_id < order.order_id, f"account {name}: open orders are in order-id order")
             previous_id = order.order_id
             _check_listing(registry, name, client_order_id, order)
         for client_order_id, order in account.closed_orders.items():
-            _require(order.status is not OrderStatus.OPEN, f"order {order.order_id}: listed as closed, is closed")
+            _require(not order.is_live, f"order {order.order_id}: listed as closed, is closed")
             _check_listing(registry, name, client_order_id, order)
         listed += len(account.open_orders) + len(account.closed_orders)
+        counts: dict[str, int] = {}
+        for order in account.open_orders.values():
+            if order.symbol in registry.limited_symbols:
+                counts[order.symbol] = counts.get(order.symbol, 0) + 1
+        _require(account.open_counts == counts, f"account {name}: its live orders are counted where they are limited")
     _require(listed == len(registry.orders), "every order is listed by its account")
 
 
@@ -157,45 +213,113 @@ def _check_refusals(exchange: Exchange, account_name: str, account: RefusedOrder
 
 
 def _check_book(book: OrderBook, registry: OrderRegistry) -> int:
-    """Returns how many orders rest in the book."""
+    """Returns how many orders wait in the book."""
     _require(book.sequence > 0, f"{book.symbol}: the first event is the instrument's own")
-    bid, ask = book.bids.best, book.asks.best
-    _require(bid is None or ask is None or bid.price < ask.price, f"{book.symbol}: the best bid is below the best ask")
+    _require(
+        book.last_price is None or 0 < book.last_price <= MAX_INTEGER, f"{book.symbol}: the last price fits 64 bits"
+    )
     count = 0
     for side in (book.bids, book.asks):
-        previous_rank: int | None = None
-        for level in side.levels.values():
-            _require(previous_rank is None or previous_rank < level.rank, f"{book.symbol}: levels are sorted by rank")
-            previous_rank = level.rank
-            count += _check_level(book, side, level, registry)
-        first = next(iter(side.levels.values()), None)
-        _require(side.best is first, f"{book.symbol}: the best level is the first")
+        count += _check_ladder(book, side, f"{book.symbol} {side.side.label}", registry)
+        count += _check_level(book, side.unpriced, f"{book.symbol} {side.side.label} unpriced", registry)
+        for order in (*side.orders(), *side.unpriced):
+            _require(
+                order.status is OrderStatus.OPEN and order.side is side.side,
+                f"order {order.order_id}: an order in the book is open",
+            )
+            waits_at = None if order.level is side.unpriced or order.level is None else order.level.price
+            _require(order.price == waits_at, f"order {order.order_id}: a resting order waits at its own price")
+    for stops, side_name in ((book.buy_stops, Side.BUY), (book.sell_stops, Side.SELL)):
+        count += _check_ladder(book, stops, f"{book.symbol} {side_name.label} stop", registry)
+        _check_stops(book, stops, side_name)
+    _check_status(book)
     return count
 
 
-def _check_level(book: OrderBook, side: BookSide, level: PriceLevel, registry: OrderRegistry) -> int:
-    name = f"{book.symbol} {side.side.label} {level.price}"
-    _require(level.rank == level.price * side.sign, f"{name}: the rank is the signed price")
-    _require(side.level_at(level.price) is level, f"{name}: a level is found under its price")
-    _require(level.price % book.instrument.tick_size == 0, f"{name}: the price is on its tick")
-    _require(level.head is not None, f"{name}: no empty level remains")
-    quantity = count = 0
+def _check_stops(book: OrderBook, stops: Ladder, side: Side) -> None:
+    for level in stops.levels.values():
+        arrivals = [order.arrival for order in level]
+        _require(arrivals == sorted(arrivals), f"{book.symbol}: stops wait in the order of their arrival")
+        _require(arrivals[-1] <= book.last_arrival, f"{book.symbol}: stops are counted as they arrive")
+        for stop in level:
+            _require(
+                stop.status is OrderStatus.UNTRIGGERED and stop.side is side and stop.stop_price == level.price,
+                f"order {stop.order_id}: an untriggered stop waits at its stop price",
+            )
+            _require(stop.hidden_quantity == 0, f"order {stop.order_id}: an untriggered stop hides nothing")
+
+
+def _check_status(book: OrderBook) -> None:
+    bid, ask, last_price = book.bids.best, book.asks.best, book.last_price
+    gathered_ioc = {
+        order.order_id: order
+        for side in (book.bids, book.asks)
+        for order in side.orders()
+        if order.time_in_force is TimeInForce.IOC
+    }
+    _require(gathered_ioc == book.until_uncross, f"{book.symbol}: ioc orders wait for an uncross only")
+    if book.status is TradingStatus.TRADING:
+        unpriced_count = book.bids.unpriced.order_count + book.asks.unpriced.order_count
+        _require(
+            unpriced_count == 0 and not gathered_ioc, f"{book.symbol}: while trading, market orders and ioc are gone"
+        )
+        _require(
+            bid is None or ask is None or bid.price < ask.price, f"{book.symbol}: the best bid is below the best ask"
+        )
+    if last_price is not None and book.status in (TradingStatus.TRADING, TradingStatus.AUCTION):
+        for stops in (book.buy_stops, book.sell_stops):
+            _require(
+                stops.best is None or stops.best.rank > last_price * stops.sign,
+                f"{book.symbol}: no stop waits whose condition holds",
+            )
+    if book.status is not TradingStatus.AUCTION:
+        _require(book.indication == NO_INDICATION, f"{book.symbol}: there is an indication in an auction only")
+
+
+def _check_ladder(book: OrderBook, ladder: Ladder, name: str, registry: OrderRegistry) -> int:
+    """Returns how many orders wait in it."""
+    count = 0
+    previous_rank: int | None = None
+    for level in ladder.levels.values():
+        _require(previous_rank is None or previous_rank < level.rank, f"{name}: levels are sorted by rank")
+        previous_rank = level.rank
+        _require(level.rank == level.price * ladder.sign, f"{name} {level.price}: the rank is the signed price")
+        _require(ladder.level_at(level.price) is level, f"{name} {level.price}: a level is found under its price")
+        _require(level.price % book.instrument.tick_size == 0, f"{name} {level.price}: the price is on its tick")
+        _require(level.head is not None, f"{name} {level.price}: no empty level remains")
+        _require(
+            type(ladder) is Ladder or level.quantity + level.hidden_quantity <= MAX_INTEGER,
+            f"{name} {level.price}: what rests at one price fits 64 bits",
+        )
+        count += _check_level(book, level, f"{name} {level.price}", registry)
+    first = next(iter(ladder.levels.values()), None)
+    _require(ladder.best is first, f"{name}: the best level is the first")
+    return count
+
+
+def _check_level(book: OrderBook, level: PriceLevel, name: str, registry: OrderRegistry) -> int:
+    """Returns how many orders wait in it."""
+    visible = hidden = count = 0
     previous: Order | None = None
     for order in level:
-        _require(registry.orders.get(order.order_id) is order, f"{name}: a resting order is registered")
-        _require(order.status is OrderStatus.OPEN, f"{name}: a resting order is open")
+        _require(registry.orders.get(order.order_id) is order, f"{name}: a waiting order is registered")
+        _require(order.symbol == book.symbol, f"{name}: a waiting order is of this instrument")
         _require(order.previous is previous and order.level is level, f"{name}: the queue is linked both ways")
-        _require(
-            (order.symbol, order.side, order.price) == (book.symbol, side.side, level.price),
-            f"{name}: a resting order waits at its own price",
-        )
         _require(order.quantity % book.instrument.lot_size == 0, f"{name}: the quantity is a multiple of the lot")
-        quantity += order.leaves_quantity
+        _require(order.hidden_quantity < order.leaves_quantity, f"{name}: a waiting order shows something")
+        if order.display_quantity is not None:
+            shown = order.leaves_quantity - order.hidden_quantity
+            _require(
+                shown <= order.display_quantity or order.status is OrderStatus.UNTRIGGERED,
+                f"{name}: an iceberg shows no more than its tip",
+            )
+        visible += order.leaves_quantity - order.hidden_quantity
+        hidden += order.hidden_quantity
         count += 1
         previous = order
     _require(level.tail is previous, f"{name}: the queue's tail is its last order")
-    _require((level.quantity, level.order_count) == (quantity, count), f"{name}: the sums are those over its orders")
-    _require(quantity <= MAX_INTEGER, f"{name}: the level's quantity fits 64 bits")
+    sums = (level.quantity, level.hidden_quantity, level.order_count)
+    _require(sums == (visible, hidden, count), f"{name}: the sums are those over its orders")
     return count
 
 

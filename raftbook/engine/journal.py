@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from raftbook.engine.events import (
+    AuctionEvent,
     Event,
     InstrumentEvent,
     MassCanceled,
@@ -18,11 +19,11 @@ from raftbook.engine.events import (
     Ticked,
     Trade,
 )
-from raftbook.engine.types import EventKind, Reason
+from raftbook.engine.types import EventKind, Reason, TradingStatus
 
 if TYPE_CHECKING:
     from raftbook.engine.commands import CancelAll, Command, NewOrder
-    from raftbook.engine.order_book import Order, OrderBook
+    from raftbook.engine.order_book import Indication, Order, OrderBook
 
 # A NamedTuple's own constructor is a Python function that does just this, at twice the price. The three values
 # that nearly every command needs are made without it: OrderState and OrderEvent here, Trade below.
@@ -35,15 +36,19 @@ _REPLACED: Final = EventKind.ORDER_REPLACED
 
 
 class Journal:
-    """`log_index` and `time` (nanoseconds) are those of the entry at work; `last_trade_id` counts all trades."""
+    """`log_index` and `time` (nanoseconds) are those of the entry at work; `last_trade_id` counts all trades.
 
-    __slots__ = ("events", "last_trade_id", "log_index", "time")
+    `auctions` holds the books in auction by symbol: their indications are due at the end of the entry.
+    """
+
+    __slots__ = ("auctions", "events", "last_trade_id", "log_index", "time")
 
     def __init__(self) -> None:
         self.log_index = 0
         self.time = 0
         self.last_trade_id = 0
         self.events: list[Event] = []
+        self.auctions: dict[str, OrderBook] = {}
 
     def take(self) -> tuple[Event, ...]:
         """The events since the last call."""
@@ -57,14 +62,44 @@ class Journal:
     def replaced(self, book: OrderBook, order: Order) -> OrderState:
         return self._order_event(_REPLACED, book, order, None)
 
-    def canceled(self, book: OrderBook, order: Order, reason: Reason) -> OrderState:
-        return self._order_event(_CANCELED, book, order, reason)
+    def canceled(
+        self, book: OrderBook, order: Order, reason: Reason, prevented_by_order_id: int | None = None
+    ) -> OrderState:
+        return self._order_event(_CANCELED, book, order, reason, prevented_by_order_id)
 
-    def _order_event(self, kind: EventKind, book: OrderBook, order: Order, reason: Reason | None) -> OrderState:
+    def triggered(self, book: OrderBook, order: Order) -> OrderState:
+        return self._order_event(EventKind.ORDER_TRIGGERED, book, order, None)
+
+    def restated(
+        self, book: OrderBook, order: Order, reason: Reason, prevented_by_order_id: int | None = None
+    ) -> OrderState:
+        return self._order_event(EventKind.ORDER_RESTATED, book, order, reason, prevented_by_order_id)
+
+    def _order_event(
+        self,
+        kind: EventKind,
+        book: OrderBook,
+        order: Order,
+        reason: Reason | None,
+        prevented_by_order_id: int | None = None,
+    ) -> OrderState:
         book.sequence += 1
         state = order.state()
         self.events.append(
-            _new(OrderEvent, (kind, book.symbol, book.sequence, self.log_index, self.time, state, reason, False)),
+            _new(
+                OrderEvent,
+                (
+                    kind,
+                    book.symbol,
+                    book.sequence,
+                    self.log_index,
+                    self.time,
+                    state,
+                    reason,
+                    False,
+                    prevented_by_order_id,
+                ),
+            ),
         )
         return state
 
@@ -76,7 +111,9 @@ class Journal:
         )
         return state
 
-    def traded(self, book: OrderBook, maker: Order, taker: Order, price: int, quantity: int) -> None:
+    def traded(
+        self, book: OrderBook, maker: Order, taker: Order, price: int, quantity: int, auction: bool = False
+    ) -> None:
         book.sequence += 1
         self.last_trade_id += 1
         self.events.append(
@@ -98,6 +135,7 @@ class Journal:
                     taker.client_order_id,
                     taker.account,
                     taker.side,
+                    auction,
                 ),
             )
         )
@@ -147,13 +185,33 @@ class Journal:
     def instrument_added(self, book: OrderBook) -> None:
         self._instrument_event(EventKind.INSTRUMENT_ADDED, book)
 
-    def status_changed(self, book: OrderBook) -> None:
-        self._instrument_event(EventKind.STATUS_CHANGED, book)
+    def status_changed(self, book: OrderBook, status: TradingStatus, reason: Reason | None = None) -> None:
+        """Change the status and tell it: the one place where it changes."""
+        book.change_status(status)
+        if status is TradingStatus.AUCTION:
+            self.auctions[book.symbol] = book
+        else:
+            self.auctions.pop(book.symbol, None)
+        self._instrument_event(EventKind.STATUS_CHANGED, book, reason)
 
-    def _instrument_event(self, kind: EventKind, book: OrderBook) -> None:
+    def _instrument_event(self, kind: EventKind, book: OrderBook, reason: Reason | None = None) -> None:
         book.sequence += 1
         self.events.append(
-            InstrumentEvent(kind, book.symbol, book.sequence, self.log_index, self.time, book.instrument, book.status),
+            InstrumentEvent(
+                kind, book.symbol, book.sequence, self.log_index, self.time, book.instrument, book.status, reason
+            ),
+        )
+
+    def indicated(self, book: OrderBook, indication: Indication) -> None:
+        self._auction_event(EventKind.INDICATIVE_CHANGED, book, indication)
+
+    def uncrossed(self, book: OrderBook, result: Indication) -> None:
+        self._auction_event(EventKind.AUCTION_UNCROSSED, book, result)
+
+    def _auction_event(self, kind: EventKind, book: OrderBook, outcome: Indication) -> None:
+        book.sequence += 1
+        self.events.append(
+            AuctionEvent(kind, book.symbol, book.sequence, self.log_index, self.time, *outcome),
         )
 
     def ticked(self) -> None:

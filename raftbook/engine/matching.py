@@ -1,91 +1,198 @@
-"""Matching: what an incoming order does to the book, from its arrival to its end or its rest.
+"""Matching: what an arriving order does to the book, from its arrival to its end or its rest.
 
-The one place where orders trade. `execute` runs an order that is in no book: a new one, or one that lost its
-place by a replace. The rules are those of every price-time market (Nasdaq Equity 4, Rule 4757; CME's FIFO):
+The one place where an order trades with the book (auction.py lets a whole book trade with itself). `arrive` runs an
+order that is in no book: a new one, one that lost its place by a replace, or an elected stop. The rules are those of
+every price-time market (Nasdaq Equity 4, Rule 4757; CME's FIFO):
 
 1. The best price first, and at one price whoever has waited longest.
 2. A trade prints at the price of the order that was resting.
-3. What cannot trade rests (`gtc` limit) or is canceled: `ioc`, `no_liquidity` for a market order, and
-   `fok`, which is all or nothing and therefore looks before it trades.
+3. What cannot trade rests (a limit order that is good for longer than now) or is canceled: `ioc`, `no_liquidity` for a
+   market order, and `fok`, which is all or nothing and therefore looks before it trades.
 
-A market order never rests, whatever its time in force: `gtc`, which is what a client gets who names none,
-means the same as `ioc` (Binance spot reports its market orders as GTC, and they behave so).
+What can stop an order before its quantity or its limit does: an order of its own account (self_trade.py), the
+protection of market orders, and the price band, whose breach turns continuous trading into an auction.
+
+A market order never rests while trading, whatever its time in force: `gtc` means the same as `ioc` (Binance spot
+reports its market orders as GTC, and they behave so). In an auction nothing trades, and every order waits.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from raftbook.engine.types import MAX_INTEGER, OrderStatus, OrderType, Reason, TimeInForce
+from raftbook.engine.limits import band_around, protection_limit
+from raftbook.engine.self_trade import own_orders_ahead, prevent_self_trade
+from raftbook.engine.types import (
+    MAX_INTEGER,
+    OrderStatus,
+    Reason,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+    TradingStatus,
+)
 
 if TYPE_CHECKING:
     from raftbook.engine.journal import Journal
-    from raftbook.engine.order_book import BookSide, Order, OrderBook
+    from raftbook.engine.order_book import BookSide, Order, OrderBook, PriceLevel
     from raftbook.engine.registry import OrderRegistry
 
+_AUCTION: Final = TradingStatus.AUCTION
+_CANCELED: Final = OrderStatus.CANCELED
 _FILLED: Final = OrderStatus.FILLED
 _FOK: Final = TimeInForce.FOK
-_GTC: Final = TimeInForce.GTC
-_LIMIT: Final = OrderType.LIMIT
+_IOC: Final = TimeInForce.IOC
+_NO_PREVENTION: Final = SelfTradePrevention.NONE
+_OPEN: Final = OrderStatus.OPEN
+_SELL: Final = Side.SELL
 
 
-def execute(taker: Order, book: OrderBook, registry: OrderRegistry, journal: Journal) -> None:
-    """Let an order trade with all that it may, and let the remainder rest or cancel it.
+class _Reach(NamedTuple):
+    """How far an order may trade: levels of at most this rank, at prices from `lowest` to `highest`."""
 
-    O(1) per trade, plus O(log levels) for each level that goes and for a remainder at a new price.
+    limit_rank: int
+    lowest: int
+    highest: int
+
+
+def arrive(order: Order, book: OrderBook, registry: OrderRegistry, journal: Journal) -> None:
+    """Let an order trade with all that it may, and let the remainder rest or cancel it; in an auction let it wait.
+
+    O(1) per trade, plus O(log levels) for each level that goes and for a remainder at a new price; `fok` looks
+    ahead first (`_can_fill`).
     """
-    makers = book.opposite_of(taker.side)
-    # A market order takes any price. No rank is above MAX_INTEGER, so as a limit it reaches every level.
-    limit_rank = MAX_INTEGER if taker.price is None else taker.price * makers.sign
-
-    if taker.time_in_force is _FOK and not _can_fill(makers, limit_rank, taker.leaves_quantity):
-        _cancel_remainder(taker, Reason.FOK, book, registry, journal)
+    if book.status is _AUCTION:
+        _gather(order, book, registry, journal)
         return
-
-    _trade(taker, makers, limit_rank, book, registry, journal)
-
-    if taker.leaves_quantity == 0:
-        registry.close(taker, _FILLED)
-    elif taker.order_type is not _LIMIT:
-        _cancel_remainder(taker, Reason.NO_LIQUIDITY, book, registry, journal)
-    elif taker.time_in_force is _GTC:
-        book.side_of(taker.side).add(taker)
+    makers = book.opposite_of(order.side)
+    reach = _reach_of(order, makers, book)
+    if order.time_in_force is _FOK and not _can_fill(order, makers, reach, registry):
+        _cancel_remainder(order, Reason.FOK, book, registry, journal)
+        return
+    leaves_band = _trade(order, makers, reach, book, registry, journal)
+    if order.status is not _OPEN:
+        return
+    if order.leaves_quantity == 0:
+        registry.close(order, _FILLED)
+        return
+    if leaves_band:
+        journal.status_changed(book, _AUCTION, Reason.VOLATILITY)
+    if order.price is None:
+        best = makers.best
+        protected = not leaves_band and best is not None and best.rank > reach.limit_rank
+        reason = Reason.MARKET_PROTECTION if protected else Reason.NO_LIQUIDITY
+        _cancel_remainder(order, reason, book, registry, journal)
+    elif order.time_in_force is _IOC:
+        _cancel_remainder(order, Reason.IOC, book, registry, journal)
     else:
-        _cancel_remainder(taker, Reason.IOC, book, registry, journal)
+        _rest(order, book, registry, journal)
+
+
+def _gather(order: Order, book: OrderBook, registry: OrderRegistry, journal: Journal) -> None:
+    """Wait for the uncross. Whoever enters a `fok` is refused; an elected one is canceled."""
+    if order.time_in_force is _FOK:
+        _cancel_remainder(order, Reason.FOK, book, registry, journal)
+        return
+    _rest(order, book, registry, journal)
+    if order.time_in_force is _IOC and order.price is not None and order.status is _OPEN:
+        book.until_uncross[order.order_id] = order
+
+
+def _rest(order: Order, book: OrderBook, registry: OrderRegistry, journal: Journal) -> None:
+    """Every other order was refused where its level would leave 64 bits; an elected stop can only be canceled."""
+    side = book.side_of(order.side)
+    if order.stop_price is not None and order.price is not None:
+        level = side.level_at(order.price)
+        if level is not None and level.quantity + level.hidden_quantity + order.leaves_quantity > MAX_INTEGER:
+            _cancel_remainder(order, Reason.OUT_OF_RANGE, book, registry, journal)
+            return
+    side.add(order)
+
+
+def _reach_of(taker: Order, makers: BookSide, book: OrderBook) -> _Reach:
+    """O(1)."""
+    instrument = book.instrument
+    if taker.price is not None:
+        limit_rank = taker.price * makers.sign
+    elif instrument.market_protection is not None and makers.best is not None:
+        limit_rank = protection_limit(makers.best.price, taker.side, instrument.market_protection) * makers.sign
+    else:
+        # A market order takes any price. No rank is above MAX_INTEGER, so as a limit it reaches every level.
+        limit_rank = MAX_INTEGER
+    if instrument.price_band is None or book.last_price is None:
+        return _Reach(limit_rank, 0, MAX_INTEGER)
+    return _Reach(limit_rank, *band_around(book.last_price, instrument.price_band))
 
 
 def _trade(
-    taker: Order, makers: BookSide, limit_rank: int, book: OrderBook, registry: OrderRegistry, journal: Journal
-) -> None:
-    """Trade with the first order at the best price until nothing is left, or nothing within the limit."""
+    taker: Order, makers: BookSide, reach: _Reach, book: OrderBook, registry: OrderRegistry, journal: Journal
+) -> bool:
+    """Trade with the first order at the best price until nothing is left, or nothing within reach.
+
+    True where the next trade would have left the price band.
+    """
+    limit_rank, lowest, highest = reach
+    prevents = taker.self_trade_prevention is not _NO_PREVENTION
     while taker.leaves_quantity > 0:
         level = makers.best
         if level is None or level.rank > limit_rank:
-            return
+            return False
+        price = level.price
+        if not lowest <= price <= highest:
+            return True
         maker = level.head
         assert maker is not None, "an empty level stayed in the book"
-        price = level.price
-        quantity = min(taker.leaves_quantity, maker.leaves_quantity)
+        if prevents and maker.account == taker.account:
+            prevent_self_trade(taker, maker, makers, book, registry, journal)
+            if taker.status is not _OPEN:
+                return False
+            continue
+        quantity = min(taker.leaves_quantity, maker.leaves_quantity - maker.hidden_quantity)
         taker.fill(price, quantity)
         maker.fill(price, quantity)
         level.quantity -= quantity
+        book.last_price = price
         journal.traded(book, maker, taker, price, quantity)
-        if maker.leaves_quantity == 0:
-            makers.remove(maker)
-            registry.close(maker, _FILLED)
+        after_fill(maker, level, makers, book, registry, journal)
+    return False
 
 
-def _can_fill(makers: BookSide, limit_rank: int, quantity: int) -> bool:
-    """Is there enough within the limit to trade the whole quantity? O(levels needed)."""
+def after_fill(
+    order: Order, level: PriceLevel, side: BookSide, book: OrderBook, registry: OrderRegistry, journal: Journal
+) -> None:
+    """A waiting order has traded: it ends where nothing is left, and an iceberg shows its next tip."""
+    if order.leaves_quantity == 0:
+        side.remove(order)
+        registry.close(order, _FILLED)
+    elif order.leaves_quantity == order.hidden_quantity:
+        level.refresh(order)
+        journal.restated(book, order, Reason.ICEBERG_REFRESH)
+
+
+def _can_fill(taker: Order, makers: BookSide, reach: _Reach, registry: OrderRegistry) -> bool:
+    """Is there enough within reach to trade the whole quantity?
+
+    O(levels needed); with self-trade prevention plus O(live orders of the account) and O(orders in one level).
+    """
+    limit_rank, lowest, highest = reach
+    own = own_orders_ahead(taker, makers, registry)
+    needed = taker.leaves_quantity
     for level in makers.levels.values():
-        if level.rank > limit_rank:
+        if level.rank > limit_rank or not lowest <= level.price <= highest:
             return False
-        quantity -= level.quantity
-        if quantity <= 0:
+        if level.rank == own.barrier_rank:
+            for maker in level:
+                if maker.account == taker.account:
+                    return False
+                needed -= maker.leaves_quantity - maker.hidden_quantity
+                if needed <= 0:
+                    return True
+        needed -= level.quantity + level.hidden_quantity - own.leaves_by_rank.get(level.rank, 0)
+        if needed <= 0:
             return True
     return False
 
 
-def _cancel_remainder(taker: Order, reason: Reason, book: OrderBook, registry: OrderRegistry, journal: Journal) -> None:
-    registry.close(taker, OrderStatus.CANCELED)
-    journal.canceled(book, taker, reason)
+def _cancel_remainder(order: Order, reason: Reason, book: OrderBook, registry: OrderRegistry, journal: Journal) -> None:
+    registry.close(order, _CANCELED)
+    journal.canceled(book, order, reason)

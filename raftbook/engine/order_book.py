@@ -1,6 +1,7 @@
 """The order book of one instrument: who waits at which price, and in which order.
 
     OrderBook ── bids, asks: BookSide ── levels by rank: PriceLevel ── head ⇄ … ⇄ tail: Order
+              └─ buy_stops, sell_stops: Ladder ── the same, by stop price
 
 A data structure and nothing more: it keeps orders in price-time priority and its sums right. When orders
 trade is decided in matching.py; who may place them in validation.py.
@@ -18,12 +19,19 @@ levels whose rank is at most r. No other code needs to tell the sides apart.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from sortedcontainers import SortedDict
 
 from raftbook.engine.events import OrderState
-from raftbook.engine.types import OrderStatus, OrderType, Side, TimeInForce, TradingStatus
+from raftbook.engine.types import (
+    OrderStatus,
+    OrderType,
+    SelfTradePrevention,
+    Side,
+    TimeInForce,
+    TradingStatus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, ValuesView
@@ -34,22 +42,40 @@ if TYPE_CHECKING:
 _BUY: Final = Side.BUY
 _new: Final = tuple.__new__
 _OPEN: Final = OrderStatus.OPEN
+_UNTRIGGERED: Final = OrderStatus.UNTRIGGERED
+_NO_PREVENTION: Final = SelfTradePrevention.NONE
+
+UNPRICED_RANK: Final = -(2**63)
+"""Rank of the orders without a price, which gather in an auction: better than every price's."""
+
+
+class EnteredTerms(NamedTuple):
+    """The terms of an order's first submission, in the instrument's units."""
+
+    price: int | None
+    quantity: int
+    stop_price: int | None
+    display_quantity: int | None
+    expire_time: int | None
 
 
 class Order:
     """One order: its terms, how far it has come, and its neighbours in the queue at its price.
 
-    `entered_price` and `entered_quantity` are the terms of the first submission, which a replace does not
-    touch: a repeated submission is recognised by them. quantity = filled + leaves + canceled always;
-    `notional` is the sum of price times quantity over the order's trades.
+    quantity = filled + leaves + canceled always; `notional` is the sum of price times quantity over the order's
+    trades. `hidden_quantity` is the part of the leaves that an iceberg at its place does not show. `arrival` counts
+    the stops of a book as they came to wait. `entered` is None while the terms are those of the first submission.
     """
 
     __slots__ = (
         "account",
+        "arrival",
         "client_order_id",
-        "entered_price",
-        "entered_quantity",
+        "display_quantity",
+        "entered",
+        "expire_time",
         "filled_quantity",
+        "hidden_quantity",
         "leaves_quantity",
         "level",
         "next",
@@ -60,8 +86,10 @@ class Order:
         "previous",
         "price",
         "quantity",
+        "self_trade_prevention",
         "side",
         "status",
+        "stop_price",
         "symbol",
         "time_in_force",
     )
@@ -78,6 +106,10 @@ class Order:
         post_only: bool,
         price: int | None,
         quantity: int,
+        stop_price: int | None = None,
+        display_quantity: int | None = None,
+        expire_time: int | None = None,
+        self_trade_prevention: SelfTradePrevention = _NO_PREVENTION,
     ) -> None:
         self.order_id = order_id
         self.client_order_id = client_order_id
@@ -87,23 +119,44 @@ class Order:
         self.order_type = order_type
         self.time_in_force = time_in_force
         self.post_only = post_only
-        self.entered_price = price
-        self.entered_quantity = quantity
         self.price = price
         self.quantity = quantity
+        self.stop_price = stop_price
+        self.display_quantity = display_quantity
+        self.expire_time = expire_time
+        self.self_trade_prevention = self_trade_prevention
+        self.entered: EnteredTerms | None = None
         self.filled_quantity = 0
         self.leaves_quantity = quantity
+        self.hidden_quantity = 0
         self.notional = 0
-        self.status: OrderStatus = _OPEN
-        # Its place in the book; None for all three while it is not resting.
+        self.status: OrderStatus = _OPEN if stop_price is None else _UNTRIGGERED
+        self.arrival = 0
+        # Its place in the book; None for all three while it is in none.
         self.level: PriceLevel | None = None
         self.previous: Order | None = None
         self.next: Order | None = None
+
+    @property
+    def is_live(self) -> bool:
+        """Has it not ended yet?"""
+        return self.status is _OPEN or self.status is _UNTRIGGERED
 
     def fill(self, price: int, quantity: int) -> None:
         self.filled_quantity += quantity
         self.leaves_quantity -= quantity
         self.notional += price * quantity
+
+    def entered_terms(self) -> EnteredTerms:
+        """By these a repeated submission is recognised, whatever became of the order since."""
+        return self.entered or EnteredTerms(
+            self.price, self.quantity, self.stop_price, self.display_quantity, self.expire_time
+        )
+
+    def keep_entered_terms(self) -> None:
+        """To be called before any of them changes."""
+        if self.entered is None:
+            self.entered = self.entered_terms()
 
     def state(self) -> OrderState:
         """The order as an event tells it."""
@@ -124,19 +177,28 @@ class Order:
                 self.leaves_quantity,
                 self.notional,
                 self.status,
+                self.stop_price,
+                self.display_quantity,
+                self.leaves_quantity - self.hidden_quantity,
+                self.expire_time,
+                self.self_trade_prevention,
             ),
         )
 
 
 class PriceLevel:
-    """The queue of the orders at one price, longest waiting first. Never empty while it is in a book."""
+    """The queue of the orders at one price, longest waiting first. Never empty while it is in a ladder.
 
-    __slots__ = ("head", "order_count", "price", "quantity", "rank", "tail")
+    `quantity` is what the orders show together, `hidden_quantity` what they do not.
+    """
+
+    __slots__ = ("head", "hidden_quantity", "order_count", "price", "quantity", "rank", "tail")
 
     def __init__(self, price: int, rank: int) -> None:
         self.price = price
         self.rank = rank
         self.quantity = 0
+        self.hidden_quantity = 0
         self.order_count = 0
         self.head: Order | None = None
         self.tail: Order | None = None
@@ -151,7 +213,8 @@ class PriceLevel:
         order.previous = last
         order.level = self
         self.tail = order
-        self.quantity += order.leaves_quantity
+        self.quantity += order.leaves_quantity - order.hidden_quantity
+        self.hidden_quantity += order.hidden_quantity
         self.order_count += 1
 
     def remove(self, order: Order) -> None:
@@ -166,8 +229,29 @@ class PriceLevel:
         else:
             behind.previous = before
         order.level = order.previous = order.next = None
-        self.quantity -= order.leaves_quantity
+        self.quantity -= order.leaves_quantity - order.hidden_quantity
+        self.hidden_quantity -= order.hidden_quantity
         self.order_count -= 1
+
+    def reduce(self, order: Order, quantity: int) -> None:
+        """Take this quantity, less than its leaves, off an order of the queue, the hidden part first.
+
+        The order keeps its place, and something to show. O(1).
+        """
+        assert order.level is self, "the order waits at another level"
+        assert 0 <= quantity < order.leaves_quantity, "an order in the queue must keep something"
+        from_hidden = min(quantity, order.hidden_quantity)
+        order.leaves_quantity -= quantity
+        order.hidden_quantity -= from_hidden
+        self.quantity -= quantity - from_hidden
+        self.hidden_quantity -= from_hidden
+
+    def refresh(self, order: Order) -> None:
+        """The tip of this iceberg is gone: the next one joins the back of the queue. O(1)."""
+        assert order.display_quantity is not None
+        self.remove(order)
+        order.hidden_quantity = order.leaves_quantity - min(order.display_quantity, order.leaves_quantity)
+        self.append(order)
 
     def __iter__(self) -> Iterator[Order]:
         """Every order, longest waiting first."""
@@ -178,7 +262,7 @@ class PriceLevel:
 
 
 class SortedLevels(Protocol):
-    """What a book side uses of sortedcontainers.SortedDict, which ships no type information."""
+    """What a ladder uses of sortedcontainers.SortedDict, which ships no type information."""
 
     def __len__(self) -> int: ...
     def __setitem__(self, rank: int, level: PriceLevel, /) -> None: ...
@@ -188,14 +272,13 @@ class SortedLevels(Protocol):
     def values(self) -> ValuesView[PriceLevel]: ...
 
 
-class BookSide:
-    """All bids, or all asks. `best` is the level at the best price, None when the side is empty."""
+class Ladder:
+    """Price levels sorted by rank = price * `sign`. `best` is the first of them, None when there is none."""
 
-    __slots__ = ("best", "levels", "side", "sign")
+    __slots__ = ("best", "levels", "sign")
 
-    def __init__(self, side: Side) -> None:
-        self.side = side
-        self.sign = -1 if side is _BUY else 1
+    def __init__(self, sign: int) -> None:
+        self.sign = sign
         self.levels: SortedLevels = SortedDict()
         self.best: PriceLevel | None = None
 
@@ -204,17 +287,11 @@ class BookSide:
         return self.levels.get(price * self.sign)
 
     def worst(self) -> PriceLevel | None:
-        """The level farthest from the market. O(log levels)."""
+        """The level farthest from the best. O(log levels)."""
         return self.levels.peekitem(-1)[1] if self.levels else None
 
-    def reaches(self, price: int) -> bool:
-        """Would an order of the other side with this limit trade with this side now? O(1)."""
-        return self.best is not None and self.best.rank <= price * self.sign
-
-    def add(self, order: Order) -> None:
-        """Let the order wait at its price, behind those that are there. O(1), O(log levels) at a new price."""
-        price = order.price
-        assert price is not None, "a market order never rests"
+    def add_at(self, price: int, order: Order) -> None:
+        """Let the order wait at this price, behind those that are there. O(1), O(log levels) at a new price."""
         rank = price * self.sign
         level = self.levels.get(rank)
         if level is None:
@@ -227,50 +304,109 @@ class BookSide:
     def remove(self, order: Order) -> None:
         """Take the order out, and its level when nobody is left there. O(1), O(log levels) for the last one."""
         level = order.level
-        assert level is not None, "the order is not resting"
+        assert level is not None, "the order waits nowhere"
         level.remove(order)
-        if level.head is None:
+        if level.head is None and level.rank != UNPRICED_RANK:
             del self.levels[level.rank]
             if level is self.best:
                 self.best = self.levels.peekitem(0)[1] if self.levels else None
 
-    def reduce(self, order: Order, quantity: int) -> None:
-        """Take this quantity, less than its leaves, off a resting order, which keeps its place. O(1)."""
-        level = order.level
-        assert level is not None, "the order is not resting"
-        assert 0 <= quantity < order.leaves_quantity, "a resting order must keep something"
-        order.leaves_quantity -= quantity
-        level.quantity -= quantity
-
-    def depth(self, limit: int | None = None) -> list[tuple[int, int]]:
-        """(price, quantity) of the best `limit` levels, or of all, best first. O(levels returned)."""
-        return [(level.price, level.quantity) for level in self.best_levels(limit)]
-
-    def orders(self, limit: int | None = None) -> Iterator[Order]:
-        """Every order of the best `limit` levels, or of all, in priority. O(orders returned)."""
-        for level in self.best_levels(limit):
-            yield from level
-
-    def best_levels(self, limit: int | None) -> Iterator[PriceLevel]:
+    def best_levels(self, limit: int | None = None) -> Iterator[PriceLevel]:
         """The best `limit` levels, or all, best first."""
         for position, level in enumerate(self.levels.values()):
             if position == limit:
                 return
             yield level
 
+    def orders(self, limit: int | None = None) -> Iterator[Order]:
+        """Every order of the best `limit` levels, or of all, in priority. O(orders returned)."""
+        for level in self.best_levels(limit):
+            yield from level
+
+
+class BookSide(Ladder):
+    """All bids, or all asks: the resting orders by price, and `unpriced`, those that gather without one."""
+
+    __slots__ = ("side", "unpriced")
+
+    def __init__(self, side: Side) -> None:
+        super().__init__(-1 if side is _BUY else 1)
+        self.side = side
+        self.unpriced = PriceLevel(0, UNPRICED_RANK)
+
+    def reaches(self, price: int) -> bool:
+        """Would an order of the other side with this limit trade with this side now? O(1)."""
+        return self.best is not None and self.best.rank <= price * self.sign
+
+    def add(self, order: Order) -> None:
+        """Let the order wait at its price, an iceberg with a full tip. O(1), O(log levels) at a new price."""
+        tip = order.display_quantity
+        if tip is not None and tip < order.leaves_quantity:
+            order.hidden_quantity = order.leaves_quantity - tip
+        if order.price is None:
+            self.unpriced.append(order)
+        else:
+            self.add_at(order.price, order)
+
+    def depth(self, limit: int | None = None) -> list[tuple[int, int]]:
+        """(price, visible quantity) of the best `limit` levels, or of all, best first. O(levels returned)."""
+        return [(level.price, level.quantity) for level in self.best_levels(limit)]
+
+
+class Indication(NamedTuple):
+    """What an uncross would do: see AuctionEvent."""
+
+    price: int | None
+    quantity: int
+    imbalance_quantity: int
+    imbalance_side: Side | None
+
+
+NO_INDICATION: Final = Indication(None, 0, 0, None)
+
 
 class OrderBook:
-    """One instrument's bids and asks, its trading status, and `sequence`, the number of its latest event."""
+    """One instrument's bids and asks, its stops, its trading status, and `sequence`, the number of its latest event.
 
-    __slots__ = ("asks", "bids", "instrument", "sequence", "status", "symbol")
+    `last_price` is the last trade's, None before the first. `limited`: does the instrument have limits at all?
+    `until_uncross` holds the orders that gather in an auction with a price and `ioc`, by order id. `indication` is what
+    was told last of the auction, `indicated_sequence` the `sequence` up to which it is true. `last_arrival` counts the
+    stops that came to wait.
+    """
+
+    __slots__ = (
+        "asks",
+        "bids",
+        "buy_stops",
+        "indicated_sequence",
+        "indication",
+        "instrument",
+        "last_arrival",
+        "last_price",
+        "limited",
+        "sell_stops",
+        "sequence",
+        "status",
+        "symbol",
+        "until_uncross",
+    )
 
     def __init__(self, instrument: Instrument) -> None:
         self.instrument = instrument
         self.symbol = instrument.symbol
+        self.limited = any(limit is not None for limit in instrument.limits)
         self.status = TradingStatus.TRADING
         self.sequence = 0
+        self.last_price: int | None = None
         self.bids = BookSide(Side.BUY)
         self.asks = BookSide(Side.SELL)
+        # A rising price reaches the lowest buy stop first, a falling one the highest sell stop.
+        self.buy_stops = Ladder(1)
+        self.sell_stops = Ladder(-1)
+        self.last_arrival = 0
+        self.until_uncross: dict[int, Order] = {}
+        self.indication = NO_INDICATION
+        self.indicated_sequence = 0
 
     def side_of(self, side: Side) -> BookSide:
         """Where an order of this side rests."""
@@ -279,3 +415,24 @@ class OrderBook:
     def opposite_of(self, side: Side) -> BookSide:
         """What an order of this side trades with."""
         return self.asks if side is _BUY else self.bids
+
+    def stops_of(self, side: Side) -> Ladder:
+        """Where a stop of this side waits for its price."""
+        return self.buy_stops if side is _BUY else self.sell_stops
+
+    def change_status(self, status: TradingStatus) -> None:
+        """Nothing is told yet of an auction that begins."""
+        if self.status is not status:
+            self.indication = NO_INDICATION
+            self.indicated_sequence = 0
+        self.status = status
+
+    def withdraw(self, order: Order) -> None:
+        """Take a waiting order out, wherever it waits; of an iceberg nothing is hidden then. O(log levels)."""
+        if order.status is _UNTRIGGERED:
+            self.stops_of(order.side).remove(order)
+        else:
+            self.side_of(order.side).remove(order)
+            order.hidden_quantity = 0
+            if self.until_uncross:
+                self.until_uncross.pop(order.order_id, None)

@@ -150,9 +150,11 @@ class RefusedOrders:
 
 def content_of(command: NewOrder) -> NewOrder:
     """What copies of an order have in common: no `not_after`, numbers in lowest terms. O(1)."""
-    price = command.price
+    price, stop_price, display_quantity = command.price, command.stop_price, command.display_quantity
     return command._replace(
         price=None if price is None else price.in_lowest_terms(),
         quantity=command.quantity.in_lowest_terms(),
         not_after=None,
+        stop_price=None if stop_price is None else stop_price.in_lowest_terms(),
+        display_quantity=None if display_quantity is None else display_quantity.in_lowest_terms(),
     )

@@ -11,6 +11,7 @@ from collections import deque
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from raftbook.engine.expiry import Expiries
 from raftbook.engine.types import CLOSED_ORDERS_KEPT, MAX_INTEGER, OrderStatus, Side
 
 if TYPE_CHECKING:
@@ -20,25 +21,38 @@ _OPEN: Final = OrderStatus.OPEN
 
 
 class Account:
-    """One account's orders: the open ones in order-id order, and in `closing_order` the closed ones as they closed."""
+    """One account's orders: the live ones in order-id order, and in `closing_order` the closed ones as they closed.
 
-    __slots__ = ("closed_orders", "closing_order", "name", "open_orders")
+    `open_orders` holds the untriggered too. `open_counts` has their number for the symbols that limit it.
+    """
+
+    __slots__ = ("closed_orders", "closing_order", "name", "open_counts", "open_orders")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.open_orders: dict[str, Order] = {}
         self.closed_orders: dict[str, Order] = {}
         self.closing_order: deque[Order] = deque()
+        self.open_counts: dict[str, int] = {}
 
 
 class OrderRegistry:
     """Orders by id, and by account and client order id.
 
-    `orders` is in order-id order. `forgotten_net_quantity` holds, per symbol, what forgotten orders had
+    `orders` is in order-id order, `expiries` holds those that end in time, `limited_symbols` the instruments with
+    `max_open_orders`. `forgotten_net_quantity` holds, per symbol, what forgotten orders had
     bought minus what they had sold, modulo 2**63: with it, bought = sold can be checked for ever.
     """
 
-    __slots__ = ("accounts", "closed_orders_kept", "forgotten_net_quantity", "last_order_id", "orders")
+    __slots__ = (
+        "accounts",
+        "closed_orders_kept",
+        "expiries",
+        "forgotten_net_quantity",
+        "last_order_id",
+        "limited_symbols",
+        "orders",
+    )
 
     def __init__(self, closed_orders_kept: int = CLOSED_ORDERS_KEPT) -> None:
         assert closed_orders_kept > 0, "an order must outlive the command that closes it"
@@ -47,6 +61,8 @@ class OrderRegistry:
         self.orders: dict[int, Order] = {}
         self.accounts: dict[str, Account] = {}
         self.forgotten_net_quantity: dict[str, int] = {}
+        self.expiries = Expiries()
+        self.limited_symbols: dict[str, int] = {}
 
     def find(self, account_name: str, client_order_id: str) -> Order | None:
         """The account's open or remembered order of this client order id."""
@@ -63,7 +79,7 @@ class OrderRegistry:
         return self.find(account_name, client_order_id) if client_order_id is not None else None
 
     def open_orders(self, account_name: str) -> list[Order]:
-        """The account's open orders, in order-id order; a list of its own. O(their number)."""
+        """The account's live orders, in order-id order; a list of its own. O(their number)."""
         account = self.accounts.get(account_name)
         return [] if account is None else list(account.open_orders.values())
 
@@ -82,19 +98,40 @@ class OrderRegistry:
         return account
 
     def add(self, order: Order) -> None:
-        """Take in an open order. Orders come in order-id order."""
+        """Take in a live order. Orders come in order-id order."""
         self.orders[order.order_id] = order
-        self.accounts[order.account].open_orders[order.client_order_id] = order
+        account = self.accounts[order.account]
+        account.open_orders[order.client_order_id] = order
+        if order.expire_time is not None:
+            self.expiries.add(order)
+        if order.symbol in self.limited_symbols:
+            account.open_counts[order.symbol] = account.open_counts.get(order.symbol, 0) + 1
 
     def close(self, order: Order, status: OrderStatus) -> None:
         """The order has ended: what is left of it is canceled. Forgets the account's oldest beyond the limit."""
         order.status = status
-        order.leaves_quantity = 0
+        order.leaves_quantity = order.hidden_quantity = 0
         account = self.accounts[order.account]
         del account.open_orders[order.client_order_id]
+        if order.expire_time is not None:
+            self.expiries.discard(order)
+        if order.symbol in self.limited_symbols:
+            self._count_out(account, order.symbol)
         self.remember_closed(account, order)
         if len(account.closing_order) > self.closed_orders_kept:
             self._forget(account, account.closing_order.popleft())
+
+    def has_too_many_open(self, account_name: str, symbol: str) -> bool:
+        """Has the account as many live orders in this instrument as it may have? O(1)."""
+        limit = self.limited_symbols.get(symbol)
+        account = self.accounts.get(account_name)
+        return limit is not None and account is not None and account.open_counts.get(symbol, 0) >= limit
+
+    @staticmethod
+    def _count_out(account: Account, symbol: str) -> None:
+        account.open_counts[symbol] -= 1
+        if account.open_counts[symbol] == 0:
+            del account.open_counts[symbol]
 
     def remember_closed(self, account: Account, order: Order) -> None:
         account.closed_orders[order.client_order_id] = order

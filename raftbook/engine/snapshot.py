@@ -1,35 +1,40 @@
 """Snapshots: the whole state of an exchange as plain values, and back.
 
 A snapshot is nested lists of integers, strings, booleans and None: whatever codec carries them, nothing is
-lost. It is canonical: equal states give equal snapshots. Its shape (VERSION 1):
+lost. It is canonical: equal states give equal snapshots. Its shape (VERSION 2):
 
     [version, log_index, time, last_order_id, last_trade_id, closed_orders_kept,
      [[origin, watermark], …],                            sorted by origin
-     [[symbol, price_decimals, quantity_decimals, tick_size, lot_size, status, sequence,
-       forgotten_net_quantity, bids, asks], …],           as the instruments were added
+     [[instrument, status, sequence, forgotten_net_quantity, last_price, indication,
+       bids, asks, stops], …],                            as the instruments were added
      [[account, closed orders], …],                       sorted by account; orders as they closed
      [refused order, …]]                                  sorted by account; each account's oldest first
 
-`bids` and `asks` list the resting orders in priority, which is why a restored book has every queue as it was.
+`bids` and `asks` list the waiting orders in priority, those without a price first, `stops` the untriggered ones as they
+arrived, which is why a restored book has every queue as it was.
 Restoring validates every field, and then the state as a whole against the invariants.
 """
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from raftbook.engine.commands import NewOrder
 from raftbook.engine.instrument import Instrument
-from raftbook.engine.order_book import Order, OrderBook
+from raftbook.engine.order_book import EnteredTerms, Indication, Order, OrderBook
+from raftbook.engine.triggers import await_trigger
 from raftbook.engine.types import (
     IDENTIFIER_PATTERN,
     MAX_DECIMALS,
     MAX_INTEGER,
+    MOST_PERCENT,
     SYMBOL_PATTERN,
     Number,
     OrderStatus,
     OrderType,
     Reason,
+    SelfTradePrevention,
     Side,
     TimeInForce,
     TradingStatus,
@@ -45,7 +50,7 @@ if TYPE_CHECKING:
 
 PlainValue = int | str | bool | None | list["PlainValue"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 _E = TypeVar("_E", bound="IntEnum")
 
@@ -74,12 +79,27 @@ def take_snapshot(exchange: Exchange) -> list[PlainValue]:
 
 def _book_to_list(book: OrderBook, forgotten_net_quantity: int) -> list[PlainValue]:
     return [
-        *book.instrument,
+        [*book.instrument[:-1], int(book.instrument.self_trade_prevention)],
         int(book.status),
         book.sequence,
         forgotten_net_quantity,
-        _orders_to_list(book.bids.orders()),
-        _orders_to_list(book.asks.orders()),
+        book.last_price,
+        _indication_to_list(book.indication),
+        _orders_to_list(chain(book.bids.unpriced, book.bids.orders())),
+        _orders_to_list(chain(book.asks.unpriced, book.asks.orders())),
+        _orders_to_list(
+            sorted(chain(book.buy_stops.orders(), book.sell_stops.orders()), key=lambda order: order.arrival)
+        ),
+    ]
+
+
+def _indication_to_list(indication: Indication) -> list[PlainValue]:
+    side = indication.imbalance_side
+    return [
+        indication.price,
+        indication.quantity,
+        indication.imbalance_quantity,
+        None if side is None else int(side),
     ]
 
 
@@ -100,8 +120,12 @@ def _orders_to_list(orders: Iterable[Order]) -> list[PlainValue]:
             order.leaves_quantity,
             order.notional,
             int(order.status),
-            order.entered_price,
-            order.entered_quantity,
+            order.stop_price,
+            order.display_quantity,
+            order.hidden_quantity,
+            order.expire_time,
+            int(order.self_trade_prevention),
+            None if order.entered is None else list(order.entered),
         ]
         for order in orders
     ]
@@ -119,6 +143,10 @@ def _refused_order_to_list(refused: RefusedOrder) -> list[PlainValue]:
         content.post_only,
         None if content.price is None else list(content.price),
         list(content.quantity),
+        None if content.stop_price is None else list(content.stop_price),
+        None if content.display_quantity is None else list(content.display_quantity),
+        content.expire_time,
+        None if content.self_trade_prevention is None else int(content.self_trade_prevention),
         refused.not_after,
         refused.reason.value,
         refused.detail,
@@ -139,14 +167,14 @@ def restore_into(exchange: Exchange, data: object) -> None:
     registry.closed_orders_kept = _integer(fields[5], "closed_orders_kept", low=1)
     _restore_watermarks(exchange, fields[6])
 
-    resting: list[Order] = []
+    waiting: list[Order] = []
     for item in _list(fields[7], "books"):
-        resting += _restore_book(exchange, item)
+        waiting += _restore_book(exchange, item)
     closed: list[Order] = []
     for item in _list(fields[8], "accounts"):
         account_name, orders = _length(_list(item, "account"), 2, "account")
         closed += _restore_orders(orders, "closed orders", _text(account_name, IDENTIFIER_PATTERN, "account"))
-    _register(exchange, resting, closed)
+    _register(exchange, waiting, closed)
     for item in _list(fields[9], "refused orders"):
         _restore_refused_order(exchange, item)
     try:
@@ -165,33 +193,77 @@ def _restore_watermarks(exchange: Exchange, data: object) -> None:
 
 
 def _restore_book(exchange: Exchange, data: object) -> list[Order]:
-    """Returns the orders that rest in the book."""
-    fields = _length(_list(data, "book"), 10, "book")
-    instrument = Instrument(
+    """Returns the orders that wait in the book."""
+    fields = _length(_list(data, "book"), 9, "book")
+    instrument = _restore_instrument(fields[0])
+    symbol = instrument.symbol
+    if symbol in exchange.books:
+        raise ValueError(f"snapshot: instrument {symbol} occurs twice")
+    book = OrderBook(instrument)
+    book.status = _member(TradingStatus, fields[1], "status")
+    book.sequence = _integer(fields[2], "sequence", low=1)
+    net = _integer(fields[3], "forgotten_net_quantity")
+    if net:
+        exchange.registry.forgotten_net_quantity[symbol] = net
+    book.last_price = _price(fields[4], "last_price")
+    book.indication = _restore_indication(fields[5])
+    exchange.instruments[symbol] = instrument
+    exchange.books[symbol] = book
+    if instrument.max_open_orders is not None:
+        exchange.registry.limited_symbols[symbol] = instrument.max_open_orders
+    if book.status is TradingStatus.AUCTION:
+        exchange.journal.auctions[symbol] = book
+        book.indicated_sequence = book.sequence
+    return _restore_waiting(book, bids=fields[6], asks=fields[7], stops=fields[8])
+
+
+def _restore_instrument(data: object) -> Instrument:
+    fields = _length(_list(data, "instrument"), 12, "instrument")
+    return Instrument(
         _text(fields[0], SYMBOL_PATTERN, "symbol"),
         _integer(fields[1], "price_decimals", high=MAX_DECIMALS),
         _integer(fields[2], "quantity_decimals", high=MAX_DECIMALS),
         _integer(fields[3], "tick_size", low=1),
         _integer(fields[4], "lot_size", low=1),
+        _limit(fields[5], "min_quantity"),
+        _limit(fields[6], "max_quantity"),
+        _limit(fields[7], "min_notional"),
+        _limit(fields[8], "price_band", MOST_PERCENT),
+        _limit(fields[9], "market_protection", MOST_PERCENT),
+        _limit(fields[10], "max_open_orders"),
+        _member(SelfTradePrevention, fields[11], "self_trade_prevention"),
     )
-    if instrument.symbol in exchange.books:
-        raise ValueError(f"snapshot: instrument {instrument.symbol} occurs twice")
-    book = OrderBook(instrument)
-    book.status = _member(TradingStatus, fields[5], "status")
-    book.sequence = _integer(fields[6], "sequence", low=1)
-    net = _integer(fields[7], "forgotten_net_quantity")
-    if net:
-        exchange.registry.forgotten_net_quantity[instrument.symbol] = net
-    exchange.instruments[instrument.symbol] = instrument
-    exchange.books[instrument.symbol] = book
-    resting: list[Order] = []
-    for side, orders in ((book.bids, fields[8]), (book.asks, fields[9])):
-        for order in _restore_orders(orders, "resting orders", None):
-            if order.price is None or order.status is not OrderStatus.OPEN:
+
+
+def _restore_indication(data: object) -> Indication:
+    fields = _length(_list(data, "indication"), 4, "indication")
+    return Indication(
+        _price(fields[0], "indicative price"),
+        _integer(fields[1], "indicative quantity"),
+        _integer(fields[2], "imbalance quantity"),
+        None if fields[3] is None else _member(Side, fields[3], "imbalance side"),
+    )
+
+
+def _restore_waiting(book: OrderBook, *, bids: object, asks: object, stops: object) -> list[Order]:
+    waiting: list[Order] = []
+    for side, orders in ((book.bids, bids), (book.asks, asks)):
+        for order in _restore_orders(orders, "waiting orders", None):
+            if order.status is not OrderStatus.OPEN or order.hidden_quantity >= order.leaves_quantity:
                 raise ValueError(f"snapshot: order {order.order_id} cannot rest")
-            side.add(order)
-            resting.append(order)
-    return resting
+            if order.price is None:
+                side.unpriced.append(order)
+            else:
+                side.add_at(order.price, order)
+                if order.time_in_force is TimeInForce.IOC:
+                    book.until_uncross[order.order_id] = order
+            waiting.append(order)
+    for order in _restore_orders(stops, "stops", None):
+        if order.stop_price is None or order.status is not OrderStatus.UNTRIGGERED:
+            raise ValueError(f"snapshot: order {order.order_id} is no untriggered stop")
+        await_trigger(order, book)
+        waiting.append(order)
+    return waiting
 
 
 def _restore_orders(data: object, name: str, account: str | None) -> list[Order]:
@@ -203,7 +275,7 @@ def _restore_orders(data: object, name: str, account: str | None) -> list[Order]
 
 
 def _restore_order(data: object) -> Order:
-    fields = _length(_list(data, "order"), 16, "order")
+    fields = _length(_list(data, "order"), 20, "order")
     order = Order(
         _integer(fields[0], "order_id", low=1),
         _text(fields[1], IDENTIFIER_PATTERN, "client_order_id"),
@@ -215,28 +287,44 @@ def _restore_order(data: object) -> Order:
         _flag(fields[7], "post_only"),
         _price(fields[8], "price"),
         _integer(fields[9], "quantity", low=1),
+        _price(fields[14], "stop_price"),
+        _price(fields[15], "display_quantity"),
+        _time(fields[17], "expire_time"),
+        _member(SelfTradePrevention, fields[18], "self_trade_prevention"),
     )
     order.filled_quantity = _integer(fields[10], "filled_quantity")
     order.leaves_quantity = _integer(fields[11], "leaves_quantity")
     order.notional = _integer(fields[12], "notional")
     order.status = _member(OrderStatus, fields[13], "status")
-    order.entered_price = _price(fields[14], "entered_price")
-    order.entered_quantity = _integer(fields[15], "entered_quantity", low=1)
+    order.hidden_quantity = _integer(fields[16], "hidden_quantity")
+    order.entered = None if fields[19] is None else _restore_entered_terms(fields[19])
     return order
 
 
-def _register(exchange: Exchange, resting: list[Order], closed: list[Order]) -> None:
+def _restore_entered_terms(data: object) -> EnteredTerms:
+    fields = _length(_list(data, "entered terms"), 5, "entered terms")
+    return EnteredTerms(
+        _price(fields[0], "entered price"),
+        _integer(fields[1], "entered quantity", low=1),
+        _price(fields[2], "entered stop_price"),
+        _price(fields[3], "entered display_quantity"),
+        _time(fields[4], "entered expire_time"),
+    )
+
+
+def _register(exchange: Exchange, waiting: list[Order], closed: list[Order]) -> None:
     """Take in all orders: by order id, except that an account's closed ones stay as they closed."""
     registry = exchange.registry
-    for order in sorted(resting + closed, key=lambda order: order.order_id):
+    for order in sorted(waiting + closed, key=lambda order: order.order_id):
         if order.order_id in registry.orders:
             raise ValueError(f"snapshot: order {order.order_id} occurs twice")
         account = registry.account(order.account)
         # One object for a name that thousands of orders share.
         order.account = account.name
-        registry.orders[order.order_id] = order
-        if order.status is OrderStatus.OPEN:
-            account.open_orders[order.client_order_id] = order
+        if order.is_live:
+            registry.add(order)
+        else:
+            registry.orders[order.order_id] = order
     for order in closed:
         registry.remember_closed(registry.accounts[order.account], order)
     for order in registry.orders.values():
@@ -246,7 +334,7 @@ def _register(exchange: Exchange, resting: list[Order], closed: list[Order]) -> 
 
 
 def _restore_refused_order(exchange: Exchange, data: object) -> None:
-    fields = _length(_list(data, "refused order"), 12, "refused order")
+    fields = _length(_list(data, "refused order"), 16, "refused order")
     content = NewOrder(
         client_order_id=_text(fields[0], IDENTIFIER_PATTERN, "client_order_id"),
         account=_text(fields[1], IDENTIFIER_PATTERN, "account"),
@@ -257,6 +345,12 @@ def _restore_refused_order(exchange: Exchange, data: object) -> None:
         post_only=_flag(fields[6], "post_only"),
         price=None if fields[7] is None else _number(fields[7], "price"),
         quantity=_number(fields[8], "quantity"),
+        stop_price=None if fields[9] is None else _number(fields[9], "stop_price"),
+        display_quantity=None if fields[10] is None else _number(fields[10], "display_quantity"),
+        expire_time=_time(fields[11], "expire_time"),
+        self_trade_prevention=None
+        if fields[12] is None
+        else _member(SelfTradePrevention, fields[12], "self_trade_prevention"),
     )
     refused_orders = exchange.refused_orders
     # Sorted, the accounts come one after the other; whichever came before this one is the last to have a number.
@@ -266,9 +360,9 @@ def _restore_refused_order(exchange: Exchange, data: object) -> None:
         raise ValueError(f"snapshot: refused order {content.account} {content.client_order_id} occurs twice")
     refused_orders.remember(
         content,
-        _reason(fields[10]),
-        None if fields[11] is None else _string(fields[11], "detail"),
-        not_after=_integer(fields[9], "not_after"),
+        _reason(fields[14]),
+        None if fields[15] is None else _string(fields[15], "detail"),
+        not_after=_integer(fields[13], "not_after"),
         # A snapshot that lists too many is refused by the check at the end, not cut short here.
         limit_per_account=MAX_INTEGER,
     )
@@ -294,6 +388,14 @@ def _integer(value: object, name: str, *, low: int = 0, high: int = MAX_INTEGER)
 
 def _price(value: object, name: str) -> int | None:
     return None if value is None else _integer(value, name, low=1)
+
+
+def _limit(value: object, name: str, high: int = MAX_INTEGER) -> int | None:
+    return None if value is None else _integer(value, name, low=1, high=high)
+
+
+def _time(value: object, name: str) -> int | None:
+    return None if value is None else _integer(value, name)
 
 
 def _number(value: object, name: str) -> Number:

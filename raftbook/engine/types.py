@@ -16,7 +16,8 @@ MAX_INTEGER: Final = 2**63 - 1
 MAX_DECIMALS: Final = 18
 """Most decimals that an instrument, or a number in a command, may have (18 is one wei of an ether)."""
 
-POWERS_OF_TEN: Final[tuple[int, ...]] = tuple(10**exponent for exponent in range(MAX_DECIMALS + 1))
+POWERS_OF_TEN: Final[tuple[int, ...]] = tuple(10**exponent for exponent in range(2 * MAX_DECIMALS + 1))
+"""As far as a notional needs them, which has the decimals of a price and of a quantity."""
 
 IDENTIFIER_PATTERN: Final = re.compile(r"[A-Za-z0-9._:\-]{1,36}", re.ASCII)
 """Shape of `client_order_id` and `account`; match it with `fullmatch`."""

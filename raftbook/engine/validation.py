@@ -4,100 +4,179 @@ Each function answers with the terms to carry out or with a `Refusal`, and chang
 checks is part of the behaviour, since the first that fails names the reason:
 
 1. shape: the fields go together (`invalid_order`);
-2. precision: no more decimals than the instrument has (never rounded);
-3. tick and lot: a multiple of the instrument's step;
-4. range: nothing that the order could lead to leaves 64 bits (`out_of_range`);
-5. `post_only`: it would trade now.
+2. time: it has not expired already (`expired`);
+3. precision, tick, lot and 64 bits of each number, never rounded;
+4. an iceberg's tip against its quantity;
+5. range: nothing that the order could lead to leaves 64 bits (`out_of_range`);
+6. the instrument's own limits (limits.py);
+7. `post_only`: it would trade now.
 
-What comes before these (repeated submission, lateness, symbol, trading status) is told in exchange.py.
+What comes before these (repeated submission, lateness, symbol, trading status) is told in orders.py.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from raftbook.engine.instrument import Instrument
-from raftbook.engine.types import MAX_DECIMALS, MAX_INTEGER, POWERS_OF_TEN, OrderType, Reason, Side, TimeInForce
+from raftbook.engine.limits import Refusal, beyond_limits
+from raftbook.engine.types import (
+    MAX_INTEGER,
+    MOST_TIPS,
+    POWERS_OF_TEN,
+    OrderStatus,
+    OrderType,
+    Reason,
+    Side,
+    TimeInForce,
+    TradingStatus,
+)
 
 if TYPE_CHECKING:
-    from raftbook.engine.commands import AddInstrument, NewOrder, ReplaceOrder
+    from raftbook.engine.commands import NewOrder, ReplaceOrder
+    from raftbook.engine.instrument import Instrument
     from raftbook.engine.order_book import Order, OrderBook
+    from raftbook.engine.registry import OrderRegistry
     from raftbook.engine.types import Number
 
 _BUY: Final = Side.BUY
-_GTC: Final = TimeInForce.GTC
+_FOK: Final = TimeInForce.FOK
+_GTD: Final = TimeInForce.GTD
+_IOC: Final = TimeInForce.IOC
 _LIMIT: Final = OrderType.LIMIT
+_STOP_LIMIT: Final = OrderType.STOP_LIMIT
+_TRADING: Final = TradingStatus.TRADING
 
 
-Terms = tuple[int | None, int]
-"""Price and quantity in the instrument's units; the price is None for a market order."""
+class Terms(NamedTuple):
+    """What an order asks for, in the instrument's units; `price` is None for orders that take any."""
+
+    price: int | None
+    quantity: int
+    stop_price: int | None
+    display_quantity: int | None
+    expire_time: int | None
 
 
-class Refusal(NamedTuple):
-    """Why not, and in words what to do."""
-
-    reason: Reason
-    detail: str
-
-
-def terms_of_new_order(command: NewOrder, book: OrderBook) -> Terms | Refusal:
-    """O(1), O(log levels) for a market buy."""
+def terms_of_new_order(command: NewOrder, book: OrderBook, registry: OrderRegistry, time: int) -> Terms | Refusal:
+    """`time` is log time, ns. O(1), O(log levels) for a market buy."""
     misshapen = _shape_of_new_order(command)
     if misshapen is not None:
         return misshapen
-    instrument = book.instrument
+    if command.expire_time is not None and command.expire_time <= time:
+        return _EXPIRED
+    terms = _terms_in_units(command, book.instrument)
+    if isinstance(terms, Refusal):
+        return terms
+    price, quantity = terms.price, terms.quantity
+    refusal = _tip_too_small(terms.display_quantity, quantity) or _leaves_range(command, terms, book)
+    if refusal is None and book.limited:
+        is_trading = book.status is _TRADING
+        refusal = beyond_limits(book, price, quantity, banded=is_trading and command.order_type is _LIMIT)
+        if refusal is None and _could_wait(command, book) and registry.has_too_many_open(command.account, book.symbol):
+            refusal = _TOO_MANY_OPEN
+    if refusal is None and command.post_only and price is not None and book.opposite_of(command.side).reaches(price):
+        refusal = _WOULD_TRADE
+    return refusal or terms
+
+
+def _terms_in_units(command: NewOrder, instrument: Instrument) -> Terms | Refusal:
     price = None if command.price is None else _price_in_units(command.price, instrument)
     if isinstance(price, Refusal):
         return price
+    stop_price = None if command.stop_price is None else _price_in_units(command.stop_price, instrument, "stop_price")
+    if isinstance(stop_price, Refusal):
+        return stop_price
     quantity = _quantity_in_units(command.quantity, instrument)
     if isinstance(quantity, Refusal):
         return quantity
+    tip = command.display_quantity
+    display_quantity = None if tip is None else _quantity_in_units(tip, instrument, "display_quantity")
+    if isinstance(display_quantity, Refusal):
+        return display_quantity
+    return Terms(price, quantity, stop_price, display_quantity, command.expire_time)
 
-    too_large = _out_of_range(command.side, price, quantity, 0, book)
-    if too_large is not None:
-        return too_large
-    if price is not None and command.time_in_force is _GTC:
+
+def _leaves_range(command: NewOrder, terms: Terms, book: OrderBook) -> Refusal | None:
+    if command.order_type is OrderType.STOP:
+        return None  # Nobody knows yet at which price; when it is elected, it is judged.
+    price, quantity = terms.price, terms.quantity
+    if out_of_range(command.side, price, quantity, 0, book):
+        return _NOTIONAL_TOO_LARGE
+    if command.order_type is _LIMIT and price is not None and _could_wait(command, book):
         level = book.side_of(command.side).level_at(price)
-        if level is not None and level.quantity + quantity > MAX_INTEGER:
+        if level is not None and level.quantity + level.hidden_quantity + quantity > MAX_INTEGER:
             return _LEVEL_FULL
-    if command.post_only and price is not None and book.opposite_of(command.side).reaches(price):
-        return _WOULD_TRADE
-    return price, quantity
+    return None
 
 
-def terms_of_replace(command: ReplaceOrder, order: Order, book: OrderBook) -> tuple[int, int] | Refusal:
+def _could_wait(command: NewOrder, book: OrderBook) -> bool:
+    if book.status is not _TRADING or command.stop_price is not None:
+        return True
+    return command.order_type is _LIMIT and command.time_in_force is not _IOC and command.time_in_force is not _FOK
+
+
+def terms_of_replace(command: ReplaceOrder, order: Order, book: OrderBook, time: int) -> Terms | Refusal:
     """The order's terms as the replace would have them; a quantity of at most what has traded ends it. O(1)."""
-    if command.price is None and command.quantity is None:
-        return Refusal(Reason.INVALID_ORDER, "name a new price, a new quantity or both")
-    if command.price is not None and command.price.mantissa <= 0:
-        return Refusal(Reason.INVALID_ORDER, "price must be above zero")
-    if command.quantity is not None and command.quantity.mantissa < 0:
-        return Refusal(Reason.INVALID_ORDER, "quantity must not be negative; zero cancels the order")
-    assert order.price is not None, "only limit orders rest, so only they can be replaced"
-    instrument = book.instrument
+    misshapen = _shape_of_replace(command, order)
+    if misshapen is not None:
+        return misshapen
+    if command.expire_time is not None and command.expire_time <= time:
+        return _EXPIRED
+    terms = _changed_terms(command, order, book.instrument)
+    if isinstance(terms, Refusal) or terms.quantity <= order.filled_quantity:
+        return terms
+    refusal = _tip_too_small(terms.display_quantity, terms.quantity) or _replace_leaves_range(terms, order, book)
+    is_trading = book.status is _TRADING
+    is_untriggered = order.status is OrderStatus.UNTRIGGERED
+    if refusal is None and book.limited:
+        banded = is_trading and not is_untriggered and terms.price != order.price
+        refusal = beyond_limits(book, terms.price, terms.quantity, banded=banded)
+    if refusal is None and order.post_only and is_trading and terms.price is not None:
+        refusal = _WOULD_TRADE if book.opposite_of(order.side).reaches(terms.price) else None
+    return refusal or terms
+
+
+def _changed_terms(command: ReplaceOrder, order: Order, instrument: Instrument) -> Terms | Refusal:
     price = order.price if command.price is None else _price_in_units(command.price, instrument)
     if isinstance(price, Refusal):
         return price
+    stop_price = (
+        order.stop_price
+        if command.stop_price is None
+        else _price_in_units(command.stop_price, instrument, "stop_price")
+    )
+    if isinstance(stop_price, Refusal):
+        return stop_price
     quantity = order.quantity if command.quantity is None else _quantity_in_units(command.quantity, instrument)
     if isinstance(quantity, Refusal):
         return quantity
+    tip = command.display_quantity
+    display_quantity = (
+        order.display_quantity if tip is None else _quantity_in_units(tip, instrument, "display_quantity")
+    )
+    if isinstance(display_quantity, Refusal):
+        return display_quantity
+    expire_time = order.expire_time if command.expire_time is None else command.expire_time
+    return Terms(price, quantity, stop_price, display_quantity or None, expire_time)
 
-    leaves = quantity - order.filled_quantity
-    if leaves <= 0:
-        return price, quantity
-    if price * quantity > MAX_INTEGER:
+
+def _replace_leaves_range(terms: Terms, order: Order, book: OrderBook) -> Refusal | None:
+    price = terms.price
+    if price is None and order.status is OrderStatus.UNTRIGGERED:
+        return None
+    leaves = terms.quantity - order.filled_quantity
+    if price is not None and price * terms.quantity > MAX_INTEGER:
         return _NOTIONAL_TOO_LARGE
-    too_large = _out_of_range(order.side, price, leaves, order.notional, book)
-    if too_large is not None:
-        return too_large
+    if out_of_range(order.side, price, leaves, order.notional, book):
+        return _NOTIONAL_TOO_LARGE
+    if price is None or order.status is OrderStatus.UNTRIGGERED:
+        return None
     level = book.side_of(order.side).level_at(price)
     if level is not None:
         own = order.leaves_quantity if level is order.level else 0
-        if level.quantity - own + leaves > MAX_INTEGER:
+        if level.quantity + level.hidden_quantity - own + leaves > MAX_INTEGER:
             return _LEVEL_FULL
-    if order.post_only and book.opposite_of(order.side).reaches(price):
-        return _WOULD_TRADE
-    return price, quantity
+    return None
 
 
 def repeats(command: NewOrder, order: Order, instrument: Instrument) -> bool:
@@ -106,47 +185,39 @@ def repeats(command: NewOrder, order: Order, instrument: Instrument) -> bool:
     What counts is the content as it was entered, whatever a replace has made of it since; 100.5 and 100.50 are
     the same price.
     """
-    if command.price is None or order.entered_price is None:
-        same_price = command.price is None and order.entered_price is None
-    else:
-        same_price = command.price.to_units(instrument.price_decimals) == order.entered_price
+    entered = order.entered_terms()
+    prices, quantities = instrument.price_decimals, instrument.quantity_decimals
     return (
-        same_price
-        and command.symbol == order.symbol
+        command.symbol == order.symbol
         and command.side is order.side
         and command.order_type is order.order_type
         and command.time_in_force is order.time_in_force
         and command.post_only is order.post_only
-        and command.quantity.to_units(instrument.quantity_decimals) == order.entered_quantity
+        and _same(command.price, entered.price, prices)
+        and command.quantity.to_units(quantities) == entered.quantity
+        and _same(command.stop_price, entered.stop_price, prices)
+        and _same(command.display_quantity, entered.display_quantity, quantities)
+        and (command.time_in_force is not _GTD or command.expire_time == entered.expire_time)
+        and (command.self_trade_prevention or instrument.self_trade_prevention) is order.self_trade_prevention
     )
 
 
-def instrument_of(command: AddInstrument) -> Instrument | Refusal:
-    """The instrument that the command describes. O(1)."""
-    for name, decimals in (
-        ("price_decimals", command.price_decimals),
-        ("quantity_decimals", command.quantity_decimals),
-    ):
-        if not 0 <= decimals <= MAX_DECIMALS:
-            return Refusal(Reason.INVALID_INSTRUMENT, f"{name} must be from 0 to {MAX_DECIMALS}")
-    tick_size = command.tick_size.to_units(command.price_decimals)
-    if tick_size is None or not 0 < tick_size <= MAX_INTEGER:
-        return Refusal(
-            Reason.INVALID_INSTRUMENT,
-            f"tick_size must be above zero, have at most {command.price_decimals} decimals and fit 64 bits",
-        )
-    lot_size = command.lot_size.to_units(command.quantity_decimals)
-    if lot_size is None or not 0 < lot_size <= MAX_INTEGER:
-        return Refusal(
-            Reason.INVALID_INSTRUMENT,
-            f"lot_size must be above zero, have at most {command.quantity_decimals} decimals and fit 64 bits",
-        )
-    return Instrument(command.symbol, command.price_decimals, command.quantity_decimals, tick_size, lot_size)
+def _same(number: Number | None, units: int | None, decimals: int) -> bool:
+    if number is None or units is None:
+        return number is None and units is None
+    return number.to_units(decimals) == units
 
 
 _LEVEL_FULL: Final = Refusal(Reason.OUT_OF_RANGE, "all orders at this price together would not fit 64 bits")
 _NOTIONAL_TOO_LARGE: Final = Refusal(
     Reason.OUT_OF_RANGE, "price times quantity would not fit 64 bits; enter a smaller quantity"
+)
+_TOO_MANY_TIPS: Final = Refusal(
+    Reason.DISPLAY_QUANTITY_TOO_SMALL, f"display_quantity must be at least a {MOST_TIPS}th of the quantity"
+)
+_EXPIRED: Final = Refusal(Reason.EXPIRED, "expire_time is not later than log time; enter a later one")
+_TOO_MANY_OPEN: Final = Refusal(
+    Reason.TOO_MANY_OPEN_ORDERS, "the account has as many open orders as the instrument allows; cancel one first"
 )
 _WOULD_TRADE: Final = Refusal(
     Reason.POST_ONLY_WOULD_TRADE, "the price crosses the book; enter a price that rests, or drop post_only"
@@ -154,55 +225,106 @@ _WOULD_TRADE: Final = Refusal(
 
 
 def _shape_of_new_order(command: NewOrder) -> Refusal | None:
+    order_type, time_in_force = command.order_type, command.time_in_force
     if command.quantity.mantissa <= 0:
-        return Refusal(Reason.INVALID_ORDER, "quantity must be above zero")
-    if command.order_type is _LIMIT:
+        return _invalid("quantity must be above zero")
+    if order_type is _LIMIT or order_type is _STOP_LIMIT:
         if command.price is None:
-            return Refusal(Reason.INVALID_ORDER, "a limit order needs a price")
+            return _invalid(f"a {order_type.label} order needs a price")
         if command.price.mantissa <= 0:
-            return Refusal(Reason.INVALID_ORDER, "price must be above zero")
-        if command.post_only and command.time_in_force is not _GTC:
-            return Refusal(Reason.INVALID_ORDER, "post_only needs an order that may rest: time_in_force gtc")
-    else:
-        if command.price is not None:
-            return Refusal(Reason.INVALID_ORDER, "a market order has no price; enter a limit order to set one")
-        if command.post_only:
-            return Refusal(Reason.INVALID_ORDER, "post_only needs an order that may rest; a market order never does")
+            return _invalid("price must be above zero")
+    elif command.price is not None:
+        return _invalid(f"a {order_type.label} order has no price; enter a limit or stop_limit order to set one")
+    may_rest = command.price is not None and time_in_force is not _IOC and time_in_force is not _FOK
+    if order_type is _LIMIT or order_type is OrderType.MARKET:
+        if command.stop_price is not None:
+            return _invalid("only a stop or stop_limit order has a stop_price")
+    elif command.stop_price is None:
+        return _invalid(f"a {order_type.label} order needs a stop_price")
+    elif command.stop_price.mantissa <= 0:
+        return _invalid("stop_price must be above zero")
+    if command.post_only and not (may_rest and order_type is _LIMIT):
+        return _invalid("post_only needs a limit order that may rest: time_in_force gtc, day or gtd")
+    if command.display_quantity is not None:
+        if not may_rest:
+            return _invalid("display_quantity needs an order with a price that may rest: time_in_force gtc, day or gtd")
+        if command.display_quantity.mantissa <= 0:
+            return _invalid("display_quantity must be above zero")
+    if (command.expire_time is not None) is not (time_in_force is _GTD):
+        return _invalid("expire_time goes with time_in_force gtd, and gtd needs one")
     return None
 
 
-def _price_in_units(price: Number, instrument: Instrument) -> int | Refusal:
+def _shape_of_replace(command: ReplaceOrder, order: Order) -> Refusal | None:
+    price, quantity, stop_price = command.price, command.quantity, command.stop_price
+    display_quantity, expire_time = command.display_quantity, command.expire_time
+    if price is None and quantity is None and stop_price is None and display_quantity is None and expire_time is None:
+        return _invalid("name what shall change: price, quantity, stop_price, display_quantity or expire_time")
+    if price is not None:
+        if order.price is None:
+            return _invalid(f"a {order.order_type.label} order has no price")
+        if price.mantissa <= 0:
+            return _invalid("price must be above zero")
+    if quantity is not None and quantity.mantissa < 0:
+        return _invalid("quantity must not be negative; zero cancels the order")
+    if stop_price is not None:
+        if order.status is not OrderStatus.UNTRIGGERED:
+            return _invalid("only a stop that has not been triggered has a stop_price to change")
+        if stop_price.mantissa <= 0:
+            return _invalid("stop_price must be above zero")
+    if display_quantity is not None:
+        if order.price is None or order.time_in_force in (_IOC, _FOK):
+            return _invalid("display_quantity needs an order with a price that may rest: time_in_force gtc, day or gtd")
+        if display_quantity.mantissa < 0:
+            return _invalid("display_quantity must not be negative; zero shows the whole order")
+    if expire_time is not None and order.time_in_force is not _GTD:
+        return _invalid("only an order with time_in_force gtd has an expire_time")
+    return None
+
+
+def _invalid(detail: str) -> Refusal:
+    return Refusal(Reason.INVALID_ORDER, detail)
+
+
+def _tip_too_small(display_quantity: int | None, quantity: int) -> Refusal | None:
+    if display_quantity is None:
+        return None
+    if display_quantity >= quantity:
+        return _invalid("display_quantity must be less than the quantity; 0 in a replace shows the whole order")
+    return _TOO_MANY_TIPS if quantity > MOST_TIPS * display_quantity else None
+
+
+def _price_in_units(price: Number, instrument: Instrument, name: str = "price") -> int | Refusal:
     units = price.to_units(instrument.price_decimals)
     if units is None:
-        return Refusal(Reason.PRICE_TOO_PRECISE, f"price may have at most {instrument.price_decimals} decimals")
+        return Refusal(Reason.PRICE_TOO_PRECISE, f"{name} may have at most {instrument.price_decimals} decimals")
     if units % instrument.tick_size:
         tick = _decimal_text(instrument.tick_size, instrument.price_decimals)
-        return Refusal(Reason.PRICE_NOT_ON_TICK, f"price must be a multiple of the tick size {tick}")
+        return Refusal(Reason.PRICE_NOT_ON_TICK, f"{name} must be a multiple of the tick size {tick}")
     if units > MAX_INTEGER:
-        return Refusal(Reason.OUT_OF_RANGE, "price does not fit 64 bits")
+        return Refusal(Reason.OUT_OF_RANGE, f"{name} does not fit 64 bits")
     return units
 
 
-def _quantity_in_units(quantity: Number, instrument: Instrument) -> int | Refusal:
+def _quantity_in_units(quantity: Number, instrument: Instrument, name: str = "quantity") -> int | Refusal:
     units = quantity.to_units(instrument.quantity_decimals)
     if units is None:
-        return Refusal(
-            Reason.QUANTITY_TOO_PRECISE, f"quantity may have at most {instrument.quantity_decimals} decimals"
-        )
+        return Refusal(Reason.QUANTITY_TOO_PRECISE, f"{name} may have at most {instrument.quantity_decimals} decimals")
     if units % instrument.lot_size:
         lot = _decimal_text(instrument.lot_size, instrument.quantity_decimals)
-        return Refusal(Reason.QUANTITY_NOT_ON_LOT, f"quantity must be a multiple of the lot size {lot}")
+        return Refusal(Reason.QUANTITY_NOT_ON_LOT, f"{name} must be a multiple of the lot size {lot}")
     if units > MAX_INTEGER:
-        return Refusal(Reason.OUT_OF_RANGE, "quantity does not fit 64 bits")
+        return Refusal(Reason.OUT_OF_RANGE, f"{name} does not fit 64 bits")
     return units
 
 
-def _out_of_range(side: Side, price: int | None, leaves: int, notional: int, book: OrderBook) -> Refusal | None:
+def out_of_range(side: Side, price: int | None, leaves: int, notional: int, book: OrderBook) -> bool:
     """Could the order's notional, `notional` already being traded, come to exceed 64 bits?
 
     The bound is the whole of `leaves` at the highest price that the order could trade at: a buy's limit, or the
     highest ask there is for a market buy; for a sell its limit or the best bid, whichever is higher. It errs
-    on the safe side for a quantity far beyond what the book holds.
+    on the safe side for a quantity far beyond what the book holds. (An uncross can pay a sell more than its limit
+    and the best bid of now; it has a check of its own.)
     """
     if side is _BUY:
         if price is None:
@@ -215,7 +337,7 @@ def _out_of_range(side: Side, price: int | None, leaves: int, notional: int, boo
         highest = price or 0
         if best_bid is not None and best_bid.price > highest:
             highest = best_bid.price
-    return _NOTIONAL_TOO_LARGE if notional + highest * leaves > MAX_INTEGER else None
+    return notional + highest * leaves > MAX_INTEGER
 
 
 def _decimal_text(units: int, decimals: int) -> str:

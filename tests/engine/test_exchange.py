@@ -212,7 +212,7 @@ class TestSnapshot:
 
     @pytest.mark.parametrize(
         "nonsense",
-        [None, 7, "", [], [1], [2, 0, 0, 0, 0, 1, [], [], [], []], [1, 0, 0, 0, 0, 1, [], [], []], {}],
+        [None, 7, "", [], [2], [3, 0, 0, 0, 0, 1, [], [], [], []], [2, 0, 0, 0, 0, 1, [], [], []], {}],
     )
     def test_what_is_no_snapshot_is_refused(self, nonsense):
         with pytest.raises(ValueError, match="snapshot: "):
@@ -223,9 +223,9 @@ class TestSnapshot:
         [
             ("refused.reverse()", "sorted by account"),
             ("refused.append(refused[-1])", "occurs twice"),
-            ("refused[0][9] = 69", "forgotten when its time has passed"),
-            ("refused[0][10] = 'bad_mood'", "reason has no value 'bad_mood'"),
-            ("refused[0][10] = 'submission_expired'", "only what a copy could overturn"),
+            ("refused[0][13] = 69", "forgotten when its time has passed"),
+            ("refused[0][14] = 'bad_mood'", "reason has no value 'bad_mood'"),
+            ("refused[0][14] = 'submission_expired'", "only what a copy could overturn"),
             ("refused[0][8] = [50, 1]", "the content is what copies have in common"),
             ("refused[0][0] = 'b1'", "an order's or has refusals, not both"),
             ("snapshot[5] = 2", "a bounded memory of refusals"),
@@ -272,16 +272,16 @@ class TestCheck:
             ("best_bid.tail = best_bid.head", "tail is its last order"),
             ("best_bid.head.next.previous = None", "linked both ways"),
             ("best_bid.head.filled_quantity += 1", "quantity = filled"),
-            ("best_bid.head.leaves_quantity -= 1", "an open order has leaves, nothing canceled"),
+            ("best_bid.head.leaves_quantity -= 1", "a live order has leaves, nothing canceled"),
             ("best_bid.head.notional = 0", "a notional comes from trades"),
             ("best_bid.head.status = OrderStatus.FILLED", "a filled order is filled"),
-            ("best_bid.head.time_in_force = TimeInForce.IOC", "only a limit order that is good till canceled rests"),
+            ("best_bid.head.time_in_force = TimeInForce.IOC", "ioc orders wait for an uncross only"),
             ("best_bid.head.price = 99", "waits at its own price"),
             ("best_bid.price = 99", "the rank is the signed price"),
             ("book.bids.best = None", "the best level is the first"),
             ("book.bids.levels[-98] = PriceLevel(98, -98)", "no empty level remains"),
-            ("book.bids.remove(best_bid.head)", "every open order rests"),
-            ("book.asks.best.price = book.asks.best.rank = 100", "the best bid is below the best ask"),
+            ("book.bids.remove(best_bid.head)", "a live order waits somewhere"),
+            ("book.asks.best.price = book.asks.best.rank = 100", "a level is found under its price"),
             ("registry.last_order_id = 1", "order ids rise and none repeats"),
             ("del registry.orders[1]", "found under its id"),
             ("registry.orders[9] = registry.orders[1]", "found under its own id"),
