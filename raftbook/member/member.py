@@ -314,7 +314,7 @@ class Member:
             while runs := self._sequencer.pack(self.intake, self.raft.in_flight):
                 self.raft.propose(encode_entry(self._wall_clock_ns(), runs))
             now = self._wall_clock_ns()
-            if expiry_is_due(getattr(self.state.exchange, "next_expiry", None), now, self.raft.in_flight):
+            if expiry_is_due(self.state.exchange.next_expiry, now, self.raft.in_flight):
                 self.raft.propose(encode_entry(now, []))
         leader = self.raft.leader
         if leader != self._node_id:

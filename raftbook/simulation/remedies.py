@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from raftbook.engine import orders
 from raftbook.engine.exchange import Exchange
 from raftbook.errors import StorageError
 from raftbook.member.gossip import Gossip
@@ -239,19 +240,21 @@ def _stubborn_core(core: RaftCore, **arguments: Any) -> None:
     _begin_core(core, **{**arguments, "fallback_timeout_s": 1e9})
 
 
+_apply = Exchange.apply
+
+
 def _apply_everything(exchange: Exchange, log_index: int, entry: Entry) -> list[Execution]:
     """Whatever stands in the log is executed, as often as it stands there."""
-    exchange.journal.log_index = log_index
-    exchange.journal.time = max(exchange.journal.time, entry.timestamp)
-    executions: list[Execution] = []
+    before = dict(exchange.watermarks)
     for run in entry.runs:
-        for sequence, command in enumerate(run.commands, run.first_sequence):
-            exchange.watermarks[run.origin] = max(sequence, exchange.watermarks.get(run.origin, 0))
-            executions.append(exchange._execute(run.origin, sequence, command))
+        exchange.watermarks[run.origin] = run.first_sequence - 1
+    executions = _apply(exchange, log_index, entry)
+    for origin, sequence in before.items():
+        exchange.watermarks[origin] = max(sequence, exchange.watermarks[origin])
     return executions
 
 
-_new_order = Exchange._new_order
+_new_order = orders.new_order
 
 
 def _another_order(exchange: Exchange, command: NewOrder, _known: Order) -> OrderState | None:
@@ -306,7 +309,7 @@ REMEDIES: Final = (
     Remedy("an empty disk does not vote", "own", Standing, "__init__", _always_voter),
     Remedy("every start has an origin of its own", "own", StorageFolder, "__init__", _repeated_origin),
     Remedy("a dot is executed once", "own", Exchange, "apply", _apply_everything),
-    Remedy("a client order id is one order", "own", Exchange, "_repeated_order", _another_order),
-    Remedy("nothing is executed late", "own", Exchange, "_is_late", _never_late),
+    Remedy("a client order id is one order", "own", orders, "_repeated_order", _another_order),
+    Remedy("nothing is executed late", "own", Exchange, "is_late", _never_late),
     Remedy("what is not executed is sent again", "own", Gossip, "review", _forgetful_gossip),
 )

@@ -55,9 +55,10 @@ MEAN_AGE_OF_CANCELED: Final = 60
 START_PRICE_TICKS: Final = 10_000
 LOWEST_MIDDLE_TICKS: Final = 1_000
 
-STOP_WEIGHT: Final = 30
-ICEBERG_WEIGHT: Final = 20
-EXPIRING_WEIGHT: Final = 30
+STOP_WEIGHT: Final = 28
+ICEBERG_WEIGHT: Final = 18
+EXPIRING_WEIGHT: Final = 28
+SWEEP_WEIGHT: Final = 6
 CHANGE_WEIGHT: Final = 14
 STATUS_WEIGHT: Final = 6
 """Of the exotic commands."""
@@ -140,9 +141,9 @@ class OrderFlow:
                 min_quantity=Number(3, 0),
                 max_quantity=Number(1_000, 0),
                 min_notional=Number(500, 0),
-                price_band=Number(4, 1),
+                price_band=Number(2, 1),
                 market_protection=Number(3, 1),
-                max_open_orders=30,
+                max_open_orders=40,
                 self_trade_prevention=SelfTradePrevention.CANCEL_OLDEST,
             )
             for instrument in instruments
@@ -252,8 +253,8 @@ class OrderFlow:
     # The other kinds.
 
     def _exotic(self, market: _Market) -> Command:
-        kinds = (self._stop, self._iceberg, self._expiring, self._change, self._change_status)
-        weights = (STOP_WEIGHT, ICEBERG_WEIGHT, EXPIRING_WEIGHT, CHANGE_WEIGHT, STATUS_WEIGHT)
+        kinds = (self._stop, self._iceberg, self._expiring, self._sweep, self._change, self._change_status)
+        weights = (STOP_WEIGHT, ICEBERG_WEIGHT, EXPIRING_WEIGHT, SWEEP_WEIGHT, CHANGE_WEIGHT, STATUS_WEIGHT)
         (make,) = self._random.choices(kinds, weights)
         return make(market)
 
@@ -281,6 +282,11 @@ class OrderFlow:
         order = self._enter(market, OrderType.LIMIT, time_in_force, price_ticks, post_only=post_only)
         return self._place(market, self._timed(order))
 
+    def _sweep(self, market: _Market) -> NewOrder:
+        """At the market, for more than the best levels hold; in an auction it waits."""
+        order = self._enter(market, OrderType.MARKET, self._random.choice(tuple(TimeInForce)), None)
+        return self._place(market, self._timed(order._replace(quantity=Number(100 * self._random.randint(3, 9), 0))))
+
     def _timed(self, order: NewOrder) -> NewOrder:
         """With an expiry, where it is to have one."""
         if order.time_in_force is not TimeInForce.GTD:
@@ -293,10 +299,9 @@ class OrderFlow:
         return now + int(self._random.expovariate(1 / MEAN_LIFETIME_NS))
 
     def _hide(self, order: NewOrder) -> NewOrder:
-        """Most of its quantity. Some show so little that they are refused."""
-        return order._replace(
-            display_quantity=Number(max(1, order.quantity.mantissa // self._random.randint(2, 120)), 0)
-        )
+        """Most of its quantity; some show so little that they are refused."""
+        tips = self._random.choice((2, 2, 3, 5, 8, 20, 120))
+        return order._replace(display_quantity=Number(max(1, order.quantity.mantissa // tips), 0))
 
     def _change(self, market: _Market) -> Command:
         """A replace of what only these orders have; a plain order gets something to hide."""

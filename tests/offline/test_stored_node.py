@@ -8,8 +8,10 @@ import pytest
 
 from raftbook.codec import decode_command
 from raftbook.engine.commands import CancelOrder, Malformed, Tick
+from raftbook.engine.types import TimeInForce
 from raftbook.errors import DamagedLogError, NotHeldError, SnapshotError
 from raftbook.offline import (
+    EntryKind,
     LogEntry,
     StoredNode,
     entry_to_json,
@@ -192,6 +194,38 @@ class TestStates:
             "replayed_from": 0,
             "replayed_commands": 41,
         }
+
+    def test_what_an_entry_did_by_itself_is_nobodys_submission(self, written):
+        """Orders expire before the first command of an entry, and in one without any."""
+        written.append(NO_OP)
+        written.enter(ACME)
+        expiring = [order(name)._replace(time_in_force=TimeInForce.GTD) for name in ("early", "late")]
+        times = [START_TIME + index * STEP_NS for index in (4, 5)]
+        written.enter(*(one._replace(expire_time=at) for one, at in zip(expiring, times, strict=True)))
+        written.enter(Tick())
+        written.enter()
+        with StoredNode.open(written.folder) as node:
+            assert [entry.decode().kind for entry in node.entries(4)] == [EntryKind.TICK, EntryKind.EMPTY]
+            replay = node.replay()
+            found = [
+                (
+                    event["log_index"],
+                    event["event"],
+                    event.get("client_order_id"),
+                    event["origin"],
+                    event["origin_sequence"],
+                )
+                for entry, executions in replay
+                for event in events_to_json(executions, replay.state.exchange.instruments)
+                if entry.log_index >= 4
+            ]
+        assert found == [
+            (4, "order_canceled", "early", None, None),
+            (4, "ticked", None, ORIGIN, 4),
+            (5, "order_canceled", "late", None, None),
+        ]
+        assert replay.command_count == 4
+        assert replay.state.chain_digest.hex() == written.digests[5]
 
     def test_a_snapshot_from_a_peer_supersedes_the_log_until_the_log_says_so(self, tmp_path, trading):
         """A crash came between the snapshot and the log's record of it; the node would start with the snapshot."""

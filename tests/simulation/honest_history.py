@@ -2,8 +2,9 @@
 
 Everything that an honest cluster may do happens in them: clients that give up, answers of `pending`, copies of an order
 at several nodes, with the same and with other content; submissions that come too late, and such that no intake took;
-entries that repeat what is in the log, or leave gaps; leaders that change; nodes that start again from a snapshot or
-from nothing; a compacted log, and one with a tail that nobody committed.
+entries that repeat what is in the log, or leave gaps, or hold nothing; orders that expire, and auctions; leaders that
+change; nodes that start again from a snapshot or from nothing; a compacted log, and one with a tail that nobody
+committed.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class _Storyteller:
         self.log: dict[int, Decided] = {}
         self.now_s = 0.0
         self.term = 0
-        self.flow = OrderFlow(seed, accounts=("alice", "bob", "carol"))
+        self.flow = OrderFlow(seed, accounts=("alice", "bob", "carol"), exotic_share=0.3, clock=self.log_time)
         self.orders: list[NewOrder] = []
         self.state = StateMachine()
         self.origins = {node_id: _Origin(f"{node_id}.0") for node_id in MEMBERS}
@@ -74,6 +75,8 @@ class _Storyteller:
             self.propose()
         elif draw < 0.98:
             self.elect()
+        elif draw < 0.99:
+            self.decide(encode_entry(self.log_time(), []))
         else:
             self.restart(self.random.choice(MEMBERS))
 

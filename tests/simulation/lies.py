@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from raftbook.codec import RawRun, encode_command, encode_entry, split_entry
-from raftbook.engine import CancelOrder, EventKind, NewOrder, Number, OrderEvent, Tick, Trade, TradingStatus
-from raftbook.simulation.history import Attempt, Decided, History, LogEntry, SeenExecution
+from raftbook.engine import CancelOrder, EventKind, NewOrder, Number, OrderEvent, Reason, Tick, Trade, TradingStatus
+from raftbook.simulation.history import Attempt, Decided, History, LogEntry, SeenEffects, SeenExecution
 from raftbook.state_machine import StateMachine
 from tests.simulation.honest_history import CONFIGURATION, run_log
 
@@ -76,6 +76,16 @@ def executions_with(history: History, matches: Callable[[object], bool]) -> Iter
     for dot, [seen] in history.executions.items():
         if any(matches(event) for event in seen.execution.events):
             yield dot, seen.execution
+
+
+def effects_with(history: History, matches: Callable[[object], bool]) -> Iterator[tuple[int, SeenEffects]]:
+    for index, [seen] in history.effects.items():
+        if any(matches(event) for execution in seen.executions for event in execution.events):
+            yield index, seen
+
+
+def is_expiry(event: object) -> bool:
+    return isinstance(event, OrderEvent) and event.reason is Reason.EXPIRED and event.order.filled_quantity == 0
 
 
 def is_first_acceptance(event: object) -> bool:
@@ -459,6 +469,27 @@ def a_command_with_two_results(history: History) -> None:
     history.executions[dot].append(SeenExecution(seen.execution._replace(order=None), [seen.seen_in.pop()]))
 
 
+@lie("check_executed_once", saying=r"the entry at index \d+ itself had 2 different effects")
+def an_order_that_expired_at_one_node_alone(history: History) -> None:
+    index, seen = next(effects_with(history, is_expiry))
+    other = seen.seen_in.pop()
+    history.effects[index] = [SeenEffects((), [other]), seen]
+    history.effects[index].reverse()
+
+
+@lie("check_serial_replay", saying=r"the entry at index \d+ itself had another effect than serial execution has")
+def an_order_that_did_not_expire_anywhere(history: History) -> None:
+    index, seen = next(effects_with(history, is_expiry))
+    history.effects[index] = [SeenEffects((), seen.seen_in)]
+
+
+@lie("check_serial_replay", saying=r"the entry at index \d+ itself had another effect than serial execution has")
+def an_order_that_expired_before_its_time(history: History) -> None:
+    index, seen = next(effects_with(history, is_expiry))
+    earlier = max(before for before, [none] in history.effects.items() if before < index and not none.executions)
+    history.effects[earlier] = [SeenEffects(seen.executions, seen.seen_in)]
+
+
 @lie("check_executed_once", saying="though the log has no place for it")
 def a_command_executed_that_is_in_no_log(history: History) -> None:
     tick = history.executions[last_tick(history).dot][0].execution
@@ -502,7 +533,7 @@ def a_late_command_that_was_executed_before_its_place(history: History) -> None:
 
 @lie("check_one_order_per_client_order_id", "check_serial_replay", saying="made the orders")
 def a_copy_that_made_an_order_of_its_own(history: History) -> None:
-    dot, copy = next(executions_with(history, lambda event: getattr(event, "duplicate", False)))
+    dot, copy = next(executions_with(history, lambda event: isinstance(event, OrderEvent) and event.duplicate))
     [event] = copy.events
     order = event.order._replace(order_id=10**6)
     say_that_it_was(history, dot, copy._replace(order=order, events=(event._replace(order=order, duplicate=False),)))

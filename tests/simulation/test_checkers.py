@@ -10,7 +10,7 @@ import pytest
 
 from raftbook.codec import split_entry
 from raftbook.engine import Exchange, matching
-from raftbook.engine.order_book import BookSide
+from raftbook.engine.order_book import PriceLevel
 from raftbook.simulation import checkers as all_checkers
 from raftbook.simulation.checkers import CHECKERS, check_all
 from raftbook.simulation.history import Decided, History
@@ -44,7 +44,7 @@ def test_a_history_in_which_nothing_was_submitted_is_believed():
 
 def test_honest_histories_hold_what_could_be_mistaken_for_a_lie():
     seen: Counter[str] = Counter()
-    for seed in range(5):
+    for seed in range(8):
         history = honest_history(seed)
         in_the_log: Counter[tuple[str, int]] = Counter()
         for _, decided in history.decided():
@@ -56,16 +56,21 @@ def test_honest_histories_hold_what_could_be_mistaken_for_a_lie():
             seen["lost with its node"] += attempt.dot is not None and not executed
             seen["twice in the log, and executed once"] += executed and in_the_log[attempt.dot] > 1
             seen["refused"] += attempt.refused
+        executions = [one.execution for [one] in history.executions.values()]
+        for [effects] in history.effects.values():
+            executions += effects.executions
+            seen["an entry did something by itself"] += bool(effects.executions)
         for [one] in history.executions.values():
             seen["executed by two lives of a node"] += len(one.seen_in) > len({node_id for node_id, _ in one.seen_in})
-            for event in one.execution.events:
-                seen[event.kind.label] += 1
-                seen["copy of an order"] += getattr(event, "duplicate", False)
-                seen[str(getattr(event, "reason", None))] += 1
+        for event in (event for execution in executions for event in execution.events):
+            seen[event.kind.label] += 1
+            seen["copy of an order"] += getattr(event, "duplicate", False)
+            seen[str(getattr(event, "reason", None))] += 1
     for what in (
         *("executed, and never answered", "lost with its node", "twice in the log, and executed once", "refused"),
         *("executed by two lives of a node", "trade", "order_replaced", "order_canceled", "ticked"),
         *("copy of an order", "submission_expired", "duplicate_client_order_id"),
+        *("an entry did something by itself", "expired", "order_triggered", "auction_uncrossed", "indicative_changed"),
     ):
         assert seen[what] > 1, f"{what}: {seen}"
 
@@ -117,7 +122,7 @@ def run_again():
 
 
 def test_an_engine_that_executes_what_comes_late(run_again, monkeypatch):
-    monkeypatch.setattr(Exchange, "_is_late", lambda self, command: False)
+    monkeypatch.setattr(Exchange, "is_late", lambda self, command: False)
     assert_reported(run_again(), {"check_never_late", "check_serial_replay"}, "after its not_after")
 
 
@@ -140,13 +145,17 @@ def test_an_engine_that_executes_what_a_second_leader_repeats(run_again, monkeyp
 
 
 def test_an_engine_that_fills_in_part_what_must_be_filled_at_once(run_again, monkeypatch):
-    monkeypatch.setattr(matching, "_can_fill", lambda makers, limit_rank, quantity: True)
+    monkeypatch.setattr(matching, "_can_fill", lambda taker, makers, reach, registry: True)
     assert_reported(run_again(), {"check_serial_replay"}, "had another result than serial execution")
 
 
 def test_an_engine_whose_levels_do_not_follow_their_orders(run_again, monkeypatch):
-    def reduce_order_alone(self, order, quantity):
-        order.leaves_quantity -= quantity
+    remove = PriceLevel.remove
 
-    monkeypatch.setattr(BookSide, "reduce", reduce_order_alone)
+    def remove_order_alone(self, order):
+        quantity = self.quantity
+        remove(self, order)
+        self.quantity = quantity
+
+    monkeypatch.setattr(PriceLevel, "remove", remove_order_alone)
     assert_reported(run_again(), {"check_books"}, "the sums are those over its orders")
