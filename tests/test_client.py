@@ -74,6 +74,36 @@ async def test_a_day_of_one_order(client, service):
     assert (await client.order(order_id=order_id, at_least=client.log_index))["leaves_quantity"] == "0"
 
 
+async def test_a_stop_is_replaced_in_all_that_it_has(client):
+    await client.submit(
+        new("a1", order_type="stop_limit", stop_price="105", price="106", quantity="9", expire_time=2**62)
+    )
+
+    report = await client.replace(
+        "alice", client_order_id="a1", stop_price="104", display_quantity="2", expire_time=2**62 + 1, quantity="8"
+    )
+
+    told = report["order"]
+    assert (told["stop_price"], told["display_quantity"], told["quantity"]) == ("104.00", "2", "8")
+    assert (told["expire_time"], told["status"]) == (2**62 + 1, "untriggered")
+    assert [found["client_order_id"] for found in await client.orders(account="alice")] == ["a1"]
+    assert await client.orders(account="alice", status="expired") == []
+
+
+@pytest.mark.parametrize("status", ["trading", "closed"])
+async def test_an_auction_is_begun_and_uncrossed(client, status):
+    assert (await client.set_status("ACME", "auction"))["status"] == "accepted"
+    await client.submit_many([new("a1"), {"op": "new", **sell("b1", quantity="2")}])
+    assert (await client.book("ACME"))["status"] == "auction"
+
+    report = await client.uncross("ACME", *(() if status == "trading" else (status,)))
+
+    assert report["status"] == "accepted"
+    assert [event["event"] for event in report["events"]] == ["trade", "auction_uncrossed", "status_changed"]
+    assert (await client.instruments())[0]["status"] == status
+    assert (await client.uncross("ACME"))["reason"] == "not_in_auction"
+
+
 async def test_a_refused_command_is_a_report_and_no_exception(client):
     report = await client.submit(new("a1", symbol="NOPE"))
 

@@ -80,6 +80,209 @@ class TestOrders:
         assert match(order("a1", "buy", "1", "1", symbol="NONE"))[-1]["reason"] == "unknown_symbol"
 
 
+def told(events, *fields):
+    """Of each event its kind and those of `fields` that it has."""
+    return [(event.get("event", "book"), *(event[field] for field in fields if field in event)) for event in events]
+
+
+class TestStops:
+    def test_wait_for_the_last_trade_and_then_run_as_they_were_entered(self):
+        events = match(
+            order("s1", "buy", None, "3", order_type="stop", stop_price="101", account="carol"),
+            order("s2", "buy", "102", "3", order_type="stop_limit", stop_price="100.50", account="carol"),
+            order("a1", "sell", "101", "2"),
+            order("a2", "sell", "102", "2"),
+            order("b1", "buy", "101", "1", account="bob"),
+        )[1:]
+        assert told(events[:2], "client_order_id", "status", "stop_price", "price") == [
+            ("order_accepted", "s1", "untriggered", "101.00"),
+            ("order_accepted", "s2", "untriggered", "100.50", "102.00"),
+        ]
+        # The trade at 101 elects both: s2's stop price is further away from it.
+        assert told(events[4:], "client_order_id", "taker_client_order_id", "price", "quantity", "reason") == [
+            ("order_accepted", "b1", "101.00", "1"),
+            ("trade", "b1", "101.00", "1"),
+            ("order_triggered", "s2", "102.00", "3"),
+            ("trade", "s2", "101.00", "1"),
+            ("trade", "s2", "102.00", "2"),
+            ("order_triggered", "s1", "3"),
+            ("order_canceled", "s1", "3", "no_liquidity"),
+        ]
+
+    def test_without_a_stop_price_there_is_none(self):
+        refused = match(order("s1", "buy", None, "3", order_type="stop"))[-1]
+        assert (refused["event"], refused["reason"]) == ("order_rejected", "invalid_order")
+
+
+class TestIcebergs:
+    def test_show_a_tip_and_refresh_it_behind_the_others_at_their_price(self):
+        events = match(
+            order("a1", "sell", "100", "7", display_quantity="3"),
+            order("a2", "sell", "100", "1"),
+            {"op": "book", "symbol": "ACME"},
+            order("b1", "buy", "100", "5", account="bob"),
+            {"op": "book", "symbol": "ACME"},
+        )[1:]
+        assert events[2]["asks"] == [["100.00", "4"]]
+        assert told(
+            events[3:-1], "maker_client_order_id", "client_order_id", "quantity", "visible_quantity", "reason"
+        ) == [
+            ("order_accepted", "b1", "5"),
+            ("trade", "a1", "3"),
+            ("order_restated", "a1", "7", "3", "iceberg_refresh"),
+            ("trade", "a2", "1"),
+            ("trade", "a1", "1"),
+        ]
+        assert events[-1]["asks"] == [["100.00", "2"]]
+
+    def test_of_too_many_tips_are_refused(self):
+        assert match(order("a1", "sell", "100", "101", display_quantity="1"))[-1]["reason"] == (
+            "display_quantity_too_small"
+        )
+
+
+class TestExpiry:
+    DAY_NS = 24 * 60 * 60 * 10**9
+
+    def test_an_order_expires_before_the_command_that_carries_its_time(self):
+        events = match(
+            order("a1", "sell", "100", "5", time_in_force="gtd", expire_time=1_000),
+            order("a2", "sell", "100", "5", account="dave", time_in_force="day"),
+            order("s1", "sell", None, "5", order_type="stop", time_in_force=None, stop_price="90", expire_time=500),
+            {**order("b1", "buy", "100", "9", account="bob"), "timestamp": 1_000},
+            {"op": "tick", "timestamp": self.DAY_NS - 1},
+            {"op": "tick", "timestamp": self.DAY_NS},
+        )[1:]
+        assert told(events[3:], "client_order_id", "status", "reason", "maker_client_order_id", "quantity") == [
+            ("order_canceled", "s1", "expired", "expired", "5"),
+            ("order_canceled", "a1", "expired", "expired", "5"),
+            ("order_accepted", "b1", "open", "9"),
+            ("trade", "a2", "5"),
+            ("ticked",),
+            ("ticked",),
+        ]
+        assert [event["log_index"] for event in events[3:6]] == [5, 5, 5]
+        assert (events[1]["expire_time"], events[0]["expire_time"]) == (self.DAY_NS, 1_000)
+
+    def test_a_day_order_expires_at_midnight(self):
+        events = match(
+            {**order("a1", "sell", "100", "5", time_in_force="day"), "timestamp": 3 * self.DAY_NS - 1},
+            {"op": "tick", "timestamp": 3 * self.DAY_NS},
+        )[1:]
+        assert told(events, "status", "reason", "timestamp") == [
+            ("order_accepted", "open", 3 * self.DAY_NS - 1),
+            ("order_canceled", "expired", "expired", 3 * self.DAY_NS),
+            ("ticked", 3 * self.DAY_NS),
+        ]
+
+    def test_an_order_that_comes_too_late_is_refused(self):
+        late = {**order("a1", "sell", "100", "5", time_in_force="gtd", expire_time=1_000), "timestamp": 1_000}
+        assert match(late)[-1]["reason"] == "expired"
+
+
+class TestAuctions:
+    GATHERED = (
+        {"op": "set_status", "symbol": "ACME", "status": "auction"},
+        order("a1", "buy", "101", "5"),
+        order("b1", "sell", "99", "3", account="bob"),
+        order("b2", "sell", "100.50", "4", account="bob"),
+    )
+
+    def test_orders_gather_and_every_change_is_indicated(self):
+        events = match(*self.GATHERED, {"op": "book", "symbol": "ACME"})[1:]
+        assert told(events[:-1], "status", "price", "quantity", "imbalance_quantity", "imbalance_side") == [
+            ("status_changed", "auction"),
+            ("order_accepted", "open", "101.00", "5"),
+            ("order_accepted", "open", "99.00", "3"),
+            ("indicative_changed", "100.00", "3", "2", "buy"),
+            ("order_accepted", "open", "100.50", "4"),
+            ("indicative_changed", "100.75", "5", "2", "sell"),
+        ]
+        assert events[-1] == {
+            "book": "ACME",
+            "log_index": 5,
+            "bids": [["101.00", "5"]],
+            "asks": [["99.00", "3"], ["100.50", "4"]],
+            "status": "auction",
+        }
+
+    @pytest.mark.parametrize(
+        ("command", "status"),
+        [
+            ({"op": "uncross", "symbol": "ACME"}, "trading"),
+            ({"op": "uncross", "symbol": "ACME", "status": "closed"}, "closed"),
+            ({"op": "set_status", "symbol": "ACME", "status": "trading"}, "trading"),
+        ],
+    )
+    def test_an_uncross_trades_all_of_it_at_one_price(self, command, status):
+        *_, first, second, uncrossed, changed = match(*self.GATHERED, command)
+        trades = [(trade["price"], trade["quantity"], trade["auction"]) for trade in (first, second)]
+        assert trades == [("100.75", "3", True), ("100.75", "2", True)]
+        assert (first["maker_client_order_id"], first["taker_client_order_id"]) == ("a1", "b1")
+        assert told([uncrossed], "price", "quantity", "imbalance_quantity", "imbalance_side") == [
+            ("auction_uncrossed", "100.75", "5", "2", "sell")
+        ]
+        assert told([changed], "status") == [("status_changed", status)]
+
+    def test_an_uncross_of_what_is_in_no_auction_is_refused(self):
+        refused = match({"op": "uncross", "symbol": "ACME"})[-1]
+        assert (refused["status"], refused["reason"]) == ("rejected", "not_in_auction")
+        refused = match({"op": "uncross", "symbol": "ACME", "status": "halted"})[-1]
+        assert (refused["event"], refused["field"]) == ("command_rejected", "status")
+
+    def test_a_trade_outside_the_band_starts_one(self):
+        events = match(
+            order("a1", "sell", "100", "1"),
+            order("b1", "buy", "100", "1", account="bob"),
+            order("a2", "sell", "104.90", "1"),
+            order("b2", "buy", "96", "1", account="bob"),
+            order("a3", "sell", "96", "1"),
+            order("b3", "buy", None, "1", account="bob", order_type="market", time_in_force="ioc"),
+            {"op": "book", "symbol": "ACME"},
+            arguments=("--instrument", f"{ACME},price_band=5"),
+        )
+        assert events[0]["price_band"] == "5.00"
+        assert told(events[-4:-1], "status", "reason") == [
+            ("order_accepted", "open"),
+            ("status_changed", "auction", "volatility"),
+            ("order_canceled", "canceled", "no_liquidity"),
+        ]
+        assert events[-1]["status"] == "auction"
+
+    def test_a_table_shows_it_as_a_ladder_of_prices(self):
+        lines = "".join(json.dumps(command) + "\n" for command in self.GATHERED)
+        arguments = ["match", "--instrument", ACME, "--book", "--output", "table"]
+        shown = CliRunner().invoke(app, arguments, input=lines).stdout
+        assert "#5 indicative changed ACME 5 @ 100.75, imbalance 2 sell" in shown
+        assert "ACME at log index 5, auction" in shown
+        assert "crossed by 2.00" in shown
+
+
+class TestLimits:
+    def test_an_instrument_s_limits_refuse_orders(self):
+        arguments = ("--instrument", f"{ACME},min_quantity=2,max_open_orders=1,self_trade_prevention=cancel_oldest")
+        events = match(
+            order("a1", "buy", "100", "1"),
+            order("a2", "buy", "100", "2"),
+            order("a3", "buy", "99", "2"),
+            order("a4", "sell", "100", "2", time_in_force="ioc"),
+            arguments=arguments,
+        )
+        assert told(events, "client_order_id", "reason", "prevented_by_order_id") == [
+            ("instrument_added",),
+            ("order_rejected", "a1", "quantity_too_small"),
+            ("order_accepted", "a2"),
+            ("order_rejected", "a3", "too_many_open_orders"),
+            ("order_accepted", "a4"),
+            ("order_canceled", "a2", "self_trade", 2),
+            ("order_canceled", "a4", "ioc"),
+        ]
+
+    def test_limits_of_a_percentage_that_is_too_fine_are_refused(self):
+        refused = match(arguments=("--instrument", f"{ACME},price_band=0.125"))[-1]
+        assert (refused["event"], refused["reason"]) == ("instrument_rejected", "invalid_instrument")
+
+
 class TestTime:
     def test_stands_still_without_a_timestamp(self):
         events = match({"op": "tick", "timestamp": 500}, order("a1", "buy", "1", "1"), {"op": "tick", "timestamp": 700})

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from raftbook.engine.types import OrderType, SelfTradePrevention, Side, TimeInForce
 from tests.support.sample_orders import order
 
 JSON = {"Content-Type": "application/json"}
@@ -57,6 +58,7 @@ ENDPOINTS_WITH_BODY = [
     ("PATCH", "/v1/orders/by-client-id/alice/a1"),
     ("POST", "/v1/instruments"),
     ("PATCH", "/v1/instruments/ACME"),
+    ("POST", "/v1/instruments/ACME/uncross"),
 ]
 
 
@@ -211,6 +213,15 @@ async def test_more_commands_than_a_request_may_hold_are_refused_whole(http, ser
         ("not_after", "soon"),
         ("not_after", -1),
         ("not_after", 2**63),
+        ("stop_price", "0"),
+        ("stop_price", "abc"),
+        ("display_quantity", 0),
+        ("display_quantity", [1]),
+        ("expire_time", "2026-11-30T16:00:00Z"),
+        ("expire_time", -1),
+        ("expire_time", 2**63),
+        ("self_trade_prevention", "all"),
+        ("self_trade_prevention", 1),
         ("prize", "100"),
     ],
 )
@@ -240,6 +251,34 @@ async def test_a_field_that_an_order_cannot_have_is_named(http, service, field, 
             {"symbol": "X", "price_decimals": 2, "quantity_decimals": 0, "tick_size": "-1"},
             "tick_size",
         ),
+        ("PATCH", "/v1/orders/1", {"stop_price": 0}, "stop_price"),
+        ("PATCH", "/v1/orders/1", {"display_quantity": -1}, "display_quantity"),
+        ("PATCH", "/v1/orders/1", {"expire_time": "soon"}, "expire_time"),
+        ("PATCH", "/v1/orders/1", {"self_trade_prevention": "none"}, "self_trade_prevention"),
+        *(
+            (
+                "POST",
+                "/v1/instruments",
+                {"symbol": "X", "price_decimals": 2, "quantity_decimals": 0, field: value},
+                field,
+            )
+            for field, value in (
+                ("min_quantity", "0"),
+                ("max_quantity", "x"),
+                ("min_notional", []),
+                ("price_band", "5%"),
+                ("market_protection", -1),
+                ("max_open_orders", 0),
+                ("max_open_orders", "9"),
+                ("self_trade_prevention", "all"),
+                ("price_bnad", "5"),
+            )
+        ),
+        ("POST", "/v1/instruments/ACME/uncross", {"status": "halted"}, "status"),
+        ("POST", "/v1/instruments/ACME/uncross", {"status": 1}, "status"),
+        ("POST", "/v1/instruments/ACME/uncross", {"symbol": "B"}, "symbol"),
+        ("POST", "/v1/instruments/ACME/uncross", {"op": "set_status", "status": "halted"}, "op"),
+        ("POST", "/v1/instruments/ACME/uncross", {"price": "1"}, "price"),
         ("PATCH", "/v1/instruments/ACME", {}, "status"),
         ("PATCH", "/v1/instruments/ACME", {"status": "haltd"}, "status"),
         ("PATCH", "/v1/instruments/ACME", {"status": "halted", "tick_size": "5"}, "tick_size"),
@@ -325,6 +364,31 @@ async def test_a_path_or_query_that_makes_no_sense_is_named(http, service, metho
     assert len(problem["detail"]) < 300
 
 
+@pytest.mark.parametrize(
+    ("field", "members"),
+    [
+        ("side", Side),
+        ("order_type", OrderType),
+        ("time_in_force", TimeInForce),
+        ("self_trade_prevention", SelfTradePrevention),
+    ],
+)
+async def test_what_is_allowed_is_listed_whole(http, service, field, members):
+    problem = await refused(http, service, "POST", "/v1/orders", json={**order(), field: "xyz"})
+
+    *first, last = [member.label for member in members]
+    assert f"expected {', '.join(first)} or {last}" in problem["detail"]
+
+
+async def test_the_trading_statuses_and_the_statuses_of_orders_are_listed_whole(http, service):
+    problem = await refused(http, service, "PATCH", "/v1/instruments/ACME", json={"status": "xyz"})
+    assert "expected trading, halted, closed or auction" in problem["detail"]
+    problem = await refused(http, service, "POST", "/v1/instruments/ACME/uncross", json={"status": "xyz"})
+    assert "expected trading or closed" in problem["detail"]
+    problem = await refused(http, service, "GET", "/v1/orders?status=xyz")
+    assert "is none of open, filled, canceled, rejected, expired, untriggered, all" in problem["detail"]
+
+
 async def test_a_misspelt_parameter_is_answered_with_the_right_one(http, service):
     problem = await refused(http, service, "GET", "/v1/book/ACME?dept=5")
 
@@ -340,7 +404,13 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=6,
 )
-FIELD_NAMES = st.sampled_from([*order(), "op", "order_id", "status", "price_decimals", "not_after", "post_only", "x"])
+FIELD_NAMES = st.sampled_from(
+    [
+        *order(),
+        *("order_type", "time_in_force", "stop_price", "display_quantity", "expire_time", "self_trade_prevention"),
+        *("op", "order_id", "status", "price_decimals", "price_band", "not_after", "post_only", "x"),
+    ]
+)
 BODY_VALUES = st.one_of(VALUES, st.lists(st.dictionaries(FIELD_NAMES, VALUES | TEXTS, max_size=9), max_size=3))
 BODIES_OF_ANY_KIND = st.one_of(
     st.binary(max_size=200),

@@ -106,6 +106,104 @@ async def test_instruments_are_added_listed_halted_and_opened_again(http):
     assert (again.status_code, again.json()["code"]) == (409, "instrument_exists")
 
 
+async def test_an_instrument_may_have_limits_which_are_listed_with_it(http):
+    limits = {
+        "min_quantity": "2",
+        "max_quantity": "1000",
+        "min_notional": "50.00",
+        "price_band": "5.25",
+        "market_protection": "2.50",
+        "max_open_orders": 1,
+        "self_trade_prevention": "cancel_oldest",
+    }
+    instrument = {"symbol": "LIM", "price_decimals": 2, "quantity_decimals": 0, "tick_size": "0.01", "lot_size": "1"}
+
+    added = await http.post("/v1/instruments", json={**instrument, **limits})
+
+    assert added.status_code == 200, added.text
+    listed = (await http.get("/v1/instruments")).json()[-1]
+    assert listed == {**instrument, **limits, "status": "trading"}
+
+    async def code(client_order_id, **fields):
+        response = await http.post("/v1/orders", json=order(client_order_id, symbol="LIM", **fields))
+        return response.json().get("code")
+
+    assert await code("a1", quantity="1") == "quantity_too_small"
+    assert await code("a2", quantity="1001") == "quantity_too_large"
+    assert await code("a3", quantity="2", price="24.99") == "notional_too_small"
+    assert await code("a4") is None
+    assert await code("a5") == "too_many_open_orders"
+
+
+# ---------------------------------------------------------------- auctions
+
+
+async def gathered(http):
+    """An auction in ACME with two buys and a sell that cross."""
+    assert (await http.patch("/v1/instruments/ACME", json={"status": "auction"})).status_code == 200
+    for fields in (order("a1", price="101"), order("a2", price="100", quantity="3"), sell("b1", price="99")):
+        assert (await http.post("/v1/orders", json=fields)).status_code == 200
+
+
+async def test_the_book_of_an_auction_says_so_and_may_cross(http):
+    assert "status" not in (await http.get("/v1/book/ACME")).json()
+    await gathered(http)
+
+    for level in ("2", "3"):
+        document = (await http.get("/v1/book/ACME", params={"level": level})).json()
+        assert document["status"] == "auction"
+    book = (await http.get("/v1/book/ACME")).json()
+    assert book["bids"] == [["101.00", "5"], ["100.00", "3"]]
+    assert book["asks"] == [["99.00", "5"]]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("POST", "/v1/instruments/ACME/uncross", {}, "trading"),
+        ("POST", "/v1/instruments/ACME/uncross", {"status": "closed"}, "closed"),
+        ("PATCH", "/v1/instruments/ACME", {"status": "trading"}, "trading"),
+        ("POST", "/v1/commands", [{"op": "uncross", "symbol": "ACME"}], "trading"),
+    ],
+)
+async def test_an_auction_is_uncrossed_at_one_price(http, method, path, body, status):
+    await gathered(http)
+
+    response = await http.request(method, path, json=body)
+
+    assert response.status_code == 200, response.text
+    report = response.json()[0] if isinstance(body, list) else response.json()
+    events = {event["event"]: event for event in report["events"]}
+    assert (events["trade"]["quantity"], events["trade"]["auction"]) == ("5", True)
+    uncrossed = events["auction_uncrossed"]
+    # From 100.01 to 101.00 five can trade and nothing is left over; the middle of the range, rounded down to a tick.
+    assert (uncrossed["price"], uncrossed["quantity"]) == ("100.50", "5")
+    assert events["trade"]["price"] == "100.50"
+    assert events["status_changed"]["status"] == status
+    (trade,) = (await http.get("/v1/trades/ACME")).json()
+    assert trade["auction"] is True
+    assert (await http.get("/v1/instruments")).json()[0]["status"] == status
+
+
+async def test_there_is_nothing_to_uncross_but_an_auction(http):
+    response = await http.post("/v1/instruments/ACME/uncross", json={})
+
+    assert (response.status_code, response.json()["code"]) == (409, "not_in_auction")
+    unknown = await http.post("/v1/instruments/NOPE/uncross", json={})
+    assert (unknown.status_code, unknown.json()["code"]) == (409, "unknown_symbol")
+
+
+async def test_an_iceberg_shows_the_market_its_tip(http):
+    await http.post("/v1/orders", json=order("a1", quantity="10", display_quantity="4"))
+    await http.post("/v1/orders", json=sell("b1", quantity="6"))
+
+    assert (await http.get("/v1/book/ACME")).json()["bids"] == [["100.25", "2"]]
+    (resting,) = (await http.get("/v1/book/ACME", params={"level": "3"})).json()["bids"]
+    assert resting["quantity"] == "2"
+    own = (await http.get("/v1/orders/1")).json()
+    assert (own["leaves_quantity"], own["display_quantity"], own["visible_quantity"]) == ("4", "4", "2")
+
+
 async def test_the_cluster_names_its_nodes_the_leader_and_whether_a_majority_answers():
     service = DirectService(make_config("127.0.0.1:8101", "127.0.0.1:8102", "127.0.0.1:8103"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(make_app(service)), base_url="http://node") as http:

@@ -332,6 +332,82 @@ async def test_orders_are_listed_by_account_symbol_side_and_status(http):
     assert await ids(symbol="ACME", status="canceled") == []
 
 
+EXPIRE_TIME = 4_102_444_800_000_000_000
+"""In the year 2100."""
+
+
+async def test_a_stop_limit_iceberg_with_a_time_is_taken_changed_and_listed_among_the_open_orders(http):
+    entered = {
+        "order_type": "stop_limit",
+        "stop_price": "105",
+        "price": "106",
+        "quantity": "10",
+        "display_quantity": "4",
+        "expire_time": EXPIRE_TIME,
+        "self_trade_prevention": "cancel_oldest",
+    }
+
+    report = (await http.post("/v1/orders", json=order(**entered))).json()
+
+    told = report["order"]
+    assert (told["status"], told["order_type"], told["time_in_force"]) == ("untriggered", "stop_limit", "gtd")
+    assert (told["stop_price"], told["price"], told["display_quantity"]) == ("105.00", "106.00", "4")
+    assert (told["expire_time"], told["self_trade_prevention"]) == (EXPIRE_TIME, "cancel_oldest")
+    assert await book(http) == ([], [])
+    changes = {"stop_price": "104", "display_quantity": "0", "expire_time": EXPIRE_TIME + 1, "price": "107"}
+    changed = await http.patch("/v1/orders/by-client-id/alice/a1", json=changes)
+    assert changed.status_code == 200, changed.text
+    told = changed.json()["order"]
+    assert (told["stop_price"], told["price"], told["expire_time"]) == ("104.00", "107.00", EXPIRE_TIME + 1)
+    assert "display_quantity" not in told
+
+    async def listed(**params):
+        return [found["client_order_id"] for found in (await http.get("/v1/orders", params=params)).json()]
+
+    await http.post("/v1/orders", json=order("a2", price="90"))
+    assert await listed() == ["a1", "a2"]
+    assert await listed(account="alice", status="open") == ["a1", "a2"]
+    assert await listed(status="untriggered") == ["a1"]
+    assert await listed(status="untriggered", account="alice") == ["a1"]
+    assert await listed(status="expired") == []
+    assert (await http.delete("/v1/orders", params={"account": "alice"})).json()["events"][-1]["canceled_count"] == 2
+    assert await listed(status="canceled") == ["a1", "a2"]
+
+
+async def test_a_stop_is_triggered_by_a_trade(http):
+    await http.post("/v1/orders", json=order("s1", account="carol", order_type="stop", price=None, stop_price="101"))
+    await http.post("/v1/orders", json=sell("b1", price="101", quantity="8"))
+
+    report = (await http.post("/v1/orders", json=order("a1", price="101", quantity="1"))).json()
+
+    assert [event["event"] for event in report["events"]] == ["order_accepted", "trade", "order_triggered", "trade"]
+    stop = (await http.get("/v1/orders/by-client-id/carol/s1")).json()
+    assert (stop["status"], stop["order_type"], stop["filled_quantity"]) == ("filled", "stop", "5")
+    assert "price" not in stop
+
+
+async def test_an_order_against_one_s_own_is_prevented(http):
+    await http.post("/v1/orders", json=order("a1"))
+
+    report = (
+        await http.post("/v1/orders", json=order("a2", side="sell", self_trade_prevention="cancel_newest"))
+    ).json()
+
+    canceled = report["events"][-1]
+    assert (canceled["event"], canceled["reason"], canceled["prevented_by_order_id"]) == (
+        "order_canceled",
+        "self_trade",
+        1,
+    )
+    assert await book(http) == ([["100.25", "5"]], [])
+
+
+async def test_an_order_whose_time_has_come_is_refused(http):
+    response = await http.post("/v1/orders", json=order(expire_time=1))
+
+    assert (response.status_code, response.json()["code"]) == (409, "expired")
+
+
 async def test_a_long_list_of_orders_is_read_page_by_page(http):
     for number in range(5):
         await http.post("/v1/orders", json=order(f"a{number}"))
