@@ -98,7 +98,8 @@ def render_order(exchange: Exchange, order: OrderState) -> str:
 def render_book(exchange: Exchange, symbol: str) -> list[str]:
     """A table, highest price first: bids on the left, asks on the right, whoever waited longest first.
 
-    Below it, what has no place in it: orders without a price, and untriggered stops, both in order-id order.
+    Below it, what has no place in it: orders without a price, as they will trade, and untriggered stops, as a moving
+    price would reach them; buys before sells.
     """
     bids, asks = exchange.level3(symbol)
     bid_totals, ask_totals = (dict(side) for side in exchange.depth(symbol))
@@ -113,18 +114,22 @@ def render_book(exchange: Exchange, symbol: str) -> list[str]:
     table = [("bids", symbol, "asks"), *(rows or [("", "empty", "")])]
     widths = [max(len(row[column]) for row in table) for column in range(3)]
     lines = [f"| {bid:>{widths[0]}} | {price:^{widths[1]}} | {ask:<{widths[2]}} |" for bid, price, ask in table]
-    resting = {order.order_id for order in [*bids, *asks]}
-    for order in exchange.orders(symbol=symbol, open_only=False):
-        quantity, name = _quantity(exchange, symbol, order.leaves_quantity), f"({order.client_order_id})"
-        if order.status is OrderStatus.UNTRIGGERED:
-            assert order.order_id not in resting, "an untriggered stop is in no book"
-            limit = "" if order.price is None else f" @ {_price(exchange, symbol, order.price)}"
-            stop = _price(exchange, symbol, order.stop_price)
-            lines.append(f"  untriggered: {order.side.label} {quantity}{limit} stop {stop} {name}")
-        elif order.status is OrderStatus.OPEN and order.order_id not in resting:
-            assert order.price is None, "an open order with a price is in the book"
-            lines.append(f"  at any price: {order.side.label} {quantity} {name}")
+    book = exchange.books[symbol]
+    unpriced = [order.state() for side in (book.bids, book.asks) for order in side.unpriced]
+    stops = [order.state() for ladder in (book.buy_stops, book.sell_stops) for order in ladder.orders()]
+    shown = {order.order_id for order in [*bids, *asks, *unpriced, *stops]}
+    assert shown == {order.order_id for order in exchange.orders(symbol=symbol)}, "the reader sees every live order"
+    lines += [f"  at any price: {_waiting(exchange, order)}" for order in unpriced]
+    lines += [f"  untriggered: {_waiting(exchange, order)}" for order in stops]
     return lines
+
+
+def _waiting(exchange: Exchange, order: OrderState) -> str:
+    words = [order.side.label, _quantity(exchange, order.symbol, order.leaves_quantity)]
+    if order.status is OrderStatus.UNTRIGGERED:
+        words += [f"@ {_price(exchange, order.symbol, order.price)}"] if order.price is not None else []
+        words.append(f"stop {_price(exchange, order.symbol, order.stop_price)}")
+    return f"{' '.join(words)} ({order.client_order_id})"
 
 
 def render_time(nanoseconds: int) -> str:
