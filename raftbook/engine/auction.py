@@ -190,6 +190,9 @@ def _choose(lowest: int, highest: int, book: OrderBook) -> int | None:
     has_low_end, has_high_end = lowest > tick, highest < MAX_INTEGER // tick * tick
     if has_low_end and has_high_end:
         return lowest + (highest - lowest) // tick // 2 * tick
-    if has_low_end:
+    if has_low_end or has_high_end:
+        return lowest if has_low_end else highest
+    # Every price is as good as any. An order may name one all the same, the last that it would ever come to.
+    if book.asks.best is not None and book.asks.best.price == lowest:
         return lowest
-    return highest if has_high_end else None
+    return highest if book.bids.best is not None and book.bids.best.price == highest else None

@@ -18,7 +18,7 @@ reports its market orders as GTC, and they behave so). In an auction nothing tra
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from raftbook.engine.limits import band_around, protection_limit
 from raftbook.engine.self_trade import own_orders_ahead, prevent_self_trade
@@ -47,12 +47,8 @@ _OPEN: Final = OrderStatus.OPEN
 _SELL: Final = Side.SELL
 
 
-class _Reach(NamedTuple):
-    """How far an order may trade: levels of at most this rank, at prices from `lowest` to `highest`."""
-
-    limit_rank: int
-    lowest: int
-    highest: int
+_Reach = tuple[int, int, int]
+"""How far an order may trade: the highest rank, and the lowest and the highest price of the price band."""
 
 
 def arrive(order: Order, book: OrderBook, registry: OrderRegistry, journal: Journal) -> None:
@@ -79,7 +75,7 @@ def arrive(order: Order, book: OrderBook, registry: OrderRegistry, journal: Jour
         journal.status_changed(book, _AUCTION, Reason.VOLATILITY)
     if order.price is None:
         best = makers.best
-        protected = not leaves_band and best is not None and best.rank > reach.limit_rank
+        protected = not leaves_band and best is not None and best.rank > reach[0]
         reason = Reason.MARKET_PROTECTION if protected else Reason.NO_LIQUIDITY
         _cancel_remainder(order, reason, book, registry, journal)
     elif order.time_in_force is _IOC:
@@ -111,17 +107,16 @@ def _rest(order: Order, book: OrderBook, registry: OrderRegistry, journal: Journ
 
 def _reach_of(taker: Order, makers: BookSide, book: OrderBook) -> _Reach:
     """O(1)."""
+    # A market order takes any price. No rank is above MAX_INTEGER, so as a limit it reaches every level.
+    limit_rank = MAX_INTEGER if taker.price is None else taker.price * makers.sign
+    if not book.limited:
+        return limit_rank, 0, MAX_INTEGER
     instrument = book.instrument
-    if taker.price is not None:
-        limit_rank = taker.price * makers.sign
-    elif instrument.market_protection is not None and makers.best is not None:
+    if taker.price is None and instrument.market_protection is not None and makers.best is not None:
         limit_rank = protection_limit(makers.best.price, taker.side, instrument.market_protection) * makers.sign
-    else:
-        # A market order takes any price. No rank is above MAX_INTEGER, so as a limit it reaches every level.
-        limit_rank = MAX_INTEGER
     if instrument.price_band is None or book.last_price is None:
-        return _Reach(limit_rank, 0, MAX_INTEGER)
-    return _Reach(limit_rank, *band_around(book.last_price, instrument.price_band))
+        return limit_rank, 0, MAX_INTEGER
+    return limit_rank, *band_around(book.last_price, instrument.price_band)
 
 
 def _trade(

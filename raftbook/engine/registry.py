@@ -104,7 +104,7 @@ class OrderRegistry:
         account.open_orders[order.client_order_id] = order
         if order.expire_time is not None:
             self.expiries.add(order)
-        if order.symbol in self.limited_symbols:
+        if self.limited_symbols and order.symbol in self.limited_symbols:
             account.open_counts[order.symbol] = account.open_counts.get(order.symbol, 0) + 1
 
     def close(self, order: Order, status: OrderStatus) -> None:
@@ -115,7 +115,7 @@ class OrderRegistry:
         del account.open_orders[order.client_order_id]
         if order.expire_time is not None:
             self.expiries.discard(order)
-        if order.symbol in self.limited_symbols:
+        if self.limited_symbols and order.symbol in self.limited_symbols:
             self._count_out(account, order.symbol)
         self.remember_closed(account, order)
         if len(account.closing_order) > self.closed_orders_kept:

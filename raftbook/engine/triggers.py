@@ -35,6 +35,8 @@ def run_elected_stops(book: OrderBook, registry: OrderRegistry, journal: Journal
 
     O(1) where none does, else O(log stop prices) per elected stop and what it costs as an arriving order.
     """
+    if book.buy_stops.best is None and book.sell_stops.best is None:
+        return
     if book.status not in _ELECTING:
         return
     queue = deque(_take_elected(book))

@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from raftbook.engine.registry import OrderRegistry
     from raftbook.engine.types import Number
 
+# A NamedTuple's own constructor is a Python function that does just this, at twice the price.
+_new: Final = tuple.__new__
+
 _BUY: Final = Side.BUY
 _FOK: Final = TimeInForce.FOK
 _GTD: Final = TimeInForce.GTD
@@ -68,7 +71,10 @@ def terms_of_new_order(command: NewOrder, book: OrderBook, registry: OrderRegist
     if isinstance(terms, Refusal):
         return terms
     price, quantity = terms.price, terms.quantity
-    refusal = _tip_too_small(terms.display_quantity, quantity) or _leaves_range(command, terms, book)
+    refusal = None
+    if terms.display_quantity is not None:
+        refusal = _tip_too_small(terms.display_quantity, quantity)
+    refusal = refusal or _leaves_range(command, terms, book)
     if refusal is None and book.limited:
         is_trading = book.status is _TRADING
         refusal = beyond_limits(book, price, quantity, banded=is_trading and command.order_type is _LIMIT)
@@ -93,13 +99,14 @@ def _terms_in_units(command: NewOrder, instrument: Instrument) -> Terms | Refusa
     display_quantity = None if tip is None else _quantity_in_units(tip, instrument, "display_quantity")
     if isinstance(display_quantity, Refusal):
         return display_quantity
-    return Terms(price, quantity, stop_price, display_quantity, command.expire_time)
+    return _new(Terms, (price, quantity, stop_price, display_quantity, command.expire_time))
 
 
 def _leaves_range(command: NewOrder, terms: Terms, book: OrderBook) -> Refusal | None:
-    if command.order_type is OrderType.STOP:
-        return None  # Nobody knows yet at which price; when it is elected, it is judged.
     price, quantity = terms.price, terms.quantity
+    if terms.stop_price is not None:
+        # Nobody knows yet what it will meet; when it is elected, it is judged again.
+        return _NOTIONAL_TOO_LARGE if price is not None and price * quantity > MAX_INTEGER else None
     if out_of_range(command.side, price, quantity, 0, book):
         return _NOTIONAL_TOO_LARGE
     if command.order_type is _LIMIT and price is not None and _could_wait(command, book):
@@ -125,7 +132,10 @@ def terms_of_replace(command: ReplaceOrder, order: Order, book: OrderBook, time:
     terms = _changed_terms(command, order, book.instrument)
     if isinstance(terms, Refusal) or terms.quantity <= order.filled_quantity:
         return terms
-    refusal = _tip_too_small(terms.display_quantity, terms.quantity) or _replace_leaves_range(terms, order, book)
+    refusal = None
+    if terms.display_quantity is not None:
+        refusal = _tip_too_small(terms.display_quantity, terms.quantity)
+    refusal = refusal or _replace_leaves_range(terms, order, book)
     is_trading = book.status is _TRADING
     is_untriggered = order.status is OrderStatus.UNTRIGGERED
     if refusal is None and book.limited:
@@ -162,14 +172,14 @@ def _changed_terms(command: ReplaceOrder, order: Order, instrument: Instrument) 
 
 def _replace_leaves_range(terms: Terms, order: Order, book: OrderBook) -> Refusal | None:
     price = terms.price
-    if price is None and order.status is OrderStatus.UNTRIGGERED:
-        return None
     leaves = terms.quantity - order.filled_quantity
     if price is not None and price * terms.quantity > MAX_INTEGER:
         return _NOTIONAL_TOO_LARGE
+    if order.status is OrderStatus.UNTRIGGERED:
+        return None
     if out_of_range(order.side, price, leaves, order.notional, book):
         return _NOTIONAL_TOO_LARGE
-    if price is None or order.status is OrderStatus.UNTRIGGERED:
+    if price is None:
         return None
     level = book.side_of(order.side).level_at(price)
     if level is not None:
@@ -286,9 +296,7 @@ def _invalid(detail: str) -> Refusal:
     return Refusal(Reason.INVALID_ORDER, detail)
 
 
-def _tip_too_small(display_quantity: int | None, quantity: int) -> Refusal | None:
-    if display_quantity is None:
-        return None
+def _tip_too_small(display_quantity: int, quantity: int) -> Refusal | None:
     if display_quantity >= quantity:
         return _invalid("display_quantity must be less than the quantity; 0 in a replace shows the whole order")
     return _TOO_MANY_TIPS if quantity > MOST_TIPS * display_quantity else None
