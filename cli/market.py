@@ -82,7 +82,7 @@ async def _follow(
     """Shows the book each time that it has changed, until it is cancelled."""
     import asyncio
 
-    shown: tuple[object, object] | None = None
+    shown: dict[str, Any] | None = None
     while True:
         try:
             found: dict[str, Any] = await client.book(symbol, depth=depth, at_least=at_least)
@@ -90,8 +90,9 @@ async def _follow(
             if problem.code != "not_caught_up":
                 raise
             continue  # Nothing has happened for a while; ask again.
-        if (found["bids"], found["asks"]) != shown:
-            shown = found["bids"], found["asks"]
+        content = {name: value for name, value in found.items() if name != "log_index"}
+        if content != shown:
+            shown = content
             show(found)
         at_least = found["log_index"] + 1
         await asyncio.sleep(REDRAW_INTERVAL_S)

@@ -62,8 +62,8 @@ class Matcher:
     def book(self, symbol: str, depth: int | None = None) -> Json:
         exchange = self.exchange
         bids, asks = exchange.depth(symbol, depth)
-        instrument, status = exchange.instruments[symbol], exchange.statuses[symbol]
-        return book_to_json(symbol, exchange.log_index, bids, asks, instrument, status)
+        status, indication = exchange.statuses[symbol], exchange.indication(symbol)
+        return book_to_json(symbol, exchange.log_index, bids, asks, exchange.instruments[symbol], status, indication)
 
     def _answer(self, line: Line) -> list[Json]:
         if line.text is None:

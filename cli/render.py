@@ -71,15 +71,15 @@ ORDER_COLUMNS: Final = (
     ("price", "price"),
     ("stop price", "stop_price"),
     ("quantity", "quantity"),
-    ("shown", "visible_quantity"),
+    ("display", "display_quantity"),
     ("filled", "filled_quantity"),
     ("leaves", "leaves_quantity"),
     ("status", "status"),
     ("expires (UTC)", "expire_time"),
 )
 """Header and field of an order."""
-_COLUMNS_OF_SOME_ORDERS: Final = ("stop_price", "visible_quantity", "expire_time")
-_FIGURES_OF_ORDER: Final = ("order id", "price", "stop price", "quantity", "shown", "filled", "leaves")
+_COLUMNS_OF_SOME_ORDERS: Final = ("stop_price", "display_quantity", "expire_time")
+_FIGURES_OF_ORDER: Final = ("order id", "price", "stop price", "quantity", "display", "filled", "leaves")
 
 
 def orders_table(orders: Iterable[Json], title: str | None = None) -> Table:
@@ -170,13 +170,13 @@ def event_line(event: Json) -> str:
 
 
 def _terms(event: Json) -> list[str]:
-    """`5 @ 100.25 stop 99.50 shows 2 leaves 3`, of it what the event has."""
+    """`5 @ 100.25 stop 99.50 displays 2 leaves 3`, of it what the event has."""
     words = [str(event["quantity"])] if event.get("quantity") is not None else []
     if event.get("price") is not None:
         words.append(f"@ {event['price']}")
     elif event.get("order_type") in ("market", "stop"):
         words.append("@ market")
-    for name, field in (("stop", "stop_price"), ("shows", "visible_quantity"), ("leaves", "leaves_quantity")):
+    for name, field in (("stop", "stop_price"), ("displays", "display_quantity"), ("leaves", "leaves_quantity")):
         if event.get(field) is not None:
             words.append(f"{name} {event[field]}")
     return words
@@ -205,8 +205,11 @@ def ladder(book: Json) -> Table:
     In an auction the sides may cross; then each price has one row, with what both sides have there.
     """
     bids, asks = book["bids"], book["asks"]
-    status = book.get("status")
-    title = f"{book['book']} at log index {book['log_index']}{f', {status}' if status else ''}"
+    title = f"{book['book']} at log index {book['log_index']}"
+    if book.get("status") is not None:
+        title += f", {book['status']}"
+    if book.get("indication") is not None:
+        title += f": {_auction(book['indication'])}"
     table = columns(title, "bid", "price", "ask", "", right=("bid", "price", "ask"))
     largest = max((Decimal(quantity) for _, quantity, *_ in (*bids, *asks)), default=Decimal(1))
     if bids and asks and Decimal(bids[0][0]) >= Decimal(asks[0][0]):

@@ -35,6 +35,7 @@ from raftbook.engine.events import (
     Trade,
 )
 from raftbook.engine.instrument import Instrument
+from raftbook.engine.order_book import Indication
 from raftbook.engine.types import (
     MAX_INTEGER,
     EventKind,
@@ -944,13 +945,22 @@ def test_an_instrument_as_json_tells_the_limits_that_it_has():
 
 
 def test_a_book_that_does_not_trade_says_so():
-    book = book_to_json("ACME", 12, [(10025, 30)], [(10020, 5)], INSTRUMENTS["ACME"], TradingStatus.AUCTION)
+    halted = book_to_json("ACME", 12, [], [], INSTRUMENTS["ACME"], TradingStatus.HALTED)
+    assert (halted["status"], "indication" in halted) == ("halted", False)
+    outcome = Indication(10025, 5, 25, Side.BUY)
+    book = book_to_json("ACME", 12, [(10025, 30)], [(10020, 5)], INSTRUMENTS["ACME"], TradingStatus.AUCTION, outcome)
     assert book == {
         "book": "ACME",
         "log_index": 12,
         "bids": [["100.25", "3.0"]],
         "asks": [["100.20", "0.5"]],
         "status": "auction",
+        "indication": {
+            "price": "100.25",
+            "quantity": "0.5",
+            "imbalance_quantity": "2.5",
+            "imbalance_side": "buy",
+        },
     }
     assert "status" not in book_to_json("ACME", 12, [], [], INSTRUMENTS["ACME"], TradingStatus.TRADING)
 

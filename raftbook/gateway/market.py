@@ -65,7 +65,8 @@ class MarketHandlers:
     async def book(self, request: Request) -> Response:
         """GET /v1/book/{symbol}: level 2 has a pair (price, displayed quantity) per level, level 3 one per order.
 
-        An instrument that does not trade has its `status` in it; in an auction the sides may cross.
+        An instrument that does not trade has its `status` in it, and one in auction its `indication`; there the sides
+        may cross.
         """
         query = Query(request, "depth", "level", *READ_PARAMETERS)
         symbol = read_symbol(request.path_params["symbol"])
@@ -74,16 +75,13 @@ class MarketHandlers:
         log_index = await settle_read(self._service, query)
         exchange = self._service.state.exchange
         instrument = instrument_of(exchange, symbol)
-        status = exchange.statuses[symbol]
+        status, indication = exchange.statuses[symbol], exchange.indication(symbol)
+        bids, asks = exchange.depth(symbol, depth if level == 2 else 0)
+        document = book_to_json(symbol, log_index, bids, asks, instrument, status, indication)
         if level == 3:
             bid_orders, ask_orders = exchange.level3(symbol, depth)
-            document = book_to_json(symbol, log_index, (), (), instrument, status) | {
-                "bids": _resting(bid_orders, instrument),
-                "asks": _resting(ask_orders, instrument),
-            }
-        else:
-            bids, asks = exchange.depth(symbol, depth)
-            document = book_to_json(symbol, log_index, bids, asks, instrument, status)
+            document["bids"] = _resting(bid_orders, instrument)
+            document["asks"] = _resting(ask_orders, instrument)
         return json_response(document, log_index)
 
     async def trades(self, request: Request) -> Response:

@@ -34,6 +34,7 @@ from raftbook.engine.events import (
     Ticked,
     Trade,
 )
+from raftbook.engine.order_book import NO_INDICATION, Indication
 from raftbook.engine.types import (
     PERCENT_DECIMALS,
     Number,
@@ -158,10 +159,12 @@ def book_to_json(
     asks: Sequence[tuple[int, int]],
     instrument: Instrument,
     status: TradingStatus = TradingStatus.TRADING,
+    indication: Indication = NO_INDICATION,
 ) -> Json:
     """The book line. `bids` and `asks` are (price, displayed quantity) in the instrument's units, best first.
 
-    `status` stands in it only where the instrument is not trading; in an auction the sides may cross.
+    `status` stands in it only where the instrument is not trading, `indication` only in an auction; there the sides
+    may cross.
     """
     price_decimals = instrument.price_decimals
     quantity_decimals = instrument.quantity_decimals
@@ -173,6 +176,8 @@ def book_to_json(
     }
     if status is not TradingStatus.TRADING:
         json["status"] = status.label
+    if status is TradingStatus.AUCTION:
+        json["indication"] = _outcome(indication, instrument)
     return json
 
 
@@ -188,7 +193,7 @@ def event_to_json(event: Event, instruments: Mapping[str, Instrument]) -> Json:
         changed = _head(event) | instrument_to_json(event.instrument, event.status)
         return changed if event.reason is None else {**changed, "reason": event.reason.value}
     if isinstance(event, AuctionEvent):
-        return _auction_event(event, instruments[event.symbol])
+        return _head(event) | _outcome(event, instruments[event.symbol])
     json: Json = {"event": event.kind.label, "log_index": event.log_index, "timestamp": event.timestamp}
     if isinstance(event, MassCanceled):
         json["account"] = event.account
@@ -213,14 +218,12 @@ def _head(event: InstrumentEvent | AuctionEvent) -> Json:
     }
 
 
-def _auction_event(event: AuctionEvent, instrument: Instrument) -> Json:
-    json = _head(event)
-    if event.price is not None:
-        json["price"] = decimal_text(event.price, instrument.price_decimals)
-    json["quantity"] = decimal_text(event.quantity, instrument.quantity_decimals)
-    json["imbalance_quantity"] = decimal_text(event.imbalance_quantity, instrument.quantity_decimals)
-    if event.imbalance_side is not None:
-        json["imbalance_side"] = event.imbalance_side.label
+def _outcome(of: AuctionEvent | Indication, instrument: Instrument) -> Json:
+    json: Json = {} if of.price is None else {"price": decimal_text(of.price, instrument.price_decimals)}
+    json["quantity"] = decimal_text(of.quantity, instrument.quantity_decimals)
+    json["imbalance_quantity"] = decimal_text(of.imbalance_quantity, instrument.quantity_decimals)
+    if of.imbalance_side is not None:
+        json["imbalance_side"] = of.imbalance_side.label
     return json
 
 

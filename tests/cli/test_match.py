@@ -204,6 +204,12 @@ class TestAuctions:
             "bids": [["101.00", "5"]],
             "asks": [["99.00", "3"], ["100.50", "4"]],
             "status": "auction",
+            "indication": {
+                "price": "100.75",
+                "quantity": "5",
+                "imbalance_quantity": "2",
+                "imbalance_side": "sell",
+            },
         }
 
     @pytest.mark.parametrize(
@@ -254,7 +260,7 @@ class TestAuctions:
         arguments = ["match", "--instrument", ACME, "--book", "--output", "table"]
         shown = CliRunner().invoke(app, arguments, input=lines).stdout
         assert "#5 indicative changed ACME 5 @ 100.75, imbalance 2 sell" in shown
-        assert "ACME at log index 5, auction" in shown
+        assert "ACME at log index 5, auction: 5 @ 100.75, imbalance 2 sell" in " ".join(shown.split())
         assert "crossed by 2.00" in shown
 
 

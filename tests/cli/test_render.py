@@ -53,9 +53,10 @@ class TestLadder:
             "bids": [["101.00", "4"], ["100.00", "10"], ["99.00", "1"]],
             "asks": [["98.50", "5"], ["100.00", "2"], ["102.00", "3"]],
             "status": "auction",
+            "indication": {"price": "100.00", "quantity": "7", "imbalance_quantity": "7", "imbalance_side": "buy"},
         }
         lines = drawn(render.ladder(book))
-        assert lines[0] == "ACME at log index 12, auction"
+        assert lines[0] == "ACME at log index 12, auction: 7 @ 100.00, imbalance 7 buy"
         rows = [[cell.strip() for cell in line.strip("│").split("│")][:3] for line in lines if line.startswith("│")]
         assert rows == [
             ["", "102.00", "3"],
@@ -70,6 +71,9 @@ class TestLadder:
         lines = drawn(render.ladder({**BOOK, "status": "halted"}))
         assert lines[0] == "ACME at log index 12, halted"
         assert any("spread 1.50" in line for line in lines)
+        nothing = {"quantity": "0", "imbalance_quantity": "0"}
+        lines = drawn(render.ladder({**BOOK, "status": "auction", "indication": nothing}))
+        assert lines[0] == "ACME at log index 12, auction: no price"
 
 
 ORDER = {
@@ -91,7 +95,7 @@ ORDER = {
 class TestOrders:
     def test_columns_that_no_order_needs_are_left_out(self):
         table = "\n".join(drawn(render.orders_table([ORDER])))
-        for header in ("stop price", "shown", "expires"):
+        for header in ("stop price", "display", "expires"):
             assert header not in table
 
     def test_a_stop_an_iceberg_and_a_time_have_their_columns(self):
@@ -107,7 +111,7 @@ class TestOrders:
         assert [row["stop price"] for row in cells] == ["99.50", "", ""]
         assert [row["price"] for row in cells] == ["", "100.25", "100.25"]
         assert [row["status"] for row in cells] == ["untriggered", "open", "open"]
-        assert [row["shown"] for row in cells] == ["", "1", ""]
+        assert [row["display"] for row in cells] == ["", "2", ""]
         assert [row["expires (UTC)"] for row in cells] == ["", "", "2026-11-30 16:00:00.000000"]
 
 
@@ -202,7 +206,7 @@ class TestEventLine:
                 ORDER
                 | {"event": "order_restated", "display_quantity": "2", "visible_quantity": "1"}
                 | {"reason": "iceberg_refresh"},
-                "#12 order restated ACME a1 buy 5 @ 100.25 shows 1 leaves 3 open (iceberg_refresh)",
+                "#12 order restated ACME a1 buy 5 @ 100.25 displays 2 leaves 3 open (iceberg_refresh)",
             ),
             (
                 ORDER

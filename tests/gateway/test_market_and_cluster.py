@@ -152,6 +152,7 @@ async def test_the_book_of_an_auction_says_so_and_may_cross(http):
     for level in ("2", "3"):
         document = (await http.get("/v1/book/ACME", params={"level": level})).json()
         assert document["status"] == "auction"
+        assert document["indication"] == {"price": "100.50", "quantity": "5", "imbalance_quantity": "0"}
     book = (await http.get("/v1/book/ACME")).json()
     assert book["bids"] == [["101.00", "5"], ["100.00", "3"]]
     assert book["asks"] == [["99.00", "5"]]
