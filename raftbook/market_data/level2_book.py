@@ -1,7 +1,7 @@
 """Level 2: the depth of a book by price.
 
-It is kept by absolute levels (LevelChange), so a client needs nothing but these: whatever it missed about a level, the
-next change of that level puts right.
+It is kept by absolute levels (LevelChange), so a client needs nothing but these: a snapshot is a change of every level,
+and whatever was missed about a level, its next change puts right.
 
 | operation                            | cost                                        |
 |--------------------------------------|---------------------------------------------|

@@ -33,6 +33,7 @@ class Follower:
         self.clients: dict[str, SymbolMarket] = {}
         self.depths: dict[str, Level2Book] = {}
         self.levels = {symbol: levels_of(exchange, symbol) for symbol in exchange.books}
+        self.shown = {symbol: shown_orders(exchange, symbol) for symbol in exchange.books}
         for symbol in market_data:
             self._subscribe(symbol)
         self.check()
@@ -62,10 +63,12 @@ class Follower:
                 # A client hears of the instrument and starts from what the node has by then.
                 self._subscribe(symbol)
                 self.levels[symbol] = ({}, {})
+                self.shown[symbol] = {}
             else:
                 self.clients[symbol].apply(update)
                 self.depths[symbol].apply(update.levels)
             self._check_changed_levels(update)
+            self._check_changed_orders(update)
         self.check()
         return updates
 
@@ -83,6 +86,21 @@ class Follower:
         assert set(update.levels) == differing
         top_before, top_now = (top_of(*levels) for levels in (before, now))
         assert update.top == (None if top_before == top_now else top_now)
+
+    def _check_changed_orders(self, update: MarketUpdate) -> None:
+        """Every order at most once, none that is as it was, and none that came and went."""
+        before, now = self.shown[update.symbol], shown_orders(self.exchange, update.symbol)
+        self.shown[update.symbol] = now
+        changes = {change.order_id: change for change in update.orders}
+        assert len(changes) == len(update.orders)
+        for order_id, change in changes.items():
+            old, new = before.get(order_id), now.get(order_id)
+            assert new == (None if change.quantity == 0 else change[:4])
+            assert change.to_back or old[:3] == change[:3]
+            assert change.to_back or old != new
+        assert {
+            order_id for order_id in before.keys() | now.keys() if before.get(order_id) != now.get(order_id)
+        } <= set(changes)
 
     def check(self) -> None:
         """Everything, of every symbol."""
@@ -165,6 +183,11 @@ def assert_equal_market(market: SymbolMarket, exchange: Exchange) -> None:
 
 def shown(order) -> RestingOrder:
     return RestingOrder(order.order_id, order.price, order.visible_quantity)
+
+
+def shown_orders(exchange: Exchange, symbol: str) -> dict[int, tuple[int, Side, int, int]]:
+    orders = (order for side in exchange.level3(symbol) for order in side)
+    return {order.order_id: (order.order_id, order.side, order.price, order.visible_quantity) for order in orders}
 
 
 def levels_of(exchange: Exchange, symbol: str) -> tuple[dict[int, PriceLevel], dict[int, PriceLevel]]:

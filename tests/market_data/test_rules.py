@@ -331,6 +331,16 @@ def test_in_an_uncross_both_orders_trade_what_they_show(session):
     assert update.status is TradingStatus.TRADING
 
 
+def test_in_an_uncross_the_order_that_came_later_keeps_the_rest_of_its_tip_as_well(session):
+    session.run_lines("""
+        status ACME auction
+        a buy 3 ACME @ 12 id=1
+        c sell 9 ACME @ 12 id=2 display=4
+        uncross ACME
+    """)
+    assert asks(session) == [(2, 12, 1)]
+
+
 def test_the_indication_is_what_was_told_last_and_goes_with_its_auction(session):
     session.run_lines("""
         status ACME auction

@@ -95,6 +95,12 @@ def test_a_client_notices_a_missing_update(executions, updates):
     assert client.to_snapshot() == before
 
 
+def test_a_client_notices_an_update_that_it_holds_already(executions, updates):
+    client = client_of(executions, 3)
+    with pytest.raises(SequenceGapError, match="ACME: event 4 is the next, and here is 3: start again from a snapshot"):
+        client.apply(updates[2])
+
+
 @pytest.mark.parametrize(
     "change",
     [
