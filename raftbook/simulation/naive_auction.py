@@ -17,33 +17,47 @@ def auction_of(book: NaiveBook) -> Told:
     """What an uncross would do now.
 
     What trades at a price can only change at the orders' own prices. Between two of these, below them all and above
-    them all, every price is as good as its neighbour. So these prices, the ticks on both sides of each, and the last
-    trade's are the first and the last of every range of equally good prices, and the one that is nearest.
+    them all, every price is as good as its neighbour. So these prices, the ticks on both sides of each, the lowest and
+    the highest price that there are, and the last trade's, are the first and the last of every range of equally good
+    prices, and the one that is nearest.
     """
-    orders, tick = book.resting, book.instrument.tick_size
+    orders, tick, last_price = book.resting, book.instrument.tick_size, book.last_price
+    lowest, highest = tick, LARGEST - LARGEST % tick
     limits = [order.price for order in orders if order.price is not None]
-    prices = {price for limit in limits for price in (limit - tick, limit, limit + tick) if price > 0}
-    if book.last_price is not None:
-        prices.add(book.last_price)
-    if not prices:
-        return NOTHING_TOLD
-    grades = {price: _grade(orders, price) for price in prices}
+    prices = {price for limit in limits for price in (limit - tick, limit, limit + tick)}
+    prices |= {lowest, highest} if last_price is None else {lowest, highest, last_price}
+    grades = {price: _grade(orders, price) for price in prices if lowest <= price <= highest}
     best = max(grades.values())
     if best[0] == 0:
         return NOTHING_TOLD
-    equally_good = [price for price, grade in grades.items() if grade == best]
-    if book.last_price is not None:
-        price = _nearest(equally_good, book.last_price)
-    else:
-        # The price below all orders' may be none, but it shows whether the range would go on there for ever.
-        endless_below = _grade(orders, min(limits) - tick) == best
-        endless_above = _grade(orders, max(limits) + tick) == best
-        if endless_below and endless_above:
-            return NOTHING_TOLD
-        price = _middle(equally_good, tick, endless_below=endless_below, endless_above=endless_above)
+    price = _choose(book, [price for price, grade in grades.items() if grade == best], lowest, highest)
+    if price is None:
+        return NOTHING_TOLD
     demand, supply = _demand_and_supply(orders, price)
     side = None if demand == supply else Side.BUY if demand > supply else Side.SELL
     return Told(price, min(demand, supply, LARGEST), min(abs(demand - supply), LARGEST), side)
+
+
+def _choose(book: NaiveBook, prices: list[int], lowest: int, highest: int) -> int | None:
+    """One of the equally good prices of one range, whose first and last are among them.
+
+    `lowest` and `highest` are the first and the last price there are at all: no end of a range.
+    """
+    last_price, tick = book.last_price, book.instrument.tick_size
+    if last_price is not None:
+        return min(prices, key=lambda price: abs(price - last_price))
+    if lowest in prices and highest in prices:
+        if any(not order.buys and order.price == lowest for order in book.resting):
+            return lowest
+        if any(order.buys and order.price == highest for order in book.resting):
+            return highest
+        return None
+    if lowest in prices:
+        return max(prices)
+    if highest in prices:
+        return min(prices)
+    middle = (min(prices) + max(prices)) // 2
+    return middle - middle % tick
 
 
 def _grade(orders: Sequence[NaiveOrder], price: int) -> tuple[int, int]:
@@ -64,17 +78,3 @@ def accepts(order: NaiveOrder, price: int) -> bool:
     if order.price is None:
         return True
     return order.price >= price if order.buys else order.price <= price
-
-
-def _nearest(prices: Sequence[int], last_price: int) -> int:
-    return min(prices, key=lambda price: abs(price - last_price))
-
-
-def _middle(prices: Sequence[int], tick: int, *, endless_below: bool, endless_above: bool) -> int:
-    """Of the range of these prices: its middle, or the end that it has."""
-    if endless_below:
-        return max(prices)
-    if endless_above:
-        return min(prices)
-    middle = (min(prices) + max(prices)) // 2
-    return middle - middle % tick

@@ -157,14 +157,14 @@ class NaiveBook:
         return sorted(makers, key=lambda maker: (maker.limit if taker.buys else -maker.limit, maker.arrival))
 
     def largest_notional(self, order: NaiveOrder) -> int:
-        """What the order comes to if all that is left of it trades at the highest price that it could."""
-        if order.price is not None and (order.buys or order.status is OrderStatus.UNTRIGGERED):
-            highest = order.price
-        elif order.status is OrderStatus.UNTRIGGERED:
-            highest = 0
-        else:
+        """What the order comes to if all that is left of it trades at the highest price that it could now.
+
+        A stop that was not triggered trades with nobody now: it has its own price, if any.
+        """
+        others: list[int] = []
+        if order.status is not OrderStatus.UNTRIGGERED and (order.price is None or not order.buys):
             others = [other.price for other in self.resting if other.buys != order.buys and other.price is not None]
-            highest = max([0, *others] if order.price is None else [order.price, *others])
+        highest = max([order.price or 0, *others])
         return order.notional + highest * order.leaves
 
     def level_quantity(self, order: NaiveOrder) -> int:

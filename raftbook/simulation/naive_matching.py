@@ -132,7 +132,7 @@ def _after_trade(records: NaiveRecords, order: NaiveOrder) -> None:
 
 def _rest(records: NaiveRecords, book: NaiveBook, order: NaiveOrder) -> None:
     """Only a stop can find too much at its level: it was not there yet when it was judged."""
-    if book.level_quantity(order) > LARGEST:
+    if order.price is not None and book.level_quantity(order) > LARGEST:
         records.cancel(order, Reason.OUT_OF_RANGE)
         return
     order.tip = order.full_tip
@@ -206,14 +206,14 @@ def _trade_at(records: NaiveRecords, book: NaiveBook, price: int) -> int:
             return traded
         quantity = min(buys[0].visible, sells[0].visible)
         too_large = [order for order in (buys[0], sells[0]) if order.notional + price * quantity > LARGEST]
-        for order in too_large:
-            records.cancel(order, Reason.OUT_OF_RANGE)
-        if not too_large:
-            maker, taker = sorted((buys[0], sells[0]), key=lambda order: order.order_id)
-            records.trade(maker, taker, price, quantity, auction=True)
-            _after_trade(records, maker)
-            _after_trade(records, taker)
-            traded += quantity
+        if too_large:
+            records.cancel(too_large[0], Reason.OUT_OF_RANGE)
+            continue
+        maker, taker = sorted((buys[0], sells[0]), key=lambda order: order.order_id)
+        records.trade(maker, taker, price, quantity, auction=True)
+        _after_trade(records, maker)
+        _after_trade(records, taker)
+        traded += quantity
 
 
 def _auction_priority(order: NaiveOrder) -> tuple[int, int]:

@@ -193,6 +193,7 @@ def _refuse_bad_tip(order: NaiveOrder) -> None:
 def _refuse_out_of_range(book: NaiveBook, order: NaiveOrder, *, has_level: bool) -> None:
     refuse_unless((order.price or 0) * order.quantity <= LARGEST, Reason.OUT_OF_RANGE)
     refuse_unless(book.largest_notional(order) <= LARGEST, Reason.OUT_OF_RANGE)
+    has_level = has_level and order.price is not None
     refuse_unless(not has_level or book.level_quantity(order) <= LARGEST, Reason.OUT_OF_RANGE)
 
 

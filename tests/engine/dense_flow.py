@@ -1,7 +1,7 @@
 """Commands drawn so close together that things happen: few prices, few quantities, few accounts, every kind of order.
 
 A life has two instruments with limits of its own and one of four characters: ordinary prices, prices just above zero,
-quantities so large that sums leave 64 bits, or an account that is remembered so little that repeats are forgotten.
+quantities so large that sums leave 64 bits, or an account that is remembered so little that most repeats are forgotten.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class DenseFlow:
     def __init__(self, numbers: Random) -> None:
         self.numbers = numbers
         self.character = self._one_of({"ordinary": 8, "low prices": 2, "large quantities": 2, "short memory": 2})
-        self.closed_orders_kept = 2 if self.character == "short memory" else 30
+        self.closed_orders_kept = 2 if self.character == "short memory" else 8
         self.first_moment = 20_000 * NS_PER_DAY - numbers.randrange(1_000)
         self._entered: list[NewOrder] = []
         self._last_client_order_number = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from hashlib import blake2b
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from raftbook.codec import encode_events
@@ -11,9 +12,9 @@ from raftbook.engine import Entry, Exchange, OrderEvent, Rejection, Run
 from raftbook.simulation.naive_exchange import NaiveExchange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from raftbook.engine import Command, Execution
+    from raftbook.engine import Command, Event, Execution
 
 ORIGIN = "n1.1"
 
@@ -39,17 +40,16 @@ class SideBySide:
         index = self.exchange.log_index + 1
         executions = without_words(self.exchange.apply(index, entry))
         expected = self.naive.apply(index, entry)
-        assert executions == expected
-        for execution in executions:
-            # The encoding tells apart what Python holds to be equal, as 1 and True.
-            encoded = encode_events(execution.events)
-            assert encoded == encode_events(next(e.events for e in expected if e[:2] == execution[:2]))
-            self.digest.update(encoded)
-            self._count(execution)
+        assert executions == expected, difference(executions, expected)
+        # The encoding tells apart what Python holds to be equal, as 1 and True.
+        encoded = encode_events(_events(executions))
+        assert encoded == encode_events(_events(expected)), "the same events are encoded otherwise"
+        self.digest.update(encoded)
+        self._count(executions)
         return executions
 
-    def _count(self, execution: Execution) -> None:
-        for event in execution.events:
+    def _count(self, executions: Iterable[Execution]) -> None:
+        for event in _events(executions):
             self.reached[event.kind.label] += 1
             reason = getattr(event, "reason", None)
             if reason is not None:
@@ -59,22 +59,23 @@ class SideBySide:
 
     def assert_equal_state(self) -> None:
         exchange, naive = self.exchange, self.naive
-        assert exchange.log_index == naive.log_index
-        assert exchange.time == naive.time
-        assert exchange.next_expiry == naive.next_expiry
-        assert list(exchange.instruments.values()) == [book.instrument for book in naive.books.values()]
-        assert exchange.statuses == {symbol: book.status for symbol, book in naive.books.items()}
-        for symbol, book in naive.books.items():
-            assert exchange.level3(symbol) == book.level3()
-            assert exchange.depth(symbol) == book.depth()
-        assert exchange.orders(open_only=True) == naive.all_orders(open_only=True)
-        assert exchange.orders(open_only=False) == naive.all_orders(open_only=False)
+        books = naive.books
+        _assert_equal("log index", exchange.log_index, naive.log_index)
+        _assert_equal("time", exchange.time, naive.time)
+        _assert_equal("next expiry", exchange.next_expiry, naive.next_expiry)
+        _assert_equal("instruments", [*exchange.instruments.values()], [book.instrument for book in books.values()])
+        _assert_equal("statuses", exchange.statuses, {symbol: book.status for symbol, book in books.items()})
+        for symbol, book in books.items():
+            _assert_equal(f"book of {symbol}", exchange.level3(symbol), book.level3())
+            _assert_equal(f"depth of {symbol}", exchange.depth(symbol), book.depth())
+        _assert_equal("open orders", exchange.orders(open_only=True), naive.all_orders(open_only=True))
+        _assert_equal("orders", exchange.orders(open_only=False), naive.all_orders(open_only=False))
 
     def restore(self) -> None:
         """Goes on with an exchange that was restored from a snapshot of this one."""
         snapshot = self.exchange.to_snapshot()
         self.exchange = Exchange.from_snapshot(snapshot)
-        assert self.exchange.to_snapshot() == snapshot
+        _assert_equal("snapshot of the restored exchange", self.exchange.to_snapshot(), snapshot)
 
 
 def without_words(executions: Iterable[Execution]) -> list[Execution]:
@@ -87,3 +88,23 @@ def without_words(executions: Iterable[Execution]) -> list[Execution]:
         )
         for execution in executions
     ]
+
+
+def difference(executions: Sequence[Execution], expected: Sequence[Execution]) -> str:
+    """The first event, or execution, that the engine and the oracle do not agree on."""
+    for kind, engines, oracles in (
+        ("event", _events(executions), _events(expected)),
+        ("execution", executions, expected),
+    ):
+        for number, (engine, oracle) in enumerate(zip_longest(engines, oracles)):
+            if engine != oracle:
+                return f"{kind} {number} differs\nengine: {engine}\noracle: {oracle}"
+    return "no difference"
+
+
+def _events(executions: Iterable[Execution]) -> list[Event]:
+    return [event for execution in executions for event in execution.events]
+
+
+def _assert_equal(what: str, engine: object, oracle: object) -> None:
+    assert engine == oracle, f"{what} differs\nengine: {engine}\noracle: {oracle}"
