@@ -6,10 +6,12 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
 from cli.local_cluster import LocalCluster
+from raftbook.client import RaftbookClient
 from tests.cli.command_line import PROJECT_ROOT, SMALL_RESERVE, environment
 
 pytestmark = pytest.mark.system
@@ -93,6 +95,50 @@ class TestOneOrder:
         taken = at_node("n1", *submit("pending", "a1", "buy", "5", "10.25"), "--wait", "pending")
         assert (taken.exit_code, taken.json["status"]) == (0, "pending")
 
+    def test_a_stop_limit_iceberg_with_a_time_is_entered_changed_and_listed(self, at_node):
+        entered = at_node(
+            "n1",
+            *submit("stops", "s1", "buy", "10", "20.00"),
+            *("--type", "stop_limit", "--stop-price", "19.00", "--display-quantity", "4"),
+            *("--expire-time", "2199-11-30T16:00:00Z", "--self-trade-prevention", "cancel_oldest"),
+        )
+        assert (entered.exit_code, entered.stderr) == (0, "")
+        order = entered.json["order"]
+        assert (order["status"], order["time_in_force"], order["stop_price"]) == ("untriggered", "gtd", "19.00")
+        assert (order["display_quantity"], order["self_trade_prevention"]) == ("4", "cancel_oldest")
+
+        replaced = at_node(
+            "n2",
+            *("replace", "--account", "stops", "--client-order-id", "s1", "--stop-price", "18.50"),
+            *("--display-quantity", "0", "--expire-time", str(order["expire_time"] + 1), "--quantity", "9"),
+        )
+        assert (replaced.exit_code, replaced.stderr) == (0, "")
+        changed = replaced.json["order"]
+        assert (changed["stop_price"], changed["quantity"]) == ("18.50", "9")
+        assert changed["expire_time"] == order["expire_time"] + 1
+        assert "display_quantity" not in changed
+
+        read_own_write = ("--account", "stops", "--at-least", str(replaced.json["log_index"]))
+        for status in ("open", "untriggered"):
+            assert at_node("n3", "orders", *read_own_write, "--status", status).json == [changed]
+        table = at_node("n3", "orders", *read_own_write, "--output", "table").stdout
+        assert "18.50" in table
+        assert "2199-11-30 16:00:00" in table
+
+    def test_an_order_expires_though_nobody_submits_anything(self, at_node, cluster):
+        async def submit_for_a_moment():
+            async with RaftbookClient(cluster.url("n1")) as client:
+                order = {"op": "new", "symbol": "ACME", "account": "times", "client_order_id": "t1", "side": "buy"}
+                soon = time.time_ns() + 2_000_000_000
+                return await client.submit(order | {"price": "10.25", "quantity": "5", "expire_time": soon})
+
+        assert asyncio.run(submit_for_a_moment())["order"]["status"] == "open"
+        give_up_at = time.monotonic() + 30
+        while not (expired := at_node("n2", "orders", "--account", "times", "--status", "expired").json):
+            assert time.monotonic() < give_up_at
+        assert (expired[0]["client_order_id"], expired[0]["status"]) == ("t1", "expired")
+        assert at_node("n2", "orders", "--account", "times").json == []
+
     def test_cancel_all_cancels_one_side_of_one_account(self, at_node):
         for client_order_id, side, price in (("a1", "buy", "1"), ("a2", "sell", "999")):
             at_node("n1", *submit("all", client_order_id, side, "5", price))
@@ -136,6 +182,51 @@ class TestMarket:
         assert (halted.exit_code, halted.json["reason"]) == (1, "instrument_halted")
         known = at_node("n2", "instruments").json
         assert {entry["symbol"]: entry["status"] for entry in known}["TRADED"] == "halted"
+
+    def test_an_instrument_with_limits_gathers_orders_and_uncrosses(self, at_node):
+        limits = {
+            "min_quantity": "2",
+            "max_quantity": "1000",
+            "min_notional": "10.00",
+            "price_band": "5.00",
+            "market_protection": "2.50",
+            "max_open_orders": 3,
+            "self_trade_prevention": "cancel_newest",
+        }
+        options = [part for name, value in limits.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        added = at_node("n1", "instrument", "add", "GATHER,price_decimals=2,quantity_decimals=0", *options)
+        assert (added.exit_code, added.stderr) == (0, "")
+        assert {name: added.json["events"][0][name] for name in limits} == limits
+        assert at_node("n1", *submit("gather", "small", "buy", "1", "10.00", "GATHER")).json["reason"] == (
+            "quantity_too_small"
+        )
+
+        assert at_node("n2", "instrument", "status", "GATHER", "auction").exit_code == 0
+        for client_order_id, side, price in (("g1", "buy", "10.50"), ("g2", "sell", "10.00")):
+            last = at_node("n3", *submit(f"gather-{side}", client_order_id, side, "5", price, "GATHER")).json
+        read_own_write = ("--at-least", str(last["log_index"]))
+        book = at_node("n1", "book", "GATHER", *read_own_write).json
+        assert (book["status"], book["indication"]["price"], book["indication"]["quantity"]) == (
+            "auction",
+            "10.25",
+            "5",
+        )
+        assert "crossed by 0.50" in at_node("n1", "book", "GATHER", *read_own_write, "--output", "table").stdout
+
+        uncrossed = at_node("n2", "instrument", "uncross", "GATHER", "--then", "closed")
+        assert (uncrossed.exit_code, uncrossed.stderr) == (0, "")
+        assert [event["event"] for event in uncrossed.json["events"]] == [
+            "trade",
+            "auction_uncrossed",
+            "status_changed",
+        ]
+        read_own_write = ("--at-least", str(uncrossed.json["log_index"]))
+        (trade,) = at_node("n3", "trades", "GATHER", *read_own_write).json
+        assert (trade["price"], trade["auction"]) == ("10.25", True)
+        known = at_node("n3", "instruments", *read_own_write).json
+        assert {entry["symbol"]: entry["status"] for entry in known}["GATHER"] == "closed"
+        again = at_node("n2", "instrument", "uncross", "GATHER")
+        assert (again.exit_code, again.json["reason"]) == (1, "not_in_auction")
 
     def test_the_book_of_no_instrument_names_the_nearest(self, at_node):
         missing = at_node("n1", "book", "ACMEE")
