@@ -42,6 +42,8 @@ _CANCELED: Final = OrderStatus.CANCELED
 _FILLED: Final = OrderStatus.FILLED
 _FOK: Final = TimeInForce.FOK
 _IOC: Final = TimeInForce.IOC
+_IOC_REASON: Final = Reason.IOC
+_NO_LIQUIDITY: Final = Reason.NO_LIQUIDITY
 _NO_PREVENTION: Final = SelfTradePrevention.NONE
 _OPEN: Final = OrderStatus.OPEN
 _SELL: Final = Side.SELL
@@ -61,25 +63,25 @@ def arrive(order: Order, book: OrderBook, registry: OrderRegistry, journal: Jour
         _gather(order, book, registry, journal)
         return
     makers = book.opposite_of(order.side)
-    reach = _reach_of(order, makers, book)
-    if order.time_in_force is _FOK and not _can_fill(order, makers, reach, registry):
-        _cancel_remainder(order, Reason.FOK, book, registry, journal)
-        return
-    leaves_band = _trade(order, makers, reach, book, registry, journal)
-    if order.status is not _OPEN:
-        return
-    if order.leaves_quantity == 0:
-        registry.close(order, _FILLED)
-        return
-    if leaves_band:
-        journal.status_changed(book, _AUCTION, Reason.VOLATILITY)
-    if order.price is None:
-        best = makers.best
-        protected = not leaves_band and best is not None and best.rank > reach[0]
-        reason = Reason.MARKET_PROTECTION if protected else Reason.NO_LIQUIDITY
-        _cancel_remainder(order, reason, book, registry, journal)
-    elif order.time_in_force is _IOC:
-        _cancel_remainder(order, Reason.IOC, book, registry, journal)
+    remainder_reason = _NO_LIQUIDITY if order.price is None else _IOC_REASON
+    if makers.best is not None and (order.price is None or makers.reaches(order.price)):
+        reach = _reach_of(order, makers, book)
+        if order.time_in_force is _FOK and not _can_fill(order, makers, reach, registry):
+            _cancel_remainder(order, Reason.FOK, book, registry, journal)
+            return
+        stopped_by = _trade(order, makers, reach, book, registry, journal)
+        if order.leaves_quantity == 0:
+            if order.status is _OPEN:
+                registry.close(order, _FILLED)
+            return
+        if stopped_by is Reason.VOLATILITY:
+            journal.status_changed(book, _AUCTION, Reason.VOLATILITY)
+        elif stopped_by is not None:
+            remainder_reason = stopped_by
+    elif order.time_in_force is _FOK:
+        remainder_reason = Reason.FOK
+    if order.price is None or order.time_in_force is _IOC or order.time_in_force is _FOK:
+        _cancel_remainder(order, remainder_reason, book, registry, journal)
     else:
         _rest(order, book, registry, journal)
 
@@ -121,26 +123,29 @@ def _reach_of(taker: Order, makers: BookSide, book: OrderBook) -> _Reach:
 
 def _trade(
     taker: Order, makers: BookSide, reach: _Reach, book: OrderBook, registry: OrderRegistry, journal: Journal
-) -> bool:
+) -> Reason | None:
     """Trade with the first order at the best price until nothing is left, or nothing within reach.
 
-    True where the next trade would have left the price band.
+    Answers with what stopped the taker before its quantity and its limit did: `volatility` where the next trade would
+    have left the band, or `market_protection`. Self-trade prevention closes the taker itself.
     """
     limit_rank, lowest, highest = reach
     prevents = taker.self_trade_prevention is not _NO_PREVENTION
     while taker.leaves_quantity > 0:
         level = makers.best
-        if level is None or level.rank > limit_rank:
-            return False
+        if level is None:
+            return None
+        if level.rank > limit_rank:
+            return Reason.MARKET_PROTECTION if taker.price is None else None
         price = level.price
         if not lowest <= price <= highest:
-            return True
+            return Reason.VOLATILITY
         maker = level.head
         assert maker is not None, "an empty level stayed in the book"
         if prevents and maker.account == taker.account:
             prevent_self_trade(taker, maker, makers, book, registry, journal)
             if taker.status is not _OPEN:
-                return False
+                return None
             continue
         quantity = min(taker.leaves_quantity, maker.leaves_quantity - maker.hidden_quantity)
         taker.fill(price, quantity)
@@ -149,7 +154,7 @@ def _trade(
         book.last_price = price
         journal.traded(book, maker, taker, price, quantity)
         after_fill(maker, level, makers, book, registry, journal)
-    return False
+    return None
 
 
 def after_fill(

@@ -51,6 +51,7 @@ _CLOSED: Final = TradingStatus.CLOSED
 _DAY: Final = TimeInForce.DAY
 _FOK: Final = TimeInForce.FOK
 _ORDER_REJECTED: Final = EventKind.ORDER_REJECTED
+_REQUESTED: Final = Reason.REQUESTED
 _REPLACE_REJECTED: Final = EventKind.REPLACE_REJECTED
 _SUBMISSION_EXPIRED: Final = Reason.SUBMISSION_EXPIRED
 _TRADING: Final = TradingStatus.TRADING
@@ -179,7 +180,7 @@ def cancel_order(exchange: Exchange, command: CancelOrder) -> OrderState | None:
     book = exchange.books[known.symbol]
     if book.status is _CLOSED:
         return _refuse_change(exchange, command, Reason.INSTRUMENT_CLOSED, known)
-    return end_order(exchange, known, book, _CANCELED, Reason.REQUESTED)
+    return end_order(exchange, known, book, _CANCELED, _REQUESTED)
 
 
 def cancel_all(exchange: Exchange, command: CancelAll) -> None:
