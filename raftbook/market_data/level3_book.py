@@ -109,12 +109,14 @@ class Level3Book:
     @classmethod
     def from_snapshot(cls, data: object) -> Level3Book:
         """Raises SnapshotError for whatever is not such a value."""
-        book = cls()
+        changes: dict[int, OrderChange] = {}
         for side, orders in zip(Side, read_list(data, "book", len(Side)), strict=True):
             for item in read_list(orders, "orders"):
                 fields = read_list(item, "order", len(RestingOrder._fields))
                 order_id, price, quantity = (read_integer(value, "field of an order", low=1) for value in fields)
-                if order_id in book._places:
+                if order_id in changes:
                     raise SnapshotError(f"market data: order {order_id} occurs twice")
-                book.apply((OrderChange(order_id, side, price, quantity, to_back=True),))
+                changes[order_id] = OrderChange(order_id, side, price, quantity, to_back=True)
+        book = cls()
+        book.apply(changes.values())
         return book

@@ -1,7 +1,9 @@
 """All symbols of one exchange, folded from its executions: what a node keeps, and tells its subscribers.
 
-executions ──▶ MarketData ──▶ SymbolFold, one per symbol ──▶ MarketUpdate ──▶ SymbolMarket, subscribers
-                              with what is hidden                             what the market may see
+    executions ──▶ MarketData ──▶ SymbolFold, one per symbol ──▶ MarketUpdate ──▶ SymbolMarket, subscribers
+                                  with what is hidden                             what the market may see
+
+It begins with the exchange, or takes over where an exchange, or other market data of it, are by then.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from raftbook.engine.events import InstrumentEvent, MassCanceled, Ticked
 from raftbook.engine.types import EventKind, Side
 from raftbook.errors import SequenceGapError, SnapshotError
 from raftbook.market_data.candles import CANDLE_INTERVALS, Candles
-from raftbook.market_data.order_fold import KnownOrder
 from raftbook.market_data.plain_values import read_integer, read_list, read_text
 from raftbook.market_data.symbol_fold import SymbolFold
 from raftbook.market_data.symbol_market import SymbolMarket
@@ -175,6 +176,5 @@ def _fold_of_book(exchange: Exchange, book: OrderBook, market: SymbolMarket) -> 
     fold = SymbolFold(market)
     bids, asks = exchange.level3(book.symbol)
     unpriced = (order.state() for side in Side for order in book.side_of(side).unpriced)
-    for state in (*bids, *asks, *unpriced):
-        fold.restore(KnownOrder.of(state), state.visible_quantity)
+    fold.restore((*bids, *asks, *unpriced))
     return fold

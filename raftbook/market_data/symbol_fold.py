@@ -14,6 +14,9 @@ from raftbook.market_data.symbol_market import SymbolMarket
 from raftbook.market_data.values import MarketUpdate, OrderChange
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from raftbook.engine.events import OrderState
     from raftbook.engine.instrument import Instrument
     from raftbook.engine.types import TradingStatus
     from raftbook.market_data.plain_values import PlainValue
@@ -57,14 +60,16 @@ class SymbolFold:
         self._uncrossed: AuctionEvent | None = None
         self._trades: list[Trade] = []
 
-    def restore(self, order: KnownOrder, visible_quantity: int) -> None:
-        """Before the first event: take in an order that waits already, the longest waiting of its price first."""
-        self.orders.restore(order, visible_quantity)
-        if order.price is None:
-            self.market.unpriced = self.orders.unpriced
-        else:
-            change = OrderChange(order.order_id, order.side, order.price, visible_quantity, to_back=True)
-            self.market.level3.apply((change,))
+    def restore(self, states: Iterable[OrderState]) -> None:
+        """Before the first event: take in the orders that wait already, the longest waiting of each price first."""
+        changes = []
+        for state in states:
+            self.orders.restore(KnownOrder.of(state), state.visible_quantity)
+            if state.price is not None:
+                change = OrderChange(state.order_id, state.side, state.price, state.visible_quantity, to_back=True)
+                changes.append(change)
+        self.market.level3.apply(changes)
+        self.market.unpriced = self.orders.unpriced
 
     def fold(self, event: SymbolEvent) -> None:
         """Take in the next event. O(1).

@@ -1,9 +1,11 @@
 """One symbol as the market sees it: kept by updates alone, by a node and its clients alike.
 
-market = SymbolMarket.from_snapshot(snapshot)
-for update in feed:
-    if not market.holds(update):
-        market.apply(update)
+    market = SymbolMarket.from_snapshot(snapshot)
+    for update in feed:
+        if not market.holds(update):
+            market.apply(update)
+
+Some updates may have been under way when the snapshot was taken; after these, none may be missing.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from collections import Counter
 from functools import cache
 from itertools import islice
@@ -10,6 +11,7 @@ from random import Random
 
 import pytest
 
+import raftbook.market_data
 from raftbook.engine import Entry, EventKind, Exchange, Reason, Run
 from raftbook.market_data import MarketData
 from raftbook.simulation.workload import OrderFlow
@@ -22,6 +24,10 @@ SCRIPTS = sorted((Path(scripting.__file__).parent / "scripts").glob("*.txt"))
 DENSE_LIVES = 24
 DENSE_COMMANDS = 400
 ALL_TRADES = 100_000
+
+
+def test_the_example_in_the_packages_docstring():
+    assert doctest.testmod(raftbook.market_data) == (0, 9)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
