@@ -5,6 +5,8 @@ Whatever a line says that no command could carry is a ValueError, so that a slip
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, TypeVar
+
 from raftbook.engine import (
     AddInstrument,
     CancelAll,
@@ -24,6 +26,11 @@ from raftbook.engine import (
     Uncross,
 )
 from raftbook.engine.types import DAY_NS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Value = TypeVar("Value")
 
 SIDES = {side.label: side for side in Side}
 ORDER_TYPES = {order_type.label: order_type for order_type in OrderType}
@@ -145,7 +152,7 @@ def _new_order(
     )
 
 
-def _optional(named, name, parse):
+def _optional(named: dict[str, str], name: str, parse: Callable[[str], Value]) -> Value | None:
     text = named.pop(name, None)
     return None if text is None else parse(text)
 
