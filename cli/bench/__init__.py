@@ -4,6 +4,8 @@
 |---|---|
 | measurement | what a measurement is, and the scale of a run |
 | engine | the matching engine alone, without a cluster |
+| adversarial, attacks | what somebody would send who wants the engine to be slow, and the times of it |
+| doubling | what an operation costs as the book doubles |
 | cluster | orders through three node processes |
 | recovery | failovers, restarts, replay |
 | load, http_load | the load generator, a process of its own |

@@ -61,6 +61,17 @@ def bench(
             help="Measure this with the same payload as well: stock is PySyncObj as it comes.",
         ),
     ] = None,
+    adversarial: Annotated[
+        bool,
+        typer.Option("--adversarial", help="With engine: what somebody would send who wants it to be slow, instead."),
+    ] = False,
+    doubling: Annotated[
+        bool,
+        typer.Option(
+            "--doubling",
+            help="With engine: what each operation costs as the book doubles to a million orders, instead.",
+        ),
+    ] = False,
     data_dir: Annotated[
         str | None,
         typer.Option(
@@ -80,26 +91,34 @@ def bench(
     import tempfile
 
     from cli.bench import machine
-    from cli.bench.view import progress_view, results
+    from cli.bench.view import comparison, progress_view, results
 
     if against is not None and subject not in ("cluster", "all"):
         raise WrongUsageError(f"--against {against} compares clusters; use it with cluster or all")
+    for name, wanted in (("--adversarial", adversarial), ("--doubling", doubling)):
+        if wanted and subject != "engine":
+            raise WrongUsageError(f"{name} measures the engine alone; use it with engine")
     if data_dir is not None and not Path(data_dir).is_dir():
         raise WrongUsageError(f"there is no folder {data_dir}; --data-dir takes one that exists")
     folder = Path(tempfile.mkdtemp(prefix="raftbook-bench-", dir=data_dir))
     try:
         conditions = machine.describe(folder)
-        with progress_view(_count_steps(subject, against)) as announce:
-            measured = _measure(subject, against, _scale(seconds, repetitions, backlog, quick), folder, announce)
+        scale = _scale(seconds, repetitions, backlog, quick)
+        if adversarial or doubling:
+            measured = _measure_engine_at_sizes(adversarial, doubling, scale)
+        else:
+            with progress_view(_count_steps(subject, against)) as announce:
+                measured = _measure(subject, against, scale, folder, announce)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if wants_table(output):
-        print_table(results(conditions, measured))
+        print_table((comparison if adversarial or doubling else results)(conditions, measured))
     else:
         print_json({"machine": conditions, "measurements": [measurement.to_json() for measurement in measured]})
 
 
 def _scale(seconds: float | None, repetitions: int | None, backlog: int | None, quick: bool) -> Scale:
+    from cli.bench import measurement
     from cli.bench.measurement import BACKLOG, QUICK_BACKLOG, QUICK_RESTING_ORDERS, QUICK_S, RESTING_ORDERS, Scale
 
     measured_s = seconds if seconds is not None else QUICK_S if quick else DEFAULT_SECONDS
@@ -109,6 +128,8 @@ def _scale(seconds: float | None, repetitions: int | None, backlog: int | None, 
         repetitions=repetitions if repetitions is not None else 2 if quick else DEFAULT_REPETITIONS,
         resting_orders=QUICK_RESTING_ORDERS if quick else RESTING_ORDERS,
         backlog=backlog if backlog is not None else QUICK_BACKLOG if quick else BACKLOG,
+        attack_share=measurement.QUICK_ATTACK_SHARE if quick else 1.0,
+        largest_book=measurement.QUICK_LARGEST_BOOK if quick else measurement.LARGEST_BOOK,
     )
 
 
@@ -118,6 +139,21 @@ def _count_steps(subject: str, against: str | None) -> int:
     steps = {"engine": len(engine.STEPS), "cluster": len(cluster.SCENARIOS), "recovery": len(recovery.STEPS)}
     own = sum(steps.values()) if subject == "all" else steps[subject]
     return own + (len(stock.SCENARIOS) if against else 0)
+
+
+def _measure_engine_at_sizes(adversarial: bool, doubling: bool, scale: Scale) -> list[Measurement]:
+    from cli.bench import adversarial as attacks
+    from cli.bench import doubling as books
+    from cli.bench.view import progress_view
+
+    steps = attacks.count_steps() * adversarial + books.count_steps(scale) * doubling
+    measured: list[Measurement] = []
+    with progress_view(steps) as announce:
+        if adversarial:
+            measured += attacks.measure_attacks(scale, announce)
+        if doubling:
+            measured += books.measure_doubling(scale, announce)
+    return measured
 
 
 def _measure(subject: str, against: str | None, scale: Scale, folder: Path, announce: Announce) -> list[Measurement]:

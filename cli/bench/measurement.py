@@ -14,6 +14,9 @@ QUICK_RESTING_ORDERS: Final = 10_000
 RESTING_ORDERS: Final = 100_000
 QUICK_BACKLOG: Final = 5_000
 BACKLOG: Final = 100_000
+QUICK_ATTACK_SHARE: Final = 0.01
+QUICK_LARGEST_BOOK: Final = 4_000
+LARGEST_BOOK: Final = 1_000_000
 
 
 class BenchmarkFailedError(RaftbookError):
@@ -26,7 +29,8 @@ class Scale(NamedTuple):
     """`seconds` for each measurement, after `warm_up_s` that does not count; `repetitions` of each failover.
 
     `backlog` is how many commands a node has missed that catches up, and a log holds that is replayed; so many orders
-    rest while a snapshot is taken.
+    rest while a snapshot is taken. `attack_share` of its full size has every attack; the book that doubles comes to
+    `largest_book` orders, or more.
     """
 
     seconds: float
@@ -34,6 +38,8 @@ class Scale(NamedTuple):
     repetitions: int
     resting_orders: int
     backlog: int
+    attack_share: float
+    largest_book: int
 
 
 class Measurement(NamedTuple):

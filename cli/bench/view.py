@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
 from rich.text import Text
 
 from cli.errors import tell
@@ -50,9 +52,28 @@ def results(machine: dict[str, Any], measured: Sequence[Measurement]) -> Group:
         for position, (figure, value) in enumerate(measurement.figures.items()):
             is_last = position == len(measurement.figures) - 1
             table.add_row("" if position else measurement.name, _spoken(figure), _shown(value), end_section=is_last)
-    conditions = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())
     notes = [f"{measurement.name}: {measurement.how}." for measurement in measured]
-    return Group(table, Text("\n".join([f"Measured on: {conditions}.", *notes])))
+    return Group(table, Text("\n".join([_conditions(machine), *notes])))
+
+
+def comparison(machine: dict[str, Any], measured: Sequence[Measurement]) -> Group:
+    """A row per measurement, for those that have the same figures: a table for each kind."""
+    tables: list[Table | Text] = []
+    for figures, alike in itertools.groupby(measured, key=lambda measurement: tuple(measurement.figures)):
+        titles = [_spoken(figure) for figure in figures]
+        table = columns("raftbook bench", "measured", *titles, right=titles)
+        notes = []
+        for measurement in alike:
+            table.add_row(measurement.name, *(_shown(value) for value in measurement.figures.values()))
+            if measurement.how not in notes:
+                notes.append(measurement.how)
+        tables += [table, Text("\n".join(f"{note}." for note in notes) + "\n")]
+    return Group(*tables, Text(_conditions(machine)))
+
+
+def _conditions(machine: dict[str, Any]) -> str:
+    listed = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items())
+    return f"Measured on: {listed}."
 
 
 def _spoken(figure: str) -> str:

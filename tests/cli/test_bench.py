@@ -16,14 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.bench import cluster, engine, recovery, stock
+from cli.bench import adversarial, cluster, doubling, engine, recovery, stock
+from cli.bench.attacks import FLAT, GROWING, Case, one_order_takes_one_level
 from cli.bench.http_load import LoadConnection, encode_request
 from cli.bench.load import Load, LoadPlan
 from cli.bench.machine import cpu_seconds
-from cli.bench.measurement import BATCH_COMMANDS, QUICK_BACKLOG, BenchmarkFailedError, percentile
+from cli.bench.measurement import BATCH_COMMANDS, QUICK_BACKLOG, BenchmarkFailedError, Scale, percentile
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 240
+SCALE = Scale(1.0, 0.0, 1, 1_000, 1_000, 1.0, 1_000)
 MAX_GAP_S = 2.0
 """Without an answer to anybody while a node leaves in order and comes back."""
 
@@ -82,6 +84,40 @@ class TestEngine:
             assert 0 < figures["refused_percent"] < 30
         assert state["cpu_us_per_command"] > matching["cpu_us_per_command"], "it does what the engine does, and more"
         assert 100 < memory["order_bytes"] < 4096
+
+    def test_every_attack_has_its_times(self, tmp_path):
+        measured = bench(tmp_path, "engine", "--adversarial")
+        attacks = (*GROWING, *FLAT)
+        assert list(measured) == [case.attack_of_size.__name__.replace("_", " ") for case in attacks]
+        for case, measurement in zip(attacks, measured.values(), strict=True):
+            figures = measurement["figures"]
+            assert figures["size"] == max(100, case.full_size // 100)
+            assert 0 < figures["longest_entry_cpu_ms"] <= figures["cpu_ms"] + 0.01
+            assert figures["each_cpu_us"] > 0
+            assert figures["each_at_half_the_size_cpu_us"] > 0
+
+    def test_an_attack_that_leads_to_something_else_is_not_measured(self, monkeypatch):
+        def harmless(size):
+            return one_order_takes_one_level(size)._replace(blow=[()])
+
+        monkeypatch.setattr(adversarial, "GROWING", (Case(harmless, 100),))
+        with pytest.raises(BenchmarkFailedError, match=r"harmless led to {'trade': 0} where {'trade': 50"):
+            adversarial.measure_attacks(SCALE, lambda _name: None)
+
+    def test_a_book_that_doubles(self, tmp_path):
+        measured = bench(tmp_path, "engine", "--doubling")
+        sizes = [measurement["figures"].pop("orders") for measurement in measured.values()]
+        assert sizes == [1_000, 2_000, 4_000] * len(doubling.SHAPES)
+        for measurement in measured.values():
+            assert all(0 < cost_us < 10_000 for cost_us in measurement["figures"].values())
+
+    def test_what_is_compared_stands_in_one_table(self, tmp_path):
+        process = start(tmp_path, "engine", "--doubling", "--quick", "-o", "table")
+        output, errors = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == 0, errors
+        assert output.count("trade cpu, us") == 1
+        assert "4,000 orders each at its price" in output
+        assert output.count("Each of 1,000 operations") == 1
 
 
 @pytest.mark.system
@@ -153,6 +189,8 @@ class TestRecovery:
     ("arguments", "words"),
     [
         (["engine", "--against", "stock"], "use it with cluster or all"),
+        (["cluster", "--doubling"], "use it with engine"),
+        (["--adversarial"], "use it with engine"),
         (["engine", "--seconds", "0"], "no number of seconds above zero"),
         (["recovery", "--backlog", "10"], "1000"),
         (["moon"], "none of engine, cluster, recovery, all"),
