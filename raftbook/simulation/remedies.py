@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from raftbook.engine import orders
@@ -48,13 +48,17 @@ MAX_WORDS: Final = 120
 
 
 class Remedy(NamedTuple):
-    """`owner.attribute` is replaced by `fault`. `source` is what the remedy answers to."""
+    """`owner.attribute` is replaced by `fault`. `source` is what the remedy answers to.
+
+    `besides` is switched off as well: as long as it is on, this one has nothing to do.
+    """
 
     name: str
     source: str
     owner: Any
     attribute: str
     fault: object
+    besides: Remedy | None = None
 
 
 class Finding(NamedTuple):
@@ -70,11 +74,12 @@ class Finding(NamedTuple):
 def without(remedy: Remedy) -> Iterator[None]:
     """The whole process runs without this remedy."""
     present = vars(remedy.owner)[remedy.attribute]
-    setattr(remedy.owner, remedy.attribute, remedy.fault)
-    try:
-        yield
-    finally:
-        setattr(remedy.owner, remedy.attribute, present)
+    with nullcontext() if remedy.besides is None else without(remedy.besides):
+        setattr(remedy.owner, remedy.attribute, remedy.fault)
+        try:
+            yield
+        finally:
+            setattr(remedy.owner, remedy.attribute, present)
 
 
 def shows(remedy: Remedy, seed: int, steps: int = REMEDY_STEPS) -> str | None:
@@ -240,6 +245,11 @@ def _stubborn_core(core: RaftCore, **arguments: Any) -> None:
     _begin_core(core, **{**arguments, "fallback_timeout_s": 1e9})
 
 
+def _leads_and_means_to_stay(node: RaftNode) -> bool:
+    """It proposes at once, not knowing yet what of the entries that it holds has been executed."""
+    return node.leads and node._core.noop_index is not None and not node.is_handing_over
+
+
 _apply = Exchange.apply
 
 
@@ -292,6 +302,14 @@ def _forgetful_gossip(_gossip: Gossip, _now: float) -> None:
     """What was sent once is not sent again."""
 
 
+_NO_HASTE: Final = Remedy(
+    "a leader proposes when it has applied what it found",
+    "own",
+    RaftNode,
+    "ready_to_propose",
+    property(_leads_and_means_to_stay),
+)
+
 REMEDIES: Final = (
     Remedy("only a conflict truncates", "row 1", raft_node, "review_append", _truncating_review),
     Remedy("nothing is committed that was not compared", "rows 2, 6", raft_node, "review_append", _committing_review),
@@ -308,7 +326,8 @@ REMEDIES: Final = (
     Remedy("a cut-off leader steps down", "row 17", RaftCore, "__init__", _stubborn_core),
     Remedy("an empty disk does not vote", "own", Standing, "__init__", _always_voter),
     Remedy("every start has an origin of its own", "own", StorageFolder, "__init__", _repeated_origin),
-    Remedy("a dot is executed once", "own", Exchange, "apply", _apply_everything),
+    _NO_HASTE,
+    Remedy("a dot that such a leader repeats is executed once", "own", Exchange, "apply", _apply_everything, _NO_HASTE),
     Remedy("a client order id is one order", "own", orders, "_repeated_order", _another_order),
     Remedy("nothing is executed late", "own", Exchange, "is_late", _never_late),
     Remedy("what is not executed is sent again", "own", Gossip, "review", _forgetful_gossip),

@@ -45,6 +45,17 @@ def test_a_remedy_is_on_again_afterwards():
         assert vars(remedy.owner)[remedy.attribute] is present
 
 
+def test_one_that_another_makes_superfluous_is_switched_off_with_that():
+    for remedy in REMEDIES:
+        if remedy.besides is not None:
+            other = remedy.besides
+            present = vars(other.owner)[other.attribute]
+            with without(remedy):
+                assert vars(other.owner)[other.attribute] is other.fault
+            assert vars(other.owner)[other.attribute] is present
+    assert any(remedy.besides is not None for remedy in REMEDIES)
+
+
 def test_a_search_in_vain_says_so():
     remedy = REMEDIES[0]._replace(fault=vars(REMEDIES[0].owner)[REMEDIES[0].attribute])
     finding = find(remedy, max_seeds=1)
