@@ -76,9 +76,7 @@ def _trade_at(price: int, book: OrderBook, registry: OrderRegistry, journal: Jou
             (order for order in (buy, sell) if order.notional + price * quantity > MAX_INTEGER), None
         )
         if unfit is not None:
-            book.withdraw(unfit)
-            registry.close(unfit, OrderStatus.CANCELED)
-            journal.canceled(book, unfit, Reason.OUT_OF_RANGE)
+            _cancel_out_of_range(unfit, book, registry, journal)
             continue
         maker, taker = (buy, sell) if buy.order_id < sell.order_id else (sell, buy)
         for order in (maker, taker):
@@ -89,10 +87,20 @@ def _trade_at(price: int, book: OrderBook, registry: OrderRegistry, journal: Jou
         journal.traded(book, maker, taker, price, quantity, auction=True)
         for order in (maker, taker):
             assert order.level is not None
+            if order.leaves_quantity and order.price is not None and order.notional_at_most() > MAX_INTEGER:
+                # A sell that was paid more than it asked for; no trade to come may find that it is too much.
+                _cancel_out_of_range(order, book, registry, journal)
+                continue
             after_fill(order, order.level, book.side_of(order.side), book, registry, journal)
             if order.leaves_quantity == 0:
                 book.until_uncross.pop(order.order_id, None)
         total += quantity
+
+
+def _cancel_out_of_range(order: Order, book: OrderBook, registry: OrderRegistry, journal: Journal) -> None:
+    book.withdraw(order)
+    registry.close(order, OrderStatus.CANCELED)
+    journal.canceled(book, order, Reason.OUT_OF_RANGE)
 
 
 def _first(side: BookSide, price: int) -> Order | None:

@@ -46,7 +46,7 @@ def check_exchange(exchange: Exchange) -> None:
     resting_count = 0
     for book in exchange.books.values():
         resting_count += _check_book(book, registry)
-        _check_bought_equals_sold(book, registry)
+    _check_bought_equals_sold(exchange)
     live_count = sum(order.is_live for order in registry.orders.values())
     _require(resting_count == live_count, "every live order waits in its book, and no other does")
     auctions = {symbol: book for symbol, book in exchange.books.items() if book.status is TradingStatus.AUCTION}
@@ -71,6 +71,10 @@ def _check_order(order: Order) -> None:
     if order.is_live:
         _require(canceled == 0 and order.leaves_quantity > 0, f"{name}: a live order has leaves, nothing canceled")
         _require(order.level is not None, f"{name}: a live order waits somewhere")
+        _require(
+            order.price is None or order.notional_at_most() <= MAX_INTEGER,
+            f"{name}: the notional fits 64 bits, also when all is traded at the order's price",
+        )
         _require(
             order.status is OrderStatus.OPEN or (order.stop_price is not None and order.filled_quantity == 0),
             f"{name}: only a stop that has not traded is untriggered",
@@ -323,10 +327,11 @@ def _check_level(book: OrderBook, level: PriceLevel, name: str, registry: OrderR
     return count
 
 
-def _check_bought_equals_sold(book: OrderBook, registry: OrderRegistry) -> None:
+def _check_bought_equals_sold(exchange: Exchange) -> None:
     """Every trade has a buyer and a seller, so over all orders there ever were the filled quantities are equal."""
-    net = registry.forgotten_net_quantity.get(book.symbol, 0)
-    for order in registry.orders.values():
-        if order.symbol == book.symbol:
-            net += order.filled_quantity if order.side is Side.BUY else -order.filled_quantity
-    _require(net & MAX_INTEGER == 0, f"{book.symbol}: bought = sold")
+    net = dict(exchange.registry.forgotten_net_quantity)
+    for order in exchange.registry.orders.values():
+        filled = order.filled_quantity if order.side is Side.BUY else -order.filled_quantity
+        net[order.symbol] = net.get(order.symbol, 0) + filled
+    for symbol in exchange.books:
+        _require(net.get(symbol, 0) & MAX_INTEGER == 0, f"{symbol}: bought = sold")

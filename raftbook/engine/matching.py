@@ -74,6 +74,9 @@ def arrive(order: Order, book: OrderBook, registry: OrderRegistry, journal: Jour
             if order.status is _OPEN:
                 registry.close(order, _FILLED)
             return
+        if stopped_by is Reason.OUT_OF_RANGE:
+            _cancel_remainder(order, Reason.OUT_OF_RANGE, book, registry, journal)
+            return
         if stopped_by is Reason.VOLATILITY:
             journal.status_changed(book, _AUCTION, Reason.VOLATILITY)
         elif stopped_by is not None:
@@ -97,11 +100,16 @@ def _gather(order: Order, book: OrderBook, registry: OrderRegistry, journal: Jou
 
 
 def _rest(order: Order, book: OrderBook, registry: OrderRegistry, journal: Journal) -> None:
-    """Every other order was refused where its level would leave 64 bits; an elected stop can only be canceled."""
+    """Wait at its price, if that cannot leave 64 bits: neither its notional, nor what waits at this price together.
+
+    A new order and a replace were refused for it before. A sell can come to it that traded above its limit, and an
+    elected stop. O(1), O(log levels) at a new price.
+    """
     side = book.side_of(order.side)
-    if order.stop_price is not None and order.price is not None:
+    if order.price is not None and (order.notional or order.stop_price is not None):
         level = side.level_at(order.price)
-        if level is not None and level.quantity + level.hidden_quantity + order.leaves_quantity > MAX_INTEGER:
+        waiting = 0 if level is None else level.quantity + level.hidden_quantity
+        if order.notional_at_most() > MAX_INTEGER or waiting + order.leaves_quantity > MAX_INTEGER:
             _cancel_remainder(order, Reason.OUT_OF_RANGE, book, registry, journal)
             return
     side.add(order)
@@ -127,7 +135,8 @@ def _trade(
     """Trade with the first order at the best price until nothing is left, or nothing within reach.
 
     Answers with what stopped the taker before its quantity and its limit did: `volatility` where the next trade would
-    have left the band, or `market_protection`. Self-trade prevention closes the taker itself.
+    have left the band, `out_of_range` where its notional would have left 64 bits (a maker's never does, see `_rest`),
+    or `market_protection`. Self-trade prevention closes the taker itself.
     """
     limit_rank, lowest, highest = reach
     prevents = taker.self_trade_prevention is not _NO_PREVENTION
@@ -138,8 +147,6 @@ def _trade(
         if level.rank > limit_rank:
             return Reason.MARKET_PROTECTION if taker.price is None else None
         price = level.price
-        if not lowest <= price <= highest:
-            return Reason.VOLATILITY
         maker = level.head
         assert maker is not None, "an empty level stayed in the book"
         if prevents and maker.account == taker.account:
@@ -147,7 +154,11 @@ def _trade(
             if taker.status is not _OPEN:
                 return None
             continue
+        if not lowest <= price <= highest:
+            return Reason.VOLATILITY
         quantity = min(taker.leaves_quantity, maker.leaves_quantity - maker.hidden_quantity)
+        if taker.notional + price * quantity > MAX_INTEGER:
+            return Reason.OUT_OF_RANGE
         taker.fill(price, quantity)
         maker.fill(price, quantity)
         level.quantity -= quantity
@@ -177,19 +188,24 @@ def _can_fill(taker: Order, makers: BookSide, reach: _Reach, registry: OrderRegi
     limit_rank, lowest, highest = reach
     own = own_orders_ahead(taker, makers, registry)
     needed = taker.leaves_quantity
+    notional = taker.notional
     for level in makers.levels.values():
         if level.rank > limit_rank or not lowest <= level.price <= highest:
             return False
         if level.rank == own.barrier_rank:
+            available = 0
             for maker in level:
                 if maker.account == taker.account:
-                    return False
-                needed -= maker.leaves_quantity - maker.hidden_quantity
-                if needed <= 0:
-                    return True
-        needed -= level.quantity + level.hidden_quantity - own.leaves_by_rank.get(level.rank, 0)
+                    break
+                available += maker.leaves_quantity - maker.hidden_quantity
+        else:
+            available = level.quantity + level.hidden_quantity - own.leaves_by_rank.get(level.rank, 0)
+        notional += level.price * min(needed, available)
+        needed -= available
         if needed <= 0:
-            return True
+            return notional <= MAX_INTEGER
+        if level.rank == own.barrier_rank:
+            return False
     return False
 
 

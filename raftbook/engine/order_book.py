@@ -147,6 +147,11 @@ class Order:
         self.leaves_quantity -= quantity
         self.notional += price * quantity
 
+    def notional_at_most(self) -> int:
+        """What it comes to if all that is left trades at its own price."""
+        assert self.price is not None, "an order without a price comes to anything"
+        return self.notional + self.price * self.leaves_quantity
+
     def entered_terms(self) -> EnteredTerms:
         """By these a repeated submission is recognised, whatever became of the order since."""
         return self.entered or EnteredTerms(

@@ -26,8 +26,6 @@ from raftbook.engine.order_book import Order
 from raftbook.engine.refused_orders import content_of
 from raftbook.engine.triggers import await_trigger, run_elected_stops
 from raftbook.engine.types import (
-    DAY_NS,
-    MAX_INTEGER,
     EventKind,
     OrderStatus,
     OrderType,
@@ -48,7 +46,6 @@ _AUCTION: Final = TradingStatus.AUCTION
 _CANCELED: Final = OrderStatus.CANCELED
 _CANCEL_REJECTED: Final = EventKind.CANCEL_REJECTED
 _CLOSED: Final = TradingStatus.CLOSED
-_DAY: Final = TimeInForce.DAY
 _FOK: Final = TimeInForce.FOK
 _ORDER_REJECTED: Final = EventKind.ORDER_REJECTED
 _REQUESTED: Final = Reason.REQUESTED
@@ -109,7 +106,7 @@ def _accept(exchange: Exchange, command: NewOrder, terms: Terms, book: OrderBook
         terms.quantity,
         terms.stop_price,
         terms.display_quantity,
-        _end_of_day(journal.time) if command.time_in_force is _DAY else terms.expire_time,
+        terms.expire_time,
         command.self_trade_prevention or book.instrument.self_trade_prevention,
     )
     registry.add(order)
@@ -120,11 +117,6 @@ def _accept(exchange: Exchange, command: NewOrder, terms: Terms, book: OrderBook
         await_trigger(order, book)
     run_elected_stops(book, registry, journal)
     return state if len(journal.events) == 1 and terms.display_quantity is None else order.state()
-
-
-def _end_of_day(time: int) -> int:
-    """Where the next day of UTC begins."""
-    return min((time // DAY_NS + 1) * DAY_NS, MAX_INTEGER)
 
 
 def _refused_by_status(command: NewOrder, status: TradingStatus) -> Reason | None:

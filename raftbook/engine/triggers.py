@@ -11,8 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from raftbook.engine.matching import arrive
-from raftbook.engine.types import OrderStatus, Reason, TradingStatus
-from raftbook.engine.validation import out_of_range
+from raftbook.engine.types import OrderStatus, TradingStatus
 
 if TYPE_CHECKING:
     from raftbook.engine.journal import Journal
@@ -72,8 +71,4 @@ def _take_reached(stops: Ladder, last_price: int) -> list[Order]:
 def _run(stop: Order, book: OrderBook, registry: OrderRegistry, journal: Journal) -> None:
     stop.status = OrderStatus.OPEN
     journal.triggered(book, stop)
-    if out_of_range(stop.side, stop.price, stop.leaves_quantity, stop.notional, book):
-        registry.close(stop, OrderStatus.CANCELED)
-        journal.canceled(book, stop, Reason.OUT_OF_RANGE)
-    else:
-        arrive(stop, book, registry, journal)
+    arrive(stop, book, registry, journal)

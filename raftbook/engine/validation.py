@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from raftbook.engine.limits import Refusal, beyond_limits
 from raftbook.engine.types import (
+    DAY_NS,
     MAX_INTEGER,
     MOST_TIPS,
     POWERS_OF_TEN,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _new: Final = tuple.__new__
 
 _BUY: Final = Side.BUY
+_DAY: Final = TimeInForce.DAY
 _FOK: Final = TimeInForce.FOK
 _GTD: Final = TimeInForce.GTD
 _IOC: Final = TimeInForce.IOC
@@ -65,9 +67,10 @@ def terms_of_new_order(command: NewOrder, book: OrderBook, registry: OrderRegist
     misshapen = _shape_of_new_order(command)
     if misshapen is not None:
         return misshapen
-    if command.expire_time is not None and command.expire_time <= time:
+    expire_time = _end_of_day(time) if command.time_in_force is _DAY else command.expire_time
+    if expire_time is not None and expire_time <= time:
         return _EXPIRED
-    terms = _terms_in_units(command, book.instrument)
+    terms = _terms_in_units(command, book.instrument, expire_time)
     if isinstance(terms, Refusal):
         return terms
     price, quantity = terms.price, terms.quantity
@@ -85,7 +88,7 @@ def terms_of_new_order(command: NewOrder, book: OrderBook, registry: OrderRegist
     return refusal or terms
 
 
-def _terms_in_units(command: NewOrder, instrument: Instrument) -> Terms | Refusal:
+def _terms_in_units(command: NewOrder, instrument: Instrument, expire_time: int | None) -> Terms | Refusal:
     price = None if command.price is None else _price_in_units(command.price, instrument)
     if isinstance(price, Refusal):
         return price
@@ -99,17 +102,22 @@ def _terms_in_units(command: NewOrder, instrument: Instrument) -> Terms | Refusa
     display_quantity = None if tip is None else _quantity_in_units(tip, instrument, "display_quantity")
     if isinstance(display_quantity, Refusal):
         return display_quantity
-    return _new(Terms, (price, quantity, stop_price, display_quantity, command.expire_time))
+    return _new(Terms, (price, quantity, stop_price, display_quantity, expire_time))
+
+
+def _end_of_day(time: int) -> int:
+    """Where the next day of UTC begins."""
+    return min((time // DAY_NS + 1) * DAY_NS, MAX_INTEGER)
 
 
 def _leaves_range(command: NewOrder, terms: Terms, book: OrderBook) -> Refusal | None:
+    """What an order without a price comes to is judged as it trades, and what an elected stop meets when it rests."""
     price, quantity = terms.price, terms.quantity
-    if terms.stop_price is not None:
-        # Nobody knows yet what it will meet; when it is elected, it is judged again.
-        return _NOTIONAL_TOO_LARGE if price is not None and price * quantity > MAX_INTEGER else None
-    if out_of_range(command.side, price, quantity, 0, book):
+    if price is None:
+        return None
+    if price * quantity > MAX_INTEGER:
         return _NOTIONAL_TOO_LARGE
-    if command.order_type is _LIMIT and price is not None and _could_wait(command, book):
+    if command.order_type is _LIMIT and _could_wait(command, book):
         level = book.side_of(command.side).level_at(price)
         if level is not None and level.quantity + level.hidden_quantity + quantity > MAX_INTEGER:
             return _LEVEL_FULL
@@ -134,7 +142,7 @@ def terms_of_replace(command: ReplaceOrder, order: Order, book: OrderBook, time:
         return terms
     refusal = None
     if terms.display_quantity is not None:
-        refusal = _tip_too_small(terms.display_quantity, terms.quantity)
+        refusal = _tip_too_small(terms.display_quantity, terms.quantity, named=command.display_quantity is not None)
     refusal = refusal or _replace_leaves_range(terms, order, book)
     is_trading = book.status is _TRADING
     is_untriggered = order.status is OrderStatus.UNTRIGGERED
@@ -172,14 +180,12 @@ def _changed_terms(command: ReplaceOrder, order: Order, instrument: Instrument) 
 
 def _replace_leaves_range(terms: Terms, order: Order, book: OrderBook) -> Refusal | None:
     price = terms.price
+    if price is None:
+        return None
     leaves = terms.quantity - order.filled_quantity
-    if price is not None and price * terms.quantity > MAX_INTEGER:
+    if order.notional + price * leaves > MAX_INTEGER:
         return _NOTIONAL_TOO_LARGE
     if order.status is OrderStatus.UNTRIGGERED:
-        return None
-    if out_of_range(order.side, price, leaves, order.notional, book):
-        return _NOTIONAL_TOO_LARGE
-    if price is None:
         return None
     level = book.side_of(order.side).level_at(price)
     if level is not None:
@@ -207,7 +213,7 @@ def repeats(command: NewOrder, order: Order, instrument: Instrument) -> bool:
         and command.quantity.to_units(quantities) == entered.quantity
         and _same(command.stop_price, entered.stop_price, prices)
         and _same(command.display_quantity, entered.display_quantity, quantities)
-        and (command.time_in_force is not _GTD or command.expire_time == entered.expire_time)
+        and command.expire_time == (entered.expire_time if order.time_in_force is _GTD else None)
         and (command.self_trade_prevention or instrument.self_trade_prevention) is order.self_trade_prevention
     )
 
@@ -296,8 +302,9 @@ def _invalid(detail: str) -> Refusal:
     return Refusal(Reason.INVALID_ORDER, detail)
 
 
-def _tip_too_small(display_quantity: int, quantity: int) -> Refusal | None:
-    if display_quantity >= quantity:
+def _tip_too_small(display_quantity: int, quantity: int, *, named: bool = True) -> Refusal | None:
+    """A quantity that is lowered below the tip, which the command does not name, is all shown from then on."""
+    if named and display_quantity >= quantity:
         return _invalid("display_quantity must be less than the quantity; 0 in a replace shows the whole order")
     return _TOO_MANY_TIPS if quantity > MOST_TIPS * display_quantity else None
 
@@ -324,28 +331,6 @@ def _quantity_in_units(quantity: Number, instrument: Instrument, name: str = "qu
     if units > MAX_INTEGER:
         return Refusal(Reason.OUT_OF_RANGE, f"{name} does not fit 64 bits")
     return units
-
-
-def out_of_range(side: Side, price: int | None, leaves: int, notional: int, book: OrderBook) -> bool:
-    """Could the order's notional, `notional` already being traded, come to exceed 64 bits?
-
-    The bound is the whole of `leaves` at the highest price that the order could trade at: a buy's limit, or the
-    highest ask there is for a market buy; for a sell its limit or the best bid, whichever is higher. It errs
-    on the safe side for a quantity far beyond what the book holds. (An uncross can pay a sell more than its limit
-    and the best bid of now; it has a check of its own.)
-    """
-    if side is _BUY:
-        if price is None:
-            worst = book.asks.worst()
-            highest = 0 if worst is None else worst.price
-        else:
-            highest = price
-    else:
-        best_bid = book.bids.best
-        highest = price or 0
-        if best_bid is not None and best_bid.price > highest:
-            highest = best_bid.price
-    return notional + highest * leaves > MAX_INTEGER
 
 
 def _decimal_text(units: int, decimals: int) -> str:
