@@ -98,6 +98,10 @@ class NaiveOrder:
         """Whether its remainder rests, rather than being canceled."""
         return self.command.order_type in WITH_PRICE and self.command.time_in_force in LASTING
 
+    def largest_notional(self) -> int:
+        """What the order comes to if all that is left of it trades at its own price, where it has one."""
+        return self.notional + (self.price or 0) * self.leaves
+
     def take(self, quantity: int, price: int) -> None:
         """It trades."""
         self.filled += quantity
@@ -155,17 +159,6 @@ class NaiveBook:
         """Those that the order may trade with while trading, in the order in which it must: best price, first come."""
         makers = [maker for maker in self.resting if maker.buys != taker.buys and _crosses(taker, maker.limit)]
         return sorted(makers, key=lambda maker: (maker.limit if taker.buys else -maker.limit, maker.arrival))
-
-    def largest_notional(self, order: NaiveOrder) -> int:
-        """What the order comes to if all that is left of it trades at the highest price that it could now.
-
-        A stop that was not triggered trades with nobody now: it has its own price, if any.
-        """
-        others: list[int] = []
-        if order.status is not OrderStatus.UNTRIGGERED and (order.price is None or not order.buys):
-            others = [other.price for other in self.resting if other.buys != order.buys and other.price is not None]
-        highest = max([order.price or 0, *others])
-        return order.notional + highest * order.leaves
 
     def level_quantity(self, order: NaiveOrder) -> int:
         """What waits at the order's price on its side, hidden or not, the order itself included."""

@@ -39,11 +39,18 @@ def _take(records: NaiveRecords, book: NaiveBook, order: NaiveOrder) -> None:
             break
         maker = makers[0]
         best_price = maker.limit if best_price is None else best_price
-        stopped_by = _what_stops(book, order, maker.limit, best_price, last_price)
-        if stopped_by is None and _is_prevented(maker, order):
+        quantity = min(maker.visible, order.leaves)
+        notional = order.notional + quantity * maker.limit
+        if _is_protected(book, order, maker.limit, best_price):
+            stopped_by = Reason.MARKET_PROTECTION
+        elif _is_prevented(maker, order):
             _prevent(records, maker, order)
-        elif stopped_by is None:
-            records.trade(maker, order, maker.limit, min(maker.visible, order.leaves))
+        elif _is_volatile(book, maker.limit, last_price):
+            stopped_by = Reason.VOLATILITY
+        elif notional > LARGEST:
+            stopped_by = Reason.OUT_OF_RANGE
+        else:
+            records.trade(maker, order, maker.limit, quantity)
             _after_trade(records, maker)
     if not order.is_live:
         return
@@ -51,6 +58,8 @@ def _take(records: NaiveRecords, book: NaiveBook, order: NaiveOrder) -> None:
         change_status(records, book, TradingStatus.AUCTION, Reason.VOLATILITY)
     if order.leaves == 0:
         records.close(order, OrderStatus.FILLED)
+    elif stopped_by is Reason.OUT_OF_RANGE:
+        records.cancel(order, Reason.OUT_OF_RANGE)
     elif order.may_rest:
         _rest(records, book, order)
     elif order.price is not None:
@@ -65,16 +74,19 @@ def _could_trade(book: NaiveBook, order: NaiveOrder) -> int:
     """How much of an order would trade: what `_take` does, played with copies of the makers."""
     queue = [replace(maker) for maker in book.makers_for(order)]
     best_price = queue[0].limit if queue else 0
-    traded = 0
+    traded, notional = 0, order.notional
     while queue and traded < order.leaves:
         maker = queue.pop(0)
-        if _what_stops(book, order, maker.limit, best_price, book.last_price) is not None:
+        if _is_protected(book, order, maker.limit, best_price):
             break
         if _is_prevented(maker, order):
             if order.mode is SelfTradePrevention.CANCEL_OLDEST:
                 continue
             break
         quantity = min(maker.visible, order.leaves - traded)
+        notional += quantity * maker.limit
+        if _is_volatile(book, maker.limit, book.last_price) or notional > LARGEST:
+            break
         maker.take(quantity, maker.limit)
         traded += quantity
         if maker.leaves > 0:
@@ -84,16 +96,16 @@ def _could_trade(book: NaiveBook, order: NaiveOrder) -> int:
     return traded
 
 
-def _what_stops(
-    book: NaiveBook, taker: NaiveOrder, price: int, best_price: int, last_price: int | None
-) -> Reason | None:
-    """Why an order may not trade at a price that it would accept; `last_price` is from before it arrived."""
-    protection, band = book.instrument.market_protection, book.instrument.price_band
-    if protection is not None and taker.price is None and not is_inside(price, best_price, protection):
-        return Reason.MARKET_PROTECTION
-    if band is not None and last_price is not None and not is_inside(price, last_price, band):
-        return Reason.VOLATILITY
-    return None
+def _is_protected(book: NaiveBook, taker: NaiveOrder, price: int, best_price: int) -> bool:
+    """Whether a market order goes no further than to the price before this one; `best_price` is the first it met."""
+    protection = book.instrument.market_protection
+    return taker.price is None and protection is not None and not is_inside(price, best_price, protection)
+
+
+def _is_volatile(book: NaiveBook, price: int, last_price: int | None) -> bool:
+    """Whether a trade at this price starts an auction; `last_price` is that of before the taker arrived."""
+    band = book.instrument.price_band
+    return band is not None and last_price is not None and not is_inside(price, last_price, band)
 
 
 def _is_prevented(maker: NaiveOrder, taker: NaiveOrder) -> bool:
@@ -121,9 +133,11 @@ def _decrement(records: NaiveRecords, order: NaiveOrder, quantity: int, other: N
 
 
 def _after_trade(records: NaiveRecords, order: NaiveOrder) -> None:
-    """A waiting order that has traded is filled, or shows its next tip, or stays as it is."""
+    """A waiting order that has traded is filled, or was paid too much to wait on, or shows its next tip, or stays."""
     if order.leaves == 0:
         records.close(order, OrderStatus.FILLED)
+    elif order.largest_notional() > LARGEST:
+        records.cancel(order, Reason.OUT_OF_RANGE)
     elif order.tip == 0:
         order.tip = order.full_tip
         records.note_arrival(order)
@@ -131,8 +145,9 @@ def _after_trade(records: NaiveRecords, order: NaiveOrder) -> None:
 
 
 def _rest(records: NaiveRecords, book: NaiveBook, order: NaiveOrder) -> None:
-    """Only a stop can find too much at its level: it was not there yet when it was judged."""
-    if order.price is not None and book.level_quantity(order) > LARGEST:
+    """What cannot rest is canceled: a sell that was paid more than it asked for, a stop that finds too much there."""
+    level_is_too_large = order.price is not None and book.level_quantity(order) > LARGEST
+    if order.largest_notional() > LARGEST or level_is_too_large:
         records.cancel(order, Reason.OUT_OF_RANGE)
         return
     order.tip = order.full_tip
@@ -157,10 +172,7 @@ def elect_stops(records: NaiveRecords, book: NaiveBook) -> None:
         order = elected.pop(0)
         order.status = OrderStatus.OPEN
         records.order_event(EventKind.ORDER_TRIGGERED, order)
-        if book.largest_notional(order) > LARGEST:
-            records.cancel(order, Reason.OUT_OF_RANGE)
-        else:
-            arrive(records, book, order)
+        arrive(records, book, order)
 
 
 def _holds(stop: NaiveOrder, last_price: int | None) -> bool:

@@ -63,7 +63,8 @@ def judge_new_order(book: NaiveBook, command: NewOrder, order_id: int, time: int
         for_now_only = command.time_in_force is TimeInForce.FOK or command.post_only
         refuse_unless(not for_now_only, Reason.INSTRUMENT_IN_AUCTION)
     _refuse_bad_shape(command)
-    refuse_unless(command.expire_time is None or command.expire_time > time, Reason.EXPIRED)
+    expire_time = _expire_time(command, time)
+    refuse_unless(expire_time is None or expire_time > time, Reason.EXPIRED)
     instrument = book.instrument
     stop = command.order_type in STOPS
     order = NaiveOrder(
@@ -74,12 +75,13 @@ def judge_new_order(book: NaiveBook, command: NewOrder, order_id: int, time: int
         stop_price=_price_in_units(instrument, command.stop_price),
         quantity=_quantity_in_units(instrument, command.quantity),
         display_quantity=None,
-        expire_time=_expire_time(command, time),
+        expire_time=expire_time,
         status=OrderStatus.UNTRIGGERED if stop else OrderStatus.OPEN,
     )
     if command.display_quantity is not None:
         order.display_quantity = _quantity_in_units(instrument, command.display_quantity)
-    _refuse_bad_tip(order)
+    refuse_unless(order.display_quantity is None or order.display_quantity < order.quantity, Reason.INVALID_ORDER)
+    _refuse_small_tip(order)
     may_wait = stop or order.may_rest or book.status is TradingStatus.AUCTION
     _refuse_out_of_range(book, order, has_level=may_wait and not stop)
     _refuse_beyond_limits(instrument, order)
@@ -108,7 +110,7 @@ def _refuse_bad_shape(command: NewOrder) -> None:
 
 def _expire_time(command: NewOrder, time: int) -> int | None:
     if command.time_in_force is TimeInForce.DAY:
-        return (time // NS_PER_DAY + 1) * NS_PER_DAY
+        return min((time // NS_PER_DAY + 1) * NS_PER_DAY, LARGEST)
     return command.expire_time
 
 
@@ -134,7 +136,9 @@ def judge_replaced_order(book: NaiveBook, order: NaiveOrder, command: ReplaceOrd
         copy.expire_time = command.expire_time
     if copy.quantity <= order.filled:
         return copy
-    _refuse_bad_tip(copy)
+    if command.display_quantity is not None and copy.display_quantity is not None:
+        refuse_unless(copy.display_quantity < copy.quantity, Reason.INVALID_ORDER)
+    _refuse_small_tip(copy)
     _refuse_out_of_range(book, copy, has_level=order.status is OrderStatus.OPEN)
     _refuse_beyond_limits(instrument, copy)
     if copy.price != order.price and order.status is OrderStatus.OPEN:
@@ -184,17 +188,15 @@ def _quantity_in_units(instrument: Instrument, number: Number) -> int:
     return quantity
 
 
-def _refuse_bad_tip(order: NaiveOrder) -> None:
+def _refuse_small_tip(order: NaiveOrder) -> None:
     if order.display_quantity is not None:
-        refuse_unless(order.display_quantity < order.quantity, Reason.INVALID_ORDER)
         refuse_unless(order.quantity <= MOST_TIPS * order.display_quantity, Reason.DISPLAY_QUANTITY_TOO_SMALL)
 
 
 def _refuse_out_of_range(book: NaiveBook, order: NaiveOrder, *, has_level: bool) -> None:
-    refuse_unless((order.price or 0) * order.quantity <= LARGEST, Reason.OUT_OF_RANGE)
-    refuse_unless(book.largest_notional(order) <= LARGEST, Reason.OUT_OF_RANGE)
-    has_level = has_level and order.price is not None
-    refuse_unless(not has_level or book.level_quantity(order) <= LARGEST, Reason.OUT_OF_RANGE)
+    refuse_unless(order.largest_notional() <= LARGEST, Reason.OUT_OF_RANGE)
+    if has_level and order.price is not None:
+        refuse_unless(book.level_quantity(order) <= LARGEST, Reason.OUT_OF_RANGE)
 
 
 def _refuse_beyond_limits(instrument: Instrument, order: NaiveOrder) -> None:
