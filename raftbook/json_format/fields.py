@@ -24,7 +24,7 @@ from raftbook.engine.types import (
     TradingStatus,
 )
 from raftbook.errors import InvalidCommandError
-from raftbook.json_format.numbers import parse_number, shown
+from raftbook.json_format.numbers import MAX_NUMBER_CHARACTERS, parse_number, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -105,7 +105,9 @@ def invalid(
 
 
 def number(field: str, raw: msgspec.Raw, lowest: int = 1) -> Number:
-    parsed = parse_number(bytes(raw), lowest)
+    text = bytes(raw)
+    # Only what can be a number goes into the cache.
+    parsed = parse_number(text, lowest) if len(text) <= MAX_NUMBER_CHARACTERS else f"a value of {len(text)} characters"
     if isinstance(parsed, str):
         wanted = _EXPECTED[field]
         raise invalid(field, parsed, expectation=wanted if lowest else wanted.replace("above zero", "of zero or more"))
@@ -133,8 +135,17 @@ def identifier(field: str, value: str) -> str:
     return value
 
 
+@lru_cache(maxsize=65_536)
+def _is_identifier(value: str) -> bool:
+    return IDENTIFIER_PATTERN.fullmatch(value) is not None
+
+
 def account(value: str | None) -> str:
-    return DEFAULT_ACCOUNT if value is None else identifier("account", value)
+    if value is None:
+        return DEFAULT_ACCOUNT
+    if len(value) > 36 or not _is_identifier(value):  # An account comes again; nothing longer shall fill the cache.
+        raise invalid("account", f"{shown(value)} is no identifier")
+    return value
 
 
 def member(field: str, members: Mapping[str, _MemberT], value: str) -> _MemberT:

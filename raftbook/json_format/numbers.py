@@ -22,15 +22,12 @@ def shown(text: str) -> str:
     return repr(text) if len(text) <= 40 else f"{text[:40]!r}… ({len(text)} characters)"
 
 
-def parse_number(text: bytes, lowest: int) -> Number | str:
-    """An exact number from the digits of a JSON number or string, or what is wrong with it; `lowest` is 1 or 0."""
-    # Only what can be a number goes into the cache.
-    return _parse(text, lowest) if len(text) <= MAX_NUMBER_CHARACTERS else f"a value of {len(text)} characters"
-
-
 @lru_cache(maxsize=65_536)
-def _parse(text: bytes, lowest: int) -> Number | str:
-    """Cached: the same prices and sizes come again and again."""
+def parse_number(text: bytes, lowest: int) -> Number | str:
+    """An exact number from the digits of a JSON number or string, or what is wrong with it; `lowest` is 1 or 0.
+
+    Cached: the same prices and sizes come again and again. So give it no more than MAX_NUMBER_CHARACTERS.
+    """
     match = _NUMBER_PATTERN.fullmatch(text)
     if match is None:
         return f"{shown(text.decode())} is no decimal number"

@@ -6,7 +6,8 @@ apply (the price of a market order, the sequence of an event that belongs to no 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, assert_never
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import msgspec
 
@@ -48,7 +49,7 @@ from raftbook.engine.types import (
 from raftbook.json_format.numbers import decimal_text, number_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from raftbook.engine.instrument import Instrument
 
@@ -350,16 +351,16 @@ def echo_of(command: Command) -> Json:
 
 
 def _set_fields(command: Command) -> Json:
-    return {
-        name: _json_value(value)
-        for name, value in zip(command._fields, command, strict=True)
-        if value is not None and value is not False
-    }
+    json: Json = {}
+    for name, value in zip(command._fields, command, strict=True):
+        if value is not None and value is not False:
+            convert = _CONVERTERS.get(type(value))
+            json[name] = value if convert is None else convert(value)
+    return json
 
 
-def _json_value(value: object) -> object:
-    if isinstance(value, Number):
-        return number_text(value)
-    if isinstance(value, Side | OrderType | TimeInForce | TradingStatus | SelfTradePrevention):
-        return value.label
-    return value
+_CONVERTERS: Final[Mapping[type, Callable[[Any], str]]] = {
+    Number: number_text,
+    **dict.fromkeys((Side, OrderType, TimeInForce, TradingStatus, SelfTradePrevention), attrgetter("label")),
+}
+"""What makes JSON of a value that is none yet."""
