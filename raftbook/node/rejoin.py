@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from raftbook.node.service import NodeService, NodeStatus
+    from raftbook.node.service import NodeService
+    from raftbook.node.status import NodeStatus
 
 TELL_INTERVAL_S: Final = 2.0
 """How often it is told how far the node has come."""

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from structlog import get_logger
 
-from raftbook.codec import encode_command
 from raftbook.engine.commands import Tick
 from raftbook.errors import NoQuorumError, NotHeldError, NotReadyError, StateDivergedError, StorageError
-from raftbook.intake import IntakeLimits
-from raftbook.member.member import REPORT_S, HeardReport, Member, MemberSettings
+from raftbook.member.member import REPORT_S, HeardReport, Member
 from raftbook.node.forked_child import computed_by_child
 from raftbook.node.publisher import Publisher, Report
+from raftbook.node.settings import member_settings
 from raftbook.node.snapshots import NodeSnapshots
 from raftbook.node.stall_meter import StallMeter, milliseconds
+from raftbook.node.status import NodeStatus, PeerStatus, peer_status
 from raftbook.node.storage import LogWriter
-from raftbook.replication.raft_node import RaftSettings
-from raftbook.replication.sequencer import SequencerLimits
 from raftbook.replication.storage_space import keep_reserve
 
 if TYPE_CHECKING:
@@ -42,84 +40,9 @@ if TYPE_CHECKING:
 _log = get_logger()
 
 TIMER_S: Final = 0.01
-SNAPSHOT_LOG_BYTES: Final = 64 * 1024 * 1024
-RETAIN_LOG_BYTES: Final = 32 * 1024 * 1024
 STATE_DIGEST_TIMEOUT_S: Final = 60.0
 FIND_LEADER_S: Final = 2.0
 """For a node that has just started, until it takes orders that wait until there is one."""
-
-
-class NodeStatus(NamedTuple):
-    """How this node stands. `digest` is the digest chain at `applied_index`.
-
-    With `storage_full` it takes nothing new; `storage_free_bytes` is what its disk has left. `longest_stall_ms`: for so
-    long its loop did nothing at all, once since it started.
-    """
-
-    node_id: str
-    cluster: str
-    role: str
-    leader: str | None
-    term: int
-    commit_index: int
-    applied_index: int
-    last_index: int
-    durable_index: int
-    base_index: int
-    digest: str
-    intake_items: int
-    connected_peers: tuple[str, ...]
-    ready: bool
-    draining: bool
-    storage_full: bool
-    storage_free_bytes: int
-    longest_stall_ms: float = 0.0
-
-
-class PeerStatus(NamedTuple):
-    """One configured node as this one sees it; figures are None where it never heard of it."""
-
-    id: str
-    peer_address: str
-    api_address: str
-    reachable: bool
-    role: str | None = None
-    term: int | None = None
-    commit_index: int | None = None
-    applied_index: int | None = None
-    digest_index: int | None = None
-    digest: str | None = None
-    storage_full: bool | None = None
-    heard_s_ago: float | None = None
-
-
-def member_settings(config: Config) -> MemberSettings:
-    """What the configuration says about a member."""
-    limits, raft = config.limits, config.raft
-    return MemberSettings(
-        raft=RaftSettings(
-            heartbeat_s=raft.heartbeat_s,
-            election_timeout_min_s=raft.election_timeout_min_s,
-            election_timeout_max_s=raft.election_timeout_max_s,
-            fallback_timeout_s=raft.fallback_timeout_s,
-            # Not more: an entry goes whole, and a message that holds it must stay below the transport's bound.
-            append_limit_bytes=max(1024 * 1024, limits.max_entry_bytes),
-        ),
-        intake=IntakeLimits(
-            max_items=limits.intake_max_items,
-            max_bytes=limits.intake_max_bytes,
-            account_max_items=limits.account_max_items,
-            peer_max_items=limits.intake_max_items * len(config.nodes),
-            peer_max_bytes=limits.intake_max_bytes * len(config.nodes),
-        ),
-        sequencer=SequencerLimits(max_in_flight=limits.max_in_flight_entries, max_entry_bytes=limits.max_entry_bytes),
-        founding_commands=tuple(encode_command(instrument.to_command()) for instrument in config.instruments),
-        snapshot_entries=limits.snapshot_entries,
-        snapshot_log_bytes=SNAPSHOT_LOG_BYTES + RETAIN_LOG_BYTES,
-        retain_entries=limits.log_retain_entries,
-        retain_log_bytes=RETAIN_LOG_BYTES,
-        storage_margin_bytes=limits.storage_reserve_bytes,
-    )
 
 
 class NodeService:
@@ -353,32 +276,10 @@ class NodeService:
         )
 
     def cluster(self) -> list[PeerStatus]:
-        own = self._member.own_report()
         now = self._clock()
-        connected = self._transport.connected
-        statuses: list[PeerStatus] = []
-        for node in self.config.nodes:
-            is_self = node.id == self.node_id
-            heard = HeardReport(own, now) if is_self else self._member.heard.get(node.id)
-            status = PeerStatus(
-                id=node.id,
-                peer_address=node.peer_address,
-                api_address=node.api_address,
-                reachable=is_self or node.id in connected,
-            )
-            if heard is not None:
-                status = status._replace(
-                    role=heard.report.role,
-                    term=heard.report.term,
-                    commit_index=heard.report.commit_index,
-                    applied_index=heard.report.applied_index,
-                    digest_index=heard.report.digest_index,
-                    digest=heard.report.digest,
-                    storage_full=heard.report.storage_full,
-                    heard_s_ago=round(now - heard.at, 3),
-                )
-            statuses.append(status)
-        return statuses
+        heard = {**self._member.heard, self.node_id: HeardReport(self._member.own_report(), now)}
+        reachable = {self.node_id, *self._transport.connected}
+        return [peer_status(node, heard.get(node.id), node.id in reachable, now) for node in self.config.nodes]
 
     # What the transport tells. An exception in any of these halts the node: its state can no longer be trusted.
 

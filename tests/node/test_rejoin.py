@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raftbook.node.rejoin import Rejoin, RejoinPhase
-from raftbook.node.service import NodeStatus
+from raftbook.node.status import NodeStatus
 
 TIMEOUT_S = 30.0
 
