@@ -12,10 +12,27 @@ from pathlib import Path
 
 import pytest
 import sortedcontainers
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import raftbook.engine
 from cli.bench.attacks import FLAT, GROWING, INSTRUMENT, SYMBOL, Attack, Ground
-from raftbook.engine import Exchange, NewOrder, Number, OrderType, SetStatus, Side, TimeInForce, TradingStatus
+from raftbook.engine import (
+    Exchange,
+    NewOrder,
+    Number,
+    OrderType,
+    Reason,
+    Rejection,
+    ReplaceOrder,
+    SelfTradePrevention,
+    SetStatus,
+    Side,
+    TimeInForce,
+    TradingStatus,
+    Uncross,
+)
+from raftbook.engine.types import MAX_DECIMALS, MAX_INTEGER, MOST_PERCENT
 
 COUNTED_FOLDERS = tuple(str(Path(package.__file__).parent) for package in (raftbook.engine, sortedcontainers))
 
@@ -60,6 +77,7 @@ def cost_of(attack) -> int:
     count = lines_executed(strike)
     assert ground.missing(executions) is None
     ground.exchange.check()
+    Exchange.from_snapshot(ground.exchange.to_snapshot())
     return count
 
 
@@ -133,3 +151,132 @@ def test_twice_the_state_costs_twice_as_much_to_save_and_to_restore(exchange_of_
     (small_save, small_restore), (large_save, large_restore) = costs
     assert large_save <= LINEAR * small_save
     assert large_restore <= LINEAR * small_restore
+
+
+EDGES = (1, 2, 3, 2**31, 2**32, 2**61, 2**62 - 1, 2**62, MAX_INTEGER - 1, MAX_INTEGER)
+
+
+class TestSixtyFourBits:
+    """Prices, quantities and times at the edge: an answer to each, and no integer beyond it."""
+
+    @staticmethod
+    def answers(*commands, time=0):
+        """The last event of each command."""
+        ground = Ground(Attack([], [[command] for command in commands], {}, time=time))
+        answers = []
+        for index, entry in ground.entries:
+            answers.append(ground.exchange.apply(index, entry)[-1].events[-1])
+            ground.exchange.check()
+            snapshot = ground.exchange.to_snapshot()
+            assert_fits(snapshot)
+            assert Exchange.from_snapshot(snapshot).to_snapshot() == snapshot
+        return answers
+
+    @pytest.mark.parametrize("side", Side)
+    @pytest.mark.parametrize(
+        ("price", "quantity", "fits"),
+        [
+            (MAX_INTEGER, 1, True),
+            (1, MAX_INTEGER, True),
+            (2, 2**62 - 1, True),
+            (2, 2**62, False),
+            (MAX_INTEGER, 2, False),
+        ],
+    )
+    def test_an_order_fits_or_is_out_of_range(self, side, price, quantity, fits):
+        [answer] = self.answers(limit_order("c1", side, price, quantity))
+        assert answer.reason is (None if fits else Reason.OUT_OF_RANGE)
+
+    def test_a_level_fits_or_the_last_order_is_out_of_range(self):
+        half = 2**62
+        rests, too_much, rests_too = self.answers(
+            limit_order("c1", Side.BUY, 1, half),
+            limit_order("c2", Side.BUY, 1, half),
+            limit_order("c3", Side.BUY, 1, half - 1),
+        )
+        assert (rests.reason, too_much.reason, rests_too.reason) == (None, Reason.OUT_OF_RANGE, None)
+
+    def test_a_trade_of_everything_there_is(self):
+        for price, quantity in ((MAX_INTEGER, 1), (1, MAX_INTEGER)):
+            _, trade = self.answers(
+                limit_order("c1", Side.SELL, price, quantity), limit_order("c2", Side.BUY, price, quantity)
+            )
+            assert (trade.price, trade.quantity) == (price, quantity)
+
+    def test_a_day_that_ends_beyond_all_time_ends_with_it(self):
+        order = limit_order("c1", Side.BUY, 1, 1)._replace(time_in_force=TimeInForce.DAY)
+        [accepted] = self.answers(order, time=MAX_INTEGER - 1)
+        assert accepted.order.expire_time == MAX_INTEGER
+
+    @given(data=st.data())
+    @settings(max_examples=80)
+    def test_whatever_stands_at_the_edge_is_answered(self, data):
+        edge = st.sampled_from(EDGES)
+        number = edge.map(partial(Number, decimals=0))
+        percent = st.none() | st.sampled_from((Number(1, 2), Number(100, 0), Number(MOST_PERCENT, 2)))
+        order = st.builds(
+            NewOrder,
+            st.just("EDGE"),
+            st.sampled_from(("alice", "bob")),
+            st.integers(0, 999).map("c{}".format),
+            st.sampled_from(Side),
+            st.sampled_from(OrderType),
+            st.sampled_from((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK, TimeInForce.DAY)),
+            st.none() | number,
+            number,
+            st.just(False),
+            st.none(),
+            stop_price=st.none() | number,
+            display_quantity=st.none() | number,
+            expire_time=st.none(),
+            self_trade_prevention=st.none() | st.sampled_from(SelfTradePrevention),
+        ).map(shaped)
+        replace = st.builds(
+            ReplaceOrder,
+            st.sampled_from(("alice", "bob")),
+            st.integers(1, 20),
+            st.none(),
+            st.none() | number,
+            st.none() | number,
+            st.none(),
+            stop_price=st.none() | number,
+            display_quantity=st.none() | number,
+            expire_time=st.none(),
+        )
+        status = st.sampled_from((SetStatus("EDGE", TradingStatus.AUCTION), Uncross("EDGE")))
+        decimals = st.sampled_from((0, 0, 1, MAX_DECIMALS))
+        instrument = INSTRUMENT._replace(
+            symbol="EDGE",
+            price_decimals=data.draw(decimals),
+            quantity_decimals=data.draw(decimals),
+            price_band=data.draw(percent),
+            market_protection=data.draw(percent),
+        )
+        if data.draw(st.booleans()):
+            instrument = instrument._replace(tick_size=data.draw(number))
+        commands = data.draw(st.lists(order | order | order | replace | status, max_size=40))
+        for answer in self.answers(instrument, *commands, time=data.draw(st.sampled_from((0, MAX_INTEGER - 1)))):
+            assert_fits(answer)
+
+
+def shaped(order):
+    """The same order with what its type needs, and without what it cannot have."""
+    has_price = order.order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
+    stops = order.order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
+    rests = has_price and order.time_in_force not in (TimeInForce.IOC, TimeInForce.FOK)
+    return order._replace(
+        price=(order.price or Number(1, 0)) if has_price else None,
+        stop_price=(order.stop_price or Number(1, 0)) if stops else None,
+        display_quantity=order.display_quantity if rests else None,
+    )
+
+
+def assert_fits(value):
+    """No integer in it but those that a client entered is beyond 64 bits."""
+    if isinstance(value, Rejection):
+        return
+    if isinstance(value, int):
+        assert -MAX_INTEGER <= value <= MAX_INTEGER
+    elif isinstance(value, list | tuple):
+        for item in value:
+            assert_fits(item)
