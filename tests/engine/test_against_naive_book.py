@@ -91,9 +91,10 @@ percents = st.sampled_from((Number(5, 1), Number(1, 0), Number(150, 0)))
 
 
 @st.composite
-def orders(draw, order_types=st.sampled_from(OrderType), times_in_force=st.sampled_from(TimeInForce)):
+def orders(draw, *order_types: OrderType):
     """A new order of the right shape, but with `expire_time` and `not_after` counted from now."""
-    order_type, time_in_force = draw(order_types), draw(times_in_force)
+    order_type = draw(st.sampled_from(order_types or tuple(OrderType)))
+    time_in_force = draw(st.sampled_from(TimeInForce))
     has_price = order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
     stop = order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
     lasts = has_price and time_in_force in LASTING
@@ -121,7 +122,9 @@ def at(order: NewOrder, now: int) -> NewOrder:
     return order._replace(not_after=None if order.not_after is None else now + order.not_after, expire_time=expire_time)
 
 
-plain_orders = orders(st.just(OrderType.LIMIT), st.just(TimeInForce.GTC))
+plain_orders = orders(OrderType.LIMIT).map(
+    lambda order: order._replace(time_in_force=TimeInForce.GTC, expire_time=None)
+)
 whole_changes = st.fixed_dictionaries(
     {},
     optional={
@@ -168,6 +171,7 @@ bad_instruments = st.builds(
     perhaps(st.sampled_from((1, 0, -1))),
     modes,
 )
+uneventful = st.builds(Tick, perhaps(st.integers(0, 9))) | st.builds(Malformed, st.text(max_size=5)) | bad_instruments
 
 
 class EngineBesideOracle(RuleBasedStateMachine):
@@ -199,7 +203,7 @@ class EngineBesideOracle(RuleBasedStateMachine):
     def an_order_of_any_kind(self, order):
         self.apply(at(order, self.now))
 
-    @rule(order=orders(st.sampled_from((OrderType.STOP, OrderType.STOP_LIMIT))))
+    @rule(order=orders(OrderType.STOP, OrderType.STOP_LIMIT))
     def a_stop(self, order):
         self.apply(at(order, self.now))
 
@@ -207,16 +211,15 @@ class EngineBesideOracle(RuleBasedStateMachine):
     def an_order_of_a_shape_that_there_is_not(self, order, change):
         self.apply(at(order._replace(**change), self.now))
 
-    @rule(number=st.integers(0, 20), mode=modes, by_id=st.booleans(), changes=whole_changes)
-    def a_replace(self, number, mode, by_id, changes):
+    @rule(number=st.integers(0, 20), by_id=st.booleans(), changes=whole_changes)
+    def a_replace(self, number, by_id, changes):
         order = self.live_order(number)
         if order is not None:
             if "expire_time" in changes:
                 changes["expire_time"] += self.now
-            name = (order.order_id, None) if by_id else (None, order.client_order_id)
-            self.apply(
-                ReplaceOrder(order.account, *name, changes.pop("price", None), changes.pop("quantity", None), **changes)
-            )
+            order_id, client_order_id = (order.order_id, None) if by_id else (None, order.client_order_id)
+            unchanged = ReplaceOrder(order.account, order_id, client_order_id, None, None)
+            self.apply(unchanged._replace(**changes))
 
     @rule(number=st.integers(0, 20), account=perhaps(accounts))
     def a_cancel(self, number, account):
@@ -256,11 +259,7 @@ class EngineBesideOracle(RuleBasedStateMachine):
         self.now += elapsed
         self.apply()
 
-    @rule(
-        command=st.builds(Tick, perhaps(st.integers(0, 9)))
-        | st.builds(Malformed, st.text(max_size=5))
-        | bad_instruments
-    )
+    @rule(command=uneventful)
     def a_command_about_nothing_much(self, command):
         self.apply(command)
 
