@@ -34,7 +34,7 @@ UNCROSS = Uncross("X")
 
 
 class Market:
-    """One instrument, X, in whole prices and quantities; orders are written as `buy 5 @ 100`, a market order as `sell 3`.
+    """One instrument, X, in whole numbers; orders are written as `buy 5 @ 100`, market orders as `sell 3`.
 
     Every order's account is its own, unless one is named; its client order id is its number, which is its order id.
     """
