@@ -17,13 +17,9 @@ if TYPE_CHECKING:
 def arrive(records: NaiveRecords, book: NaiveBook, order: NaiveOrder) -> None:
     """An order that is in no book comes to it: trades, then rests or is canceled; in an auction it joins the others."""
     records.note_arrival(order)
-    all_or_nothing = order.command.time_in_force is TimeInForce.FOK
     if book.status is TradingStatus.AUCTION:
-        if all_or_nothing:
-            records.cancel(order, Reason.FOK)
-        else:
-            _rest(records, book, order)
-    elif all_or_nothing and _could_trade(book, order) < order.leaves:
+        _rest(records, book, order)
+    elif order.command.time_in_force is TimeInForce.FOK and _could_trade(book, order) < order.leaves:
         records.cancel(order, Reason.FOK)
     else:
         _take(records, book, order)

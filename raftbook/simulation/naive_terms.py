@@ -101,6 +101,7 @@ def _refuse_bad_shape(command: NewOrder) -> None:
     lasts = command.time_in_force in LASTING
     refuse_unless((command.price is not None) == has_price, Reason.INVALID_ORDER)
     refuse_unless((command.stop_price is not None) == stop, Reason.INVALID_ORDER)
+    refuse_unless(not stop or command.time_in_force is not TimeInForce.FOK, Reason.INVALID_ORDER)
     refuse_unless((command.expire_time is not None) == (command.time_in_force is TimeInForce.GTD), Reason.INVALID_ORDER)
     if command.post_only:
         refuse_unless(command.order_type is OrderType.LIMIT and lasts, Reason.INVALID_ORDER)

@@ -160,6 +160,8 @@ class DenseFlow:
         instrument = self._instruments[self._symbol()]
         has_price = order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
         stop = order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
+        if stop and time_in_force is TimeInForce.FOK:
+            time_in_force = TimeInForce.IOC
         lasts = has_price and time_in_force in LASTING
         order = NewOrder(
             symbol=instrument.symbol,

@@ -94,9 +94,9 @@ percents = st.sampled_from((Number(5, 1), Number(1, 0), Number(150, 0)))
 def orders(draw, *order_types: OrderType):
     """A new order of the right shape, but with `expire_time` and `not_after` counted from now."""
     order_type = draw(st.sampled_from(order_types or tuple(OrderType)))
-    time_in_force = draw(st.sampled_from(TimeInForce))
     has_price = order_type in (OrderType.LIMIT, OrderType.STOP_LIMIT)
     stop = order_type in (OrderType.STOP, OrderType.STOP_LIMIT)
+    time_in_force = draw(st.sampled_from([time for time in TimeInForce if not stop or time is not TimeInForce.FOK]))
     lasts = has_price and time_in_force in LASTING
     return NewOrder(
         draw(symbols),
