@@ -153,6 +153,8 @@ class Journal:
         if book is None:
             symbol, sequence = None, None
         else:
+            if book.indicated_sequence == book.sequence:
+                book.indicated_sequence += 1  # A refusal changes nothing, so what was told of an auction stays true.
             book.sequence += 1
             symbol, sequence = book.symbol, book.sequence
         self.events.append(

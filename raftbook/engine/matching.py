@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from raftbook.engine.limits import band_around, protection_limit
-from raftbook.engine.self_trade import own_orders_ahead, prevent_self_trade
+from raftbook.engine.self_trade import available_to, prevent_self_trade
 from raftbook.engine.types import (
     MAX_INTEGER,
     OrderStatus,
@@ -66,7 +66,7 @@ def arrive(order: Order, book: OrderBook, registry: OrderRegistry, journal: Jour
     remainder_reason = _NO_LIQUIDITY if order.price is None else _IOC_REASON
     if makers.best is not None and (order.price is None or makers.reaches(order.price)):
         reach = _reach_of(order, makers, book)
-        if order.time_in_force is _FOK and not _can_fill(order, makers, reach, registry):
+        if order.time_in_force is _FOK and not _can_fill(order, makers, reach):
             _cancel_remainder(order, Reason.FOK, book, registry, journal)
             return
         stopped_by = _trade(order, makers, reach, book, registry, journal)
@@ -90,10 +90,8 @@ def arrive(order: Order, book: OrderBook, registry: OrderRegistry, journal: Jour
 
 
 def _gather(order: Order, book: OrderBook, registry: OrderRegistry, journal: Journal) -> None:
-    """Wait for the uncross. Whoever enters a `fok` is refused; an elected one is canceled."""
-    if order.time_in_force is _FOK:
-        _cancel_remainder(order, Reason.FOK, book, registry, journal)
-        return
+    """Wait for the uncross."""
+    assert order.time_in_force is not _FOK, "a fok is refused in an auction"
     _rest(order, book, registry, journal)
     if order.time_in_force is _IOC and order.price is not None and order.status is _OPEN:
         book.until_uncross[order.order_id] = order
@@ -180,31 +178,27 @@ def after_fill(
         journal.restated(book, order, Reason.ICEBERG_REFRESH)
 
 
-def _can_fill(taker: Order, makers: BookSide, reach: _Reach, registry: OrderRegistry) -> bool:
-    """Is there enough within reach to trade the whole quantity?
+def _can_fill(taker: Order, makers: BookSide, reach: _Reach) -> bool:
+    """Would the whole quantity trade now?
 
-    O(levels needed); with self-trade prevention plus O(live orders of the account) and O(orders in one level).
+    O(levels within reach), with self-trade prevention O(orders within reach); in either case no more than it needs.
     """
     limit_rank, lowest, highest = reach
-    own = own_orders_ahead(taker, makers, registry)
-    needed = taker.leaves_quantity
-    notional = taker.notional
+    prevents = taker.self_trade_prevention is not _NO_PREVENTION
+    needed, notional = taker.leaves_quantity, taker.notional
     for level in makers.levels.values():
-        if level.rank > limit_rank or not lowest <= level.price <= highest:
+        if level.rank > limit_rank:
             return False
-        if level.rank == own.barrier_rank:
-            available = 0
-            for maker in level:
-                if maker.account == taker.account:
-                    break
-                available += maker.leaves_quantity - maker.hidden_quantity
-        else:
-            available = level.quantity + level.hidden_quantity - own.leaves_by_rank.get(level.rank, 0)
+        available, ends_here = level.quantity + level.hidden_quantity, False
+        if prevents:
+            available, ends_here = available_to(taker, level)
+        if available and not lowest <= level.price <= highest:
+            return False
         notional += level.price * min(needed, available)
         needed -= available
         if needed <= 0:
             return notional <= MAX_INTEGER
-        if level.rank == own.barrier_rank:
+        if ends_here:
             return False
     return False
 

@@ -7,18 +7,16 @@ and Binance (`cancel_newest` is their "expire taker", `cancel_oldest` their "exp
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from raftbook.engine.types import OrderStatus, Reason, SelfTradePrevention
 
 if TYPE_CHECKING:
     from raftbook.engine.journal import Journal
-    from raftbook.engine.order_book import BookSide, Order, OrderBook
+    from raftbook.engine.order_book import BookSide, Order, OrderBook, PriceLevel
     from raftbook.engine.registry import OrderRegistry
 
 _CANCELED: Final = OrderStatus.CANCELED
-_OPEN: Final = OrderStatus.OPEN
 _SELF_TRADE: Final = Reason.SELF_TRADE
 
 
@@ -54,31 +52,20 @@ def prevent_self_trade(
         journal.restated(book, taker, _SELF_TRADE, maker.order_id)
 
 
-class OwnOrders(NamedTuple):
-    """What a `fok` cannot count on among the makers.
+def available_to(taker: Order, level: PriceLevel) -> tuple[int, bool]:
+    """What this level has to trade for the taker, and whether prevention ends the look ahead there.
 
-    The look ahead ends at the account's first order in the level of `barrier_rank`; where own makers would only be
-    canceled, there is no barrier, and `leaves_by_rank` is what they hold in each level.
+    would trade; what waits ahead of it counts with what it shows, for the next tip of an iceberg joins behind. O(orders in
+    would trade; what waits ahead of it counts with what it shows, since an iceberg's next tip joins behind. O(orders in
+    the level).
     """
-
-    barrier_rank: int | None
-    leaves_by_rank: Mapping[int, int]
-
-
-_NOTHING: Final = OwnOrders(None, {})
-
-
-def own_orders_ahead(taker: Order, makers: BookSide, registry: OrderRegistry) -> OwnOrders:
-    """O(live orders of the account), O(1) without self-trade prevention."""
-    mode = taker.self_trade_prevention
-    if mode is SelfTradePrevention.NONE:
-        return _NOTHING
-    leaves_by_rank: dict[int, int] = {}
-    for order in registry.accounts[taker.account].open_orders.values():
-        if order.symbol == taker.symbol and order.side is makers.side and order.status is _OPEN:
-            assert order.price is not None, "while an instrument is trading, every open order has its price"
-            rank = order.price * makers.sign
-            leaves_by_rank[rank] = leaves_by_rank.get(rank, 0) + order.leaves_quantity
-    if mode is SelfTradePrevention.CANCEL_OLDEST:
-        return OwnOrders(None, leaves_by_rank)
-    return OwnOrders(min(leaves_by_rank, default=None), {})
+    ahead = own = 0
+    is_barrier = taker.self_trade_prevention is not SelfTradePrevention.CANCEL_OLDEST
+    for maker in level:
+        if maker.account == taker.account:
+            if is_barrier:
+                return ahead, True
+            own += maker.leaves_quantity
+        else:
+            ahead += maker.leaves_quantity - maker.hidden_quantity
+    return level.quantity + level.hidden_quantity - own, False

@@ -259,6 +259,8 @@ def _shape_of_new_order(command: NewOrder) -> Refusal | None:
         return _invalid(f"a {order_type.label} order needs a stop_price")
     elif command.stop_price.mantissa <= 0:
         return _invalid("stop_price must be above zero")
+    elif time_in_force is _FOK:
+        return _invalid("a stop cannot be fok; enter it as ioc, which trades what it can when it is elected")
     if command.post_only and not (may_rest and order_type is _LIMIT):
         return _invalid("post_only needs a limit order that may rest: time_in_force gtc, day or gtd")
     if command.display_quantity is not None:
