@@ -168,6 +168,7 @@ def _document(summary: Summary, first: int, steps: int) -> dict[str, Any]:
         "crash_points": _by_name(summary.crash_points),
         "halts": _by_name(summary.halts),
         "disk_operations": _by_name(summary.disk_operations),
+        "events": _by_name(summary.events),
         "violations": [violation._asdict() for violation in summary.violations],
     }
 
@@ -187,9 +188,14 @@ def _table(summary: Summary, first: int, steps: int) -> Group:
     for name in ("lives", "virtual_hours", "submissions", "answered", "executed", "entries", "terms", "messages"):
         table.add_row(name.replace("_", " "), f"{document[name]:,}")
     table.add_row("checks while it happened", f"{document['checks']:,}", end_section=True)
-    for title in ("faults", "crash_points", "halts"):
+    prefixes = {
+        "events": "event: ",
+        "faults": "",
+        "crash_points": "killed just before: ",
+        "halts": "halted or refused: ",
+    }
+    for title, prefix in prefixes.items():
         for name, times in document[title].items():
-            prefix = {"faults": "", "crash_points": "killed just before: ", "halts": "halted or refused: "}[title]
             table.add_row(prefix + name, f"{times:,}")
         table.add_section()
     table.add_row("violations", f"{len(summary.violations):,}")

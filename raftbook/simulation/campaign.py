@@ -45,6 +45,7 @@ class Summary:
     crash_points: Counter[str] = field(default_factory=Counter)
     halts: Counter[str] = field(default_factory=Counter)
     disk_operations: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
     violations: list[Violation] = field(default_factory=list)
 
     def add(self, outcome: Outcome | Violation) -> None:
@@ -66,6 +67,7 @@ class Summary:
         self.crash_points.update(outcome.crash_points)
         self.halts.update(outcome.halts)
         self.disk_operations.update(outcome.disk_operations)
+        self.events.update(outcome.events)
 
 
 def live_or_tell(seed: int, steps: int, member_count: int | None) -> Outcome | Violation:

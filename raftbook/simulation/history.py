@@ -17,7 +17,7 @@ from raftbook.engine.commands import NewOrder
 from raftbook.engine.types import NO_ORIGIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from raftbook.engine.commands import Command
     from raftbook.engine.events import Execution
@@ -194,6 +194,13 @@ class History:
         values = self.commit_indexes.setdefault((node_id, life), [])
         if not values or values[-1] != commit_index:
             values.append(commit_index)
+
+    def first_executions(self) -> Iterator[Execution]:
+        """What every submission, and every entry by itself, led to, as it was seen first; in no certain order."""
+        for results in self.executions.values():
+            yield results[0].execution
+        for effects in self.effects.values():
+            yield from effects[0].executions
 
     def decided(self) -> list[tuple[int, Decided]]:
         """(index, what was applied there first), by rising index. O(n log n)."""

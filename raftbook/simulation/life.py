@@ -27,6 +27,7 @@ from raftbook.simulation.invariants import require
 from raftbook.simulation.workload import OrderFlow
 
 if TYPE_CHECKING:
+    from raftbook.engine.events import Event
     from raftbook.simulation.node import SimulatedNode
 
 DEFAULT_STEPS: Final = 150
@@ -60,6 +61,8 @@ class Outcome:
     crash_points: Counter[str] = field(default_factory=Counter)
     halts: Counter[str] = field(default_factory=Counter)
     disk_operations: Counter[str] = field(default_factory=Counter)
+    events: Counter[str] = field(default_factory=Counter)
+    """By kind, and by reason where there is one, what the exchange told."""
 
 
 class ViolationError(AssertionError):
@@ -238,4 +241,12 @@ class _Life:
             crash_points=cluster.crash_points,
             halts=Counter(cluster.checks.halts),
             disk_operations=operations,
+            events=Counter(
+                _event_name(event) for execution in history.first_executions() for event in execution.events
+            ),
         )
+
+
+def _event_name(event: Event) -> str:
+    reason = getattr(event, "reason", None)
+    return event.kind.label if reason is None else f"{event.kind.label}: {reason}"

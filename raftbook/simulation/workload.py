@@ -70,6 +70,9 @@ MEAN_LIFETIME_NS: Final = 1_500_000_000
 """Of orders with an `expire_time`; some are so short that the order is never accepted."""
 
 
+_OF_STOPS: Final = (TimeInForce.GTC, TimeInForce.IOC, TimeInForce.DAY, TimeInForce.GTD)
+
+
 class _PlacedOrder:
     """What the flow remembers of an order that it entered and that may still rest."""
 
@@ -260,7 +263,7 @@ class OrderFlow:
 
     def _stop(self, market: _Market) -> NewOrder:
         """Beyond the middle, where a price that runs away elects it; a few are elected as they arrive."""
-        time_in_force = self._random.choice(tuple(TimeInForce))
+        time_in_force = self._random.choice(_OF_STOPS)
         order_type = self._random.choice((OrderType.STOP, OrderType.STOP_LIMIT))
         stop_ticks = self._stop_ticks(market, market.side)
         price_ticks = None
@@ -268,7 +271,7 @@ class OrderFlow:
             price_ticks = stop_ticks + self._random.randint(-2, 4) * (1 if market.side is Side.BUY else -1)
         order = self._enter(market, order_type, time_in_force, price_ticks)
         order = self._timed(order._replace(stop_price=Number(stop_ticks, PRICE_DECIMALS)))
-        rests = order_type is OrderType.STOP_LIMIT and time_in_force not in (TimeInForce.IOC, TimeInForce.FOK)
+        rests = order_type is OrderType.STOP_LIMIT and time_in_force is not TimeInForce.IOC
         return self._place(market, self._hide(order) if rests and self._random.random() < 0.3 else order)
 
     def _iceberg(self, market: _Market) -> NewOrder:

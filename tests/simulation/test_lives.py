@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,9 @@ def test_whatever_happens_the_promise_holds(first):
     assert sum(outcome.executed for outcome in outcomes) > 20 * len(outcomes)
     assert sum(outcome.answered for outcome in outcomes) > 20 * len(outcomes)
     assert sum(sum(outcome.faults.values()) for outcome in outcomes) > 20 * len(outcomes)
+    events = sum((outcome.events for outcome in outcomes), Counter())
+    for name in ("trade", "order_canceled: expired", "order_triggered", "auction_uncrossed", "indicative_changed"):
+        assert events[name] > 0, f"{name}: {events}"
 
 
 def test_one_seed_is_one_story():

@@ -46,8 +46,9 @@ def test_every_kind_of_order_and_change_comes():
     commands = list(islice(exotic_flow(3), 3_000))
     orders = [command for command in commands if isinstance(command, NewOrder)]
     seen = {(order.order_type, order.time_in_force) for order in orders}
-    stops = (OrderType.STOP, OrderType.STOP_LIMIT)
-    assert seen >= {(order_type, time_in_force) for order_type in stops for time_in_force in TimeInForce}
+    of_stops = set(TimeInForce) - {TimeInForce.FOK}
+    for order_type in (OrderType.STOP, OrderType.STOP_LIMIT):
+        assert {time_in_force for seen_type, time_in_force in seen if seen_type is order_type} == of_stops
     assert seen >= {(OrderType.LIMIT, time_in_force) for time_in_force in TimeInForce}
     assert {order.self_trade_prevention for order in orders} > {None}
     assert {order.order_type for order in orders if order.display_quantity} == {OrderType.LIMIT, OrderType.STOP_LIMIT}

@@ -83,10 +83,8 @@ def check_books(history: History) -> Iterator[Finding]:
 
     A trade fills a buyer and a seller alike, so bought equals sold. O(nodes x (state + trades)).
     """
-    executions = [alternatives[0].execution for alternatives in history.executions.values()]
-    for effects in history.effects.values():
-        executions += effects[0].executions
-    trades = [event for execution in executions for event in execution.events if isinstance(event, Trade)]
+    events = (event for execution in history.first_executions() for event in execution.events)
+    trades = [event for event in events if isinstance(event, Trade)]
     for node in history.final_nodes:
         exchange = node.state.exchange
         try:
