@@ -12,9 +12,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import raftbook.engine
-from raftbook.engine import AddInstrument, Entry, Exchange, NewOrder, Number, OrderType, Run, Side, Tick, TimeInForce
+from raftbook.engine import (
+    AddInstrument,
+    CancelAll,
+    Entry,
+    Exchange,
+    NewOrder,
+    Number,
+    OrderStatus,
+    OrderType,
+    ReplaceOrder,
+    Run,
+    SelfTradePrevention,
+    SetStatus,
+    Side,
+    Tick,
+    TimeInForce,
+    TradingStatus,
+)
 from raftbook.engine.order_book import Order
-from raftbook.engine.types import CLOSED_ORDERS_KEPT, OrderStatus
+from raftbook.engine.types import CLOSED_ORDERS_KEPT, DAY_NS
 from raftbook.simulation.workload import OrderFlow
 
 if TYPE_CHECKING:
@@ -54,6 +71,96 @@ def trading_exchange() -> Exchange:
     for execution in exchange.apply(2, Entry(70, (Run("n1.1", 7, tuple(refused)),))):
         assert not execution.accepted
     return exchange
+
+
+def rich_exchange() -> Exchange:
+    """Something of everything: ACME is trading with limits of all kinds, CALL is in an auction, DARK is halted."""
+    instruments = [
+        ACME._replace(
+            min_quantity=ONE,
+            max_quantity=Number(500, 0),
+            min_notional=ONE,
+            price_band=Number(50, 0),
+            market_protection=Number(20, 0),
+            max_open_orders=30,
+            self_trade_prevention=SelfTradePrevention.CANCEL_NEWEST,
+        ),
+        ACME._replace(symbol="CALL"),
+        ACME._replace(symbol="DARK"),
+    ]
+    return exchange_of(
+        Entry(DAY_NS // 2, (Run("n1.1", 1, (*instruments, *orders_of_acme())),)),
+        Entry(DAY_NS // 2 + 10, (Run("n2.1", 1, tuple(orders_of_call())),)),
+    )
+
+
+def exchange_of(*entries) -> Exchange:
+    exchange = Exchange(closed_orders_kept=6)
+    for index, entry in enumerate(entries, 1):
+        exchange.apply(index, entry)
+    exchange.check()
+    return exchange
+
+
+def orders_of_acme():
+    def sell_stop(account, name, stop_cents, **terms):
+        order = limit(account, name, Side.SELL, 100, 5)
+        stop_price = Number(stop_cents, 2)
+        return order._replace(order_type=OrderType.STOP, price=None, stop_price=stop_price, **terms)
+
+    later = DAY_NS // 2 + 100
+    return (
+        limit("alice", "iceberg", Side.BUY, 100, 20)._replace(display_quantity=Number(4, 0)),
+        limit("alice", "plain", Side.BUY, 100, 5),
+        limit("bob", "taker", Side.SELL, 100, 6),
+        limit("bob", "changed", Side.SELL, 103, 7),
+        ReplaceOrder("bob", None, "changed", Number(102, 2), None),
+        limit("carol", "gtd", Side.SELL, 104, 5, TimeInForce.GTD)._replace(expire_time=later, post_only=True),
+        limit("bob", "day", Side.SELL, 104, 5, TimeInForce.DAY),
+        limit("carol", "gone", Side.SELL, 105, 5, TimeInForce.GTD)._replace(expire_time=DAY_NS // 2 + 5),
+        limit("carol", "canceled", Side.SELL, 105, 5, TimeInForce.IOC),
+        limit("carol", "own", Side.BUY, 104, 9)._replace(
+            self_trade_prevention=SelfTradePrevention.DECREMENT_AND_CANCEL
+        ),
+        sell_stop("alice", "stop", 90),
+        sell_stop("bob", "stop", 90, time_in_force=TimeInForce.DAY),
+        sell_stop("carol", "stop", 80)._replace(
+            order_type=OrderType.STOP_LIMIT, price=Number(79, 2), display_quantity=Number(2, 0)
+        ),
+        limit("carol", "buy-stop", Side.BUY, 120, 5)._replace(
+            order_type=OrderType.STOP_LIMIT, stop_price=Number(115, 2)
+        ),
+        limit("bob", "refused", Side.BUY, 100, 900)._replace(
+            not_after=later, display_quantity=Number(4, 0), self_trade_prevention=SelfTradePrevention.NONE
+        ),
+        sell_stop("bob", "refused-too", 90, not_after=later, quantity=Number(0, 0)),
+        limit("alice", "dark", Side.BUY, 100, 5)._replace(symbol="DARK"),
+        SetStatus("DARK", TradingStatus.HALTED),
+    )
+
+
+def orders_of_call():
+    def order(account, name, side, cents, quantity, **terms):
+        return limit(account, name, side, cents, quantity)._replace(symbol="CALL", **terms)
+
+    market = {"order_type": OrderType.MARKET, "price": None, "time_in_force": TimeInForce.IOC}
+    return (
+        order("alice", "first", Side.SELL, 100, 1),
+        order("bob", "first", Side.BUY, 100, 1),
+        SetStatus("CALL", TradingStatus.AUCTION),
+        order("alice", "call-1", Side.BUY, 103, 9, display_quantity=Number(2, 0)),
+        order("bob", "call-2", Side.SELL, 98, 5),
+        order("bob", "call-3", Side.SELL, 104, 5, time_in_force=TimeInForce.IOC),
+        order("carol", "call-4", Side.BUY, 1, 3, **market),
+        order("carol", "call-5", Side.BUY, 1, 2, **market),
+        order("carol", "call-6", Side.SELL, 1, 2, **market),
+        order("carol", "call-7", Side.BUY, 1, 2, **market)._replace(
+            order_type=OrderType.STOP, stop_price=Number(100, 2), time_in_force=TimeInForce.GTC
+        ),
+        order("bob", "call-8", Side.BUY, 1, 2, **market)._replace(
+            order_type=OrderType.STOP, stop_price=Number(110, 2), time_in_force=TimeInForce.GTC
+        ),
+    )
 
 
 def test_the_example_of_the_package_docstring_holds():
@@ -237,28 +344,99 @@ class TestSnapshot:
         with pytest.raises(ValueError, match=f"snapshot: .*{complaint}"):
             Exchange.from_snapshot(snapshot)
 
+    def test_the_exchange_of_the_next_tests_has_something_of_everything(self):
+        exchange = rich_exchange()
+        orders = exchange.orders(open_only=False)
+        assert {order.status for order in orders} == set(OrderStatus) - {OrderStatus.REJECTED}
+        assert set(exchange.statuses.values()) == set(TradingStatus) - {TradingStatus.CLOSED}
+        assert any(order.visible_quantity < order.leaves_quantity for order in orders)
+        assert any(order.quantity < 5 for order in orders if order.client_order_id == "gtd"), "it was decremented"
+        assert all(exchange.indication("CALL"))
+        assert exchange.next_expiry is not None
+        assert len(list(exchange.refused_orders)) == 2
+        assert exchange.registry.forgotten_net_quantity == {}
+        assert Exchange.from_snapshot(exchange.to_snapshot()).to_snapshot() == exchange.to_snapshot()
+
+    @pytest.mark.parametrize("nonsense", [None, True, -1, 0, 1, 2**63, "~"], ids=repr)
+    def test_a_snapshot_with_nonsense_anywhere_is_refused_or_restores_to_what_it_says(self, nonsense):
+        snapshot = rich_exchange().to_snapshot()
+        refusals = 0
+        for place, position in scalar_places(snapshot):
+            value, place[position] = place[position], nonsense
+            refusals += is_refused(snapshot)
+            place[position] = value
+        assert refusals > 100
+
     @given(data=st.data())
     def test_a_snapshot_altered_anywhere_is_refused_or_restores_to_what_it_says(self, data):
-        snapshot = copy.deepcopy(trading_exchange().to_snapshot())
-        place = snapshot
-        while True:
-            position = data.draw(st.integers(0, len(place) - 1))
-            if isinstance(place[position], list) and place[position] and data.draw(st.booleans()):
-                place = place[position]
-            else:
-                break
-        junk = st.sampled_from([None, True, -1, 0, 1, 2, 3, 100, 2**63, "", "alice", "~", [], [[]], 1.0, b"x"])
-        place[position] = data.draw(junk)
-        restored, refusal = None, None
-        try:
-            restored = Exchange.from_snapshot(snapshot)
-        except ValueError as error:
-            refusal = str(error)
-        if restored is None:
-            assert refusal.startswith("snapshot: ")
+        snapshot = copy.deepcopy(rich_exchange().to_snapshot())
+        for _ in range(data.draw(st.integers(1, 2))):
+            place = snapshot
+            while True:
+                position = data.draw(st.integers(0, len(place) - 1))
+                if isinstance(place[position], list) and place[position] and data.draw(st.integers(0, 9)):
+                    place = place[position]
+                else:
+                    break
+            others = st.sampled_from([copy.deepcopy(value) for value in place])
+            junk = st.sampled_from(
+                [None, True, -1, 0, 1, 2, 3, 100, DAY_NS, 2**63, "", "alice", "~", [], [[]], 1.0, b"x"]
+            )
+            place[position] = data.draw(junk | others)
+        is_refused(snapshot)
+
+
+def scalar_places(values):
+    """(list, position) of everything in it that is no list."""
+    for position, value in enumerate(values):
+        if isinstance(value, list):
+            yield from scalar_places(value)
         else:
-            restored.check()
-            assert restored.to_snapshot() == snapshot
+            yield values, position
+
+
+def is_refused(snapshot) -> bool:
+    """Whatever is not refused is what the snapshot says, if need be in its canonical order, and can go on."""
+    restored, refusal = None, ""
+    try:
+        restored = Exchange.from_snapshot(snapshot)
+    except ValueError as error:
+        refusal = str(error)
+    if restored is None:
+        assert refusal.startswith("snapshot: ")
+        return True
+    canonical = restored.to_snapshot()
+    assert sorted(scalars(canonical)) == sorted(scalars(snapshot))
+    assert Exchange.from_snapshot(canonical).to_snapshot() == canonical
+    go_on(restored)
+    return False
+
+
+def scalars(values):
+    """In words, so that they can be sorted, and True is not 1."""
+    return [repr(place[position]) for place, position in scalar_places(values)]
+
+
+def go_on(exchange):
+    """Trade with everything, end every auction and halt, wait for every expiry, and cancel what is left."""
+    index, time = exchange.log_index, exchange.time
+    market = limit("dave", "", Side.BUY, 1, 5)._replace(order_type=OrderType.MARKET, price=None)
+    orders = (
+        market._replace(symbol=symbol, side=side, client_order_id=f"{symbol}-{side.label}")
+        for symbol in exchange.instruments
+        for side in Side
+    )
+    statuses = (SetStatus(symbol, TradingStatus.TRADING) for symbol in exchange.instruments)
+    for entry in (
+        Entry(time, (Run("n9.9", 1, (*orders, *statuses)),)),
+        Entry(time + 2 * DAY_NS, ()),
+        Entry(
+            time, (Run("n9.9", 1 + 3 * len(exchange.instruments), tuple(map(CancelAll, ("alice", "bob", "carol")))),)
+        ),
+    ):
+        index += 1
+        exchange.apply(index, entry)
+        exchange.check()
 
 
 class TestCheck:
