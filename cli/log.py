@@ -215,7 +215,15 @@ def _book_of(replay: Replay, symbol: str, depth: int | None) -> Json:
         known = ", ".join(exchange.instruments) or "none"
         raise NotHeldError(f"there is no instrument {symbol} at index {replay.end_index}; it has {known}")
     bids, asks = exchange.depth(symbol, depth)
-    return book_to_json(symbol, replay.state.index, bids, asks, exchange.instruments[symbol])
+    return book_to_json(
+        symbol,
+        replay.state.index,
+        bids,
+        asks,
+        exchange.instruments[symbol],
+        exchange.statuses[symbol],
+        exchange.indication(symbol),
+    )
 
 
 def _range_of(node: StoredNode) -> Json:

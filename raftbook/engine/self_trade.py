@@ -55,9 +55,9 @@ def prevent_self_trade(
 def available_to(taker: Order, level: PriceLevel) -> tuple[int, bool]:
     """What this level has to trade for the taker, and whether prevention ends the look ahead there.
 
-    would trade; what waits ahead of it counts with what it shows, for the next tip of an iceberg joins behind. O(orders in
-    would trade; what waits ahead of it counts with what it shows, since an iceberg's next tip joins behind. O(orders in
-    the level).
+    Own orders that would only be canceled do not count. In the other modes the first of them is where less than
+    everything would trade; what waits ahead of it counts with what it shows, since the next tip of an iceberg joins
+    behind. O(orders in the level).
     """
     ahead = own = 0
     is_barrier = taker.self_trade_prevention is not SelfTradePrevention.CANCEL_OLDEST
