@@ -23,6 +23,7 @@ from raftbook.engine.types import (
 
 if TYPE_CHECKING:
     from raftbook.engine.exchange import Exchange
+    from raftbook.engine.instrument import Instrument
     from raftbook.engine.order_book import Order, OrderBook, PriceLevel
     from raftbook.engine.refused_orders import RefusedOrdersOfAccount
     from raftbook.engine.registry import OrderRegistry
@@ -41,6 +42,7 @@ def check_exchange(exchange: Exchange) -> None:
     for order in registry.orders.values():
         _check_order(order)
         _require(order.symbol in exchange.books, "every order belongs to a known instrument")
+        _check_steps(order, exchange.instruments[order.symbol])
     _check_registry(registry)
     _check_refused_orders(exchange)
     resting_count = 0
@@ -92,6 +94,13 @@ def _check_order(order: Order) -> None:
         _require(order.hidden_quantity == 0, f"{name}: a closed order hides nothing")
 
 
+def _check_steps(order: Order, instrument: Instrument) -> None:
+    for price in (order.price, order.stop_price):
+        _require(price is None or price % instrument.tick_size == 0, f"order {order.order_id}: prices are on the tick")
+    for quantity in (order.quantity, order.filled_quantity, order.leaves_quantity, order.display_quantity or 0):
+        _require(quantity % instrument.lot_size == 0, f"order {order.order_id}: quantities are multiples of the lot")
+
+
 def _check_terms(order: Order, name: str) -> None:
     order_type, time_in_force = order.order_type, order.time_in_force
     has_price = order_type is OrderType.LIMIT or order_type is OrderType.STOP_LIMIT
@@ -100,6 +109,8 @@ def _check_terms(order: Order, name: str) -> None:
     may_rest = has_price and time_in_force not in (TimeInForce.IOC, TimeInForce.FOK)
     _require((order.price is not None) is has_price, f"{name}: a price is a limit order's")
     _require((order.stop_price is not None) is has_stop, f"{name}: a stop price is a stop's")
+    _require(not has_stop or time_in_force is not TimeInForce.FOK, f"{name}: no stop is fok")
+    _require(not order.is_live or time_in_force is not TimeInForce.FOK, f"{name}: a fok never waits")
     _require((order.expire_time is not None) is expires, f"{name}: a day or gtd order expires, no other does")
     _require(order.display_quantity is None or may_rest, f"{name}: only an order that may rest shows a part of it")
     _require(
@@ -289,7 +300,6 @@ def _check_ladder(book: OrderBook, ladder: Ladder, name: str, registry: OrderReg
         previous_rank = level.rank
         _require(level.rank == level.price * ladder.sign, f"{name} {level.price}: the rank is the signed price")
         _require(ladder.level_at(level.price) is level, f"{name} {level.price}: a level is found under its price")
-        _require(level.price % book.instrument.tick_size == 0, f"{name} {level.price}: the price is on its tick")
         _require(level.head is not None, f"{name} {level.price}: no empty level remains")
         _require(
             type(ladder) is Ladder or level.quantity + level.hidden_quantity <= MAX_INTEGER,
@@ -309,7 +319,6 @@ def _check_level(book: OrderBook, level: PriceLevel, name: str, registry: OrderR
         _require(registry.orders.get(order.order_id) is order, f"{name}: a waiting order is registered")
         _require(order.symbol == book.symbol, f"{name}: a waiting order is of this instrument")
         _require(order.previous is previous and order.level is level, f"{name}: the queue is linked both ways")
-        _require(order.quantity % book.instrument.lot_size == 0, f"{name}: the quantity is a multiple of the lot")
         _require(order.hidden_quantity < order.leaves_quantity, f"{name}: a waiting order shows something")
         if order.display_quantity is not None:
             shown = order.leaves_quantity - order.hidden_quantity

@@ -27,7 +27,6 @@ from raftbook.engine.types import (
     OrderStatus,
     Reason,
     SelfTradePrevention,
-    Side,
     TimeInForce,
     TradingStatus,
 )
@@ -46,7 +45,6 @@ _IOC_REASON: Final = Reason.IOC
 _NO_LIQUIDITY: Final = Reason.NO_LIQUIDITY
 _NO_PREVENTION: Final = SelfTradePrevention.NONE
 _OPEN: Final = OrderStatus.OPEN
-_SELL: Final = Side.SELL
 
 
 _Reach = tuple[int, int, int]
@@ -79,8 +77,7 @@ def arrive(order: Order, book: OrderBook, registry: OrderRegistry, journal: Jour
             return
         if stopped_by is Reason.VOLATILITY:
             journal.status_changed(book, _AUCTION, Reason.VOLATILITY)
-        elif stopped_by is not None:
-            remainder_reason = stopped_by
+        remainder_reason = stopped_by or remainder_reason
     elif order.time_in_force is _FOK:
         remainder_reason = Reason.FOK
     if order.price is None or order.time_in_force is _IOC or order.time_in_force is _FOK:
@@ -191,7 +188,7 @@ def _can_fill(taker: Order, makers: BookSide, reach: _Reach) -> bool:
             return False
         available, ends_here = level.quantity + level.hidden_quantity, False
         if prevents:
-            available, ends_here = available_to(taker, level)
+            available, ends_here = available_to(taker, level, needed)
         if available and not lowest <= level.price <= highest:
             return False
         notional += level.price * min(needed, available)

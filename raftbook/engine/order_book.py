@@ -291,10 +291,6 @@ class Ladder:
         """O(1)."""
         return self.levels.get(price * self.sign)
 
-    def worst(self) -> PriceLevel | None:
-        """The level farthest from the best. O(log levels)."""
-        return self.levels.peekitem(-1)[1] if self.levels else None
-
     def add_at(self, price: int, order: Order) -> None:
         """Let the order wait at this price, behind those that are there. O(1), O(log levels) at a new price."""
         rank = price * self.sign

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections import deque
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from raftbook.engine.expiry import Expiries
 from raftbook.engine.types import CLOSED_ORDERS_KEPT, MAX_INTEGER, OrderStatus, Side
 
 if TYPE_CHECKING:
     from raftbook.engine.order_book import Order
-
-_OPEN: Final = OrderStatus.OPEN
 
 
 class Account:

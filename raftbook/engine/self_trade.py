@@ -52,12 +52,12 @@ def prevent_self_trade(
         journal.restated(book, taker, _SELF_TRADE, maker.order_id)
 
 
-def available_to(taker: Order, level: PriceLevel) -> tuple[int, bool]:
-    """What this level has to trade for the taker, and whether prevention ends the look ahead there.
+def available_to(taker: Order, level: PriceLevel, needed: int) -> tuple[int, bool]:
+    """What this level has to trade for the taker, or at least `needed`, and whether prevention ends the look ahead there.
 
     Own orders that would only be canceled do not count. In the other modes the first of them is where less than
     everything would trade; what waits ahead of it counts with what it shows, since the next tip of an iceberg joins
-    behind. O(orders in the level).
+    behind. O(orders that show as much as is needed).
     """
     ahead = own = 0
     is_barrier = taker.self_trade_prevention is not SelfTradePrevention.CANCEL_OLDEST
@@ -68,4 +68,6 @@ def available_to(taker: Order, level: PriceLevel) -> tuple[int, bool]:
             own += maker.leaves_quantity
         else:
             ahead += maker.leaves_quantity - maker.hidden_quantity
+            if ahead >= needed:
+                return ahead, False
     return level.quantity + level.hidden_quantity - own, False

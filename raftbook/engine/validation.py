@@ -7,7 +7,7 @@ checks is part of the behaviour, since the first that fails names the reason:
 2. time: it has not expired already (`expired`);
 3. precision, tick, lot and 64 bits of each number, never rounded;
 4. an iceberg's tip against its quantity;
-5. range: nothing that the order could lead to leaves 64 bits (`out_of_range`);
+5. range: price times quantity, and all that would wait at the price, fit 64 bits (`out_of_range`);
 6. the instrument's own limits (limits.py);
 7. `post_only`: it would trade now.
 
@@ -27,7 +27,6 @@ from raftbook.engine.types import (
     OrderStatus,
     OrderType,
     Reason,
-    Side,
     TimeInForce,
     TradingStatus,
 )
@@ -42,7 +41,6 @@ if TYPE_CHECKING:
 # A NamedTuple's own constructor is a Python function that does just this, at twice the price.
 _new: Final = tuple.__new__
 
-_BUY: Final = Side.BUY
 _DAY: Final = TimeInForce.DAY
 _FOK: Final = TimeInForce.FOK
 _GTD: Final = TimeInForce.GTD
@@ -63,7 +61,7 @@ class Terms(NamedTuple):
 
 
 def terms_of_new_order(command: NewOrder, book: OrderBook, registry: OrderRegistry, time: int) -> Terms | Refusal:
-    """`time` is log time, ns. O(1), O(log levels) for a market buy."""
+    """`time` is log time, ns. O(1)."""
     misshapen = _shape_of_new_order(command)
     if misshapen is not None:
         return misshapen
