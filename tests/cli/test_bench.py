@@ -117,7 +117,7 @@ class TestEngine:
         assert process.returncode == 0, errors
         assert output.count("trade cpu, us") == 1
         assert "4,000 orders each at its price" in output
-        assert output.count("Each of 1,000 operations") == 1
+        assert output.count("the median of 10 entries") == 1
 
 
 @pytest.mark.system

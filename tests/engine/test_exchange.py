@@ -15,6 +15,7 @@ import raftbook.engine
 from raftbook.engine import (
     AddInstrument,
     CancelAll,
+    CancelOrder,
     Entry,
     Exchange,
     NewOrder,
@@ -86,7 +87,7 @@ def rich_exchange() -> Exchange:
             self_trade_prevention=SelfTradePrevention.CANCEL_NEWEST,
         ),
         ACME._replace(symbol="CALL"),
-        ACME._replace(symbol="DARK"),
+        ACME._replace(symbol="DARK", tick_size=Number(5, 2), lot_size=Number(5, 0)),
     ]
     return exchange_of(
         Entry(DAY_NS // 2, (Run("n1.1", 1, (*instruments, *orders_of_acme())),)),
@@ -131,9 +132,9 @@ def orders_of_acme():
             order_type=OrderType.STOP_LIMIT, stop_price=Number(115, 2)
         ),
         limit("bob", "refused", Side.BUY, 100, 900)._replace(
-            not_after=later, display_quantity=Number(4, 0), self_trade_prevention=SelfTradePrevention.NONE
+            not_after=later + 100, display_quantity=Number(4, 0), self_trade_prevention=SelfTradePrevention.NONE
         ),
-        sell_stop("bob", "refused-too", 90, not_after=later, quantity=Number(0, 0)),
+        sell_stop("bob", "refused-too", 90, not_after=later + 100, quantity=Number(0, 0)),
         limit("alice", "dark", Side.BUY, 100, 5)._replace(symbol="DARK"),
         SetStatus("DARK", TradingStatus.HALTED),
     )
@@ -495,6 +496,111 @@ class TestCheck:
             "OrderStatus": OrderStatus,
             "TimeInForce": TimeInForce,
             "PriceLevel": PriceLevel,
+        }
+        exec(broken, names)
+        with pytest.raises(AssertionError, match=f"broken invariant: .*{invariant}"):
+            exchange.check()
+
+    @pytest.mark.parametrize(
+        ("broken", "invariant"),
+        [
+            # Terms.
+            ("order('alice', 'plain').price = None", "a price is a limit order's"),
+            ("order('alice', 'stop').price = 90", "a price is a limit order's"),
+            ("order('alice', 'stop').stop_price = None", "a stop price is a stop's"),
+            ("order('alice', 'plain').stop_price = 90", "a stop price is a stop's"),
+            ("order('alice', 'plain').expire_time = DAY_NS", "a day or gtd order expires, no other does"),
+            ("order('carol', 'gtd').expire_time = None", "a day or gtd order expires, no other does"),
+            ("order('bob', 'day').expire_time += 1", "a day ends at midnight"),
+            ("order('alice', 'stop').display_quantity = 2", "only an order that may rest shows a part"),
+            ("order('carol', 'stop').post_only = True", "only a limit order that may rest is post_only"),
+            ("order('bob', 'call-3').post_only = True", "only a limit order that may rest is post_only"),
+            ("order('carol', 'stop').stop_price = 2**63", "prices and the tip are positive and fit 64 bits"),
+            ("order('alice', 'iceberg').display_quantity = 0", "prices and the tip are positive and fit 64 bits"),
+            ("order('carol', 'stop').quantity = order('carol', 'stop').leaves_quantity = 2**62", "the notional fits"),
+            ("order('alice', 'dark').price = 101", "prices are on the tick"),
+            ("order('alice', 'dark').quantity = order('alice', 'dark').leaves_quantity = 6", "multiples of the lot"),
+            # Hidden quantity.
+            ("order('alice', 'iceberg').hidden_quantity = -1", "what is hidden is part of the leaves"),
+            ("order('alice', 'iceberg').hidden_quantity = 17", "what is hidden is part of the leaves"),
+            ("order('alice', 'iceberg').hidden_quantity = 16", "a waiting order shows something"),
+            ("order('alice', 'iceberg').hidden_quantity = 11", "an iceberg shows no more than its tip"),
+            ("order('alice', 'iceberg').hidden_quantity = 13", "the sums are those over its orders"),
+            ("order('alice', 'iceberg').display_quantity = None", "only an iceberg hides a part"),
+            ("order('alice', 'plain').hidden_quantity = 1", "only an iceberg hides a part"),
+            ("hide(order('carol', 'stop'))", "an untriggered stop hides nothing"),
+            ("acme.bids.best.hidden_quantity += 1", "the sums are those over its orders"),
+            ("acme.bids.best.quantity = 2**63", "what rests at one price fits 64 bits"),
+            # Stops.
+            ("acme.buy_stops.best.head.status = OrderStatus.OPEN", "an untriggered stop waits at its stop price"),
+            (
+                "order('alice', 'plain').status = OrderStatus.UNTRIGGERED",
+                "only a stop that has not traded is untriggered",
+            ),
+            ("order('bob', 'call-8').side = Side.SELL", "an untriggered stop waits at its stop price"),
+            ("order('carol', 'call-7').status = OrderStatus.UNTRIGGERED", "an order in the book is open"),
+            ("order('alice', 'stop').arrival = 9", "stops wait in the order of their arrival"),
+            ("acme.last_arrival = 0", "stops are counted as they arrive"),
+            ("acme.last_price = 115", "no stop waits whose condition holds"),
+            ("call.last_price = 111", "no stop waits whose condition holds"),
+            ("acme.sell_stops.best = None", "the best level is the first"),
+            ("acme.sell_stops.best.order_count += 1", "the sums are those over its orders"),
+            ("acme.buy_stops.remove(acme.buy_stops.best.head)", "a live order waits somewhere"),
+            ("acme.last_price = 0", "the last price fits 64 bits"),
+            # Expiries.
+            (
+                "registry.expiries.discard(order('carol', 'gtd'))",
+                "the expiries are those of the live orders that expire",
+            ),
+            ("order('carol', 'gtd').expire_time += 1", "listed by its expiry"),
+            ("exchange.journal.time += 100", "ended when its time had come"),
+            ("registry.expiries.add(order('carol', 'gone'))", "the expiries are those of the live orders that expire"),
+            # Auctions.
+            ("exchange.journal.auctions.clear()", "the auctions are the books in auction"),
+            ("exchange.journal.auctions['ACME'] = acme", "the auctions are the books in auction"),
+            ("acme.indication = call.indication", "there is an indication in an auction only"),
+            ("dark.indication = call.indication", "there is an indication in an auction only"),
+            ("call.until_uncross.clear()", "ioc orders wait for an uncross only"),
+            ("call.until_uncross[1] = order('bob', 'call-2')", "ioc orders wait for an uncross only"),
+            ("call.status = TradingStatus.TRADING", "while trading, market orders and ioc are gone"),
+            ("cancel('carol'); call.status = TradingStatus.TRADING", "while trading, market orders and ioc are gone"),
+            ("cancel('carol', 'call-3'); call.status = TradingStatus.TRADING", "the best bid is below the best ask"),
+            ("call.bids.unpriced.quantity += 1", "the sums are those over its orders"),
+            ("call.bids.unpriced.tail = call.bids.unpriced.head", "the queue's tail is its last order"),
+            ("call.bids.unpriced.head.price = 100", "a price is a limit order's"),
+            # Counts of open orders.
+            ("registry.accounts['alice'].open_counts['ACME'] += 1", "its live orders are counted"),
+            ("registry.accounts['alice'].open_counts['CALL'] = 1", "its live orders are counted"),
+            ("del registry.accounts['carol'].open_counts['ACME']", "its live orders are counted"),
+            ("order('carol', 'gone').hidden_quantity = 1", "what is hidden is part of the leaves"),
+        ],
+    )
+    def test_it_names_the_broken_invariant_of_the_rarer_kinds(self, broken, invariant):
+        exchange = rich_exchange()
+
+        def cancel(account, *names_of_bob):
+            commands = (CancelAll(account), *(CancelOrder("bob", None, name) for name in names_of_bob))
+            exchange.apply(3, Entry(0, (Run("n3.1", 1, commands),)))
+
+        def hide(order):
+            level = order.level
+            level.remove(order)
+            order.hidden_quantity = 3
+            level.append(order)
+
+        names = {
+            "exchange": exchange,
+            "registry": exchange.registry,
+            "order": exchange.registry.find,
+            "acme": exchange.books["ACME"],
+            "call": exchange.books["CALL"],
+            "dark": exchange.books["DARK"],
+            "cancel": cancel,
+            "hide": hide,
+            "DAY_NS": DAY_NS,
+            "OrderStatus": OrderStatus,
+            "Side": Side,
+            "TradingStatus": TradingStatus,
         }
         exec(broken, names)
         with pytest.raises(AssertionError, match=f"broken invariant: .*{invariant}"):
