@@ -370,6 +370,13 @@ def auction_tells_again(size: int) -> Attack:
     return Attack([AUCTION, *(_crossing(number, size) for number in range(size))], _each(more), {INDICATED: 10})
 
 
+def auction_refuses_and_stays(size: int) -> Attack:
+    """A few orders are refused in an auction in which orders at as many prices cross."""
+    refused = [_limit(size + number, BUY, 4 * size, 0, "taker") for number in range(FEW)]
+    crossing = (_crossing(number, size) for number in range(size))
+    return Attack([AUCTION, *crossing], _each(refused), {REFUSED: FEW, INDICATED: 0})
+
+
 def auction_beside_a_large_book(size: int) -> Attack:
     """A few entries change an auction in which little crosses, and orders at as many prices do not."""
     book = [_limit(number, SELL, FAR + number) for number in range(size)]
@@ -513,6 +520,7 @@ FLAT: Final = (
     Case(trades_beside_waiting_stops, 100_000),
     Case(account_cancels_nothing_again, 100_000),
     Case(time_passes_before_expiries, 100_000),
+    Case(auction_refuses_and_stays, 10_000),
     Case(auction_beside_a_large_book, 100_000),
     Case(orders_beyond_the_limit, 100_000),
 )
