@@ -26,6 +26,7 @@ from raftbook.engine.commands import (
 from raftbook.engine.events import (
     AuctionEvent,
     Execution,
+    Indication,
     InstrumentEvent,
     MassCanceled,
     OrderEvent,
@@ -35,7 +36,6 @@ from raftbook.engine.events import (
     Trade,
 )
 from raftbook.engine.instrument import Instrument
-from raftbook.engine.order_book import Indication
 from raftbook.engine.types import (
     MAX_INTEGER,
     EventKind,

@@ -14,13 +14,14 @@ the same state and the same events, on any machine and in any year. Time is the 
     triggers.py         stops: they wait for a price, are elected, and run as arriving orders
     auction.py          the one price for a whole gathered book, and the trades at it
     trading_status.py   instruments, their status, the end of an auction
-    order_book.py       orders, price levels and sides: O(1) to add, cancel and find the best
+    order.py            one order: its terms, and how far it has come
+    order_book.py       price levels and sides: O(1) to add, cancel and find the best
     expiry.py           which orders end at which moment of log time
     registry.py         every order still known, by its id and by its owner's; how repeats are recognised
     refused_orders.py   refused new orders, so that no copy of one is accepted later
     journal.py          stamps and collects the events
     invariants.py       what always holds, as a check of the whole state
-    snapshot.py         the state as plain values, and back
+    snapshot.py         the state as plain values, and back (snapshot_fields.py)
     types.py, commands.py, events.py, instrument.py      the vocabulary: values, and nothing but values
 
 The way of a new order, which is the way through the code:
@@ -61,6 +62,7 @@ from raftbook.engine.events import (
     AuctionEvent,
     Event,
     Execution,
+    Indication,
     InstrumentEvent,
     MassCanceled,
     OrderEvent,
@@ -94,6 +96,7 @@ __all__ = [
     "EventKind",
     "Exchange",
     "Execution",
+    "Indication",
     "Instrument",
     "InstrumentEvent",
     "Malformed",

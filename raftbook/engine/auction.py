@@ -13,15 +13,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from raftbook.engine.events import NO_INDICATION, Indication
 from raftbook.engine.matching import after_fill
-from raftbook.engine.order_book import NO_INDICATION, Indication
 from raftbook.engine.types import MAX_INTEGER, OrderStatus, Reason, Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from raftbook.engine.journal import Journal
-    from raftbook.engine.order_book import BookSide, Order, OrderBook
+    from raftbook.engine.order import Order
+    from raftbook.engine.order_book import BookSide, OrderBook
     from raftbook.engine.registry import OrderRegistry
 
 

@@ -11,7 +11,7 @@ log, `timestamp` the log time of the entry in nanoseconds.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from raftbook.engine.commands import Command
 from raftbook.engine.instrument import Instrument
@@ -147,6 +147,18 @@ class InstrumentEvent(NamedTuple):
     instrument: Instrument
     status: TradingStatus
     reason: Reason | None = None
+
+
+class Indication(NamedTuple):
+    """What an uncross would do: see AuctionEvent."""
+
+    price: int | None
+    quantity: int
+    imbalance_quantity: int
+    imbalance_side: Side | None
+
+
+NO_INDICATION: Final = Indication(None, 0, 0, None)
 
 
 class AuctionEvent(NamedTuple):

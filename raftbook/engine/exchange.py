@@ -24,7 +24,7 @@ from raftbook.engine.commands import (
     Tick,
     Uncross,
 )
-from raftbook.engine.events import Execution, OrderState, Rejection
+from raftbook.engine.events import Execution, Indication, OrderState, Rejection
 from raftbook.engine.invariants import check_exchange
 from raftbook.engine.journal import Journal
 from raftbook.engine.orders import cancel_all, cancel_order, end_order, new_order, replace_order
@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 
     from raftbook.engine.commands import Entry
     from raftbook.engine.instrument import Instrument
-    from raftbook.engine.order_book import Indication, Order, OrderBook
-    from raftbook.engine.snapshot import PlainValue
+    from raftbook.engine.order import Order
+    from raftbook.engine.order_book import OrderBook
+    from raftbook.engine.snapshot_fields import PlainValue
     from raftbook.engine.types import Side
 
 _LIVE: Final = (OrderStatus.OPEN, OrderStatus.UNTRIGGERED)

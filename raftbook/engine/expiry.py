@@ -9,7 +9,7 @@ from sortedcontainers import SortedDict
 if TYPE_CHECKING:
     from collections.abc import ItemsView, ValuesView
 
-    from raftbook.engine.order_book import Order
+    from raftbook.engine.order import Order
 
 
 class SortedByTime(Protocol):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raftbook.engine.order_book import NO_INDICATION, Ladder
+from raftbook.engine.auction import indication
+from raftbook.engine.events import NO_INDICATION
+from raftbook.engine.order_book import Ladder
 from raftbook.engine.refused_orders import content_of
 from raftbook.engine.types import (
     DAY_NS,
@@ -24,7 +26,8 @@ from raftbook.engine.types import (
 if TYPE_CHECKING:
     from raftbook.engine.exchange import Exchange
     from raftbook.engine.instrument import Instrument
-    from raftbook.engine.order_book import Order, OrderBook, PriceLevel
+    from raftbook.engine.order import Order
+    from raftbook.engine.order_book import OrderBook, PriceLevel
     from raftbook.engine.refused_orders import RefusedOrdersOfAccount
     from raftbook.engine.registry import OrderRegistry
 
@@ -37,6 +40,12 @@ def check_exchange(exchange: Exchange) -> None:
         exchange.instruments == {symbol: book.instrument for symbol, book in exchange.books.items()},
         "every instrument has one book",
     )
+    limited = {
+        symbol: instrument.max_open_orders
+        for symbol, instrument in exchange.instruments.items()
+        if instrument.max_open_orders is not None
+    }
+    _require(registry.limited_symbols == limited, "open orders are counted where an instrument limits them")
     for sequence in exchange.watermarks.values():
         _require(sequence > 0, "an origin is known from its first executed submission on")
     for order in registry.orders.values():
@@ -89,6 +98,10 @@ def _check_order(order: Order) -> None:
             f"{name}: a known order is live, filled, canceled or expired",
         )
         _require(order.leaves_quantity == 0 and canceled > 0, f"{name}: a canceled order has no leaves")
+        _require(
+            order.status is OrderStatus.CANCELED or order.expire_time is not None,
+            f"{name}: only an order that expires is expired",
+        )
     if not order.is_live:
         _require(order.level is None, f"{name}: a closed order is in no book")
         _require(order.hidden_quantity == 0, f"{name}: a closed order hides nothing")
@@ -170,6 +183,8 @@ def _check_registry(registry: OrderRegistry) -> None:
             if order.symbol in registry.limited_symbols:
                 counts[order.symbol] = counts.get(order.symbol, 0) + 1
         _require(account.open_counts == counts, f"account {name}: its live orders are counted where they are limited")
+        for symbol, count in counts.items():
+            _require(count <= registry.limited_symbols[symbol], f"account {name}: no more live orders than allowed")
     _require(listed == len(registry.orders), "every order is listed by its account")
 
 
@@ -287,8 +302,8 @@ def _check_status(book: OrderBook) -> None:
                 stops.best is None or stops.best.rank > last_price * stops.sign,
                 f"{book.symbol}: no stop waits whose condition holds",
             )
-    if book.status is not TradingStatus.AUCTION:
-        _require(book.indication == NO_INDICATION, f"{book.symbol}: there is an indication in an auction only")
+    told = indication(book) if book.status is TradingStatus.AUCTION else NO_INDICATION
+    _require(book.indication == told, f"{book.symbol}: what was told of the auction is true, and there is one")
 
 
 def _check_ladder(book: OrderBook, ladder: Ladder, name: str, registry: OrderRegistry) -> int:

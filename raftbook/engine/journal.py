@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from raftbook.engine.events import (
     AuctionEvent,
     Event,
+    Indication,
     InstrumentEvent,
     MassCanceled,
     OrderEvent,
@@ -23,7 +24,8 @@ from raftbook.engine.types import EventKind, Reason, TradingStatus
 
 if TYPE_CHECKING:
     from raftbook.engine.commands import CancelAll, Command, NewOrder
-    from raftbook.engine.order_book import Indication, Order, OrderBook
+    from raftbook.engine.order import Order
+    from raftbook.engine.order_book import OrderBook
 
 # A NamedTuple's own constructor is a Python function that does just this, at twice the price. The three values
 # that nearly every command needs are made without it: OrderState and OrderEvent here, Trade below.

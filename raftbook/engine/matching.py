@@ -33,7 +33,8 @@ from raftbook.engine.types import (
 
 if TYPE_CHECKING:
     from raftbook.engine.journal import Journal
-    from raftbook.engine.order_book import BookSide, Order, OrderBook, PriceLevel
+    from raftbook.engine.order import Order
+    from raftbook.engine.order_book import BookSide, OrderBook, PriceLevel
     from raftbook.engine.registry import OrderRegistry
 
 _AUCTION: Final = TradingStatus.AUCTION

@@ -8,7 +8,7 @@ trade is decided in matching.py; who may place them in validation.py.
 
 **Rank** makes the two sides one: it is the price on the ask side and minus the price on the bid side, so on
 either side a lower rank is a better price, and an incoming order whose limit has rank r trades with the
-levels whose rank is at most r. No other code needs to tell the sides apart.
+levels whose rank is at most r. So matching has no code for buys and other code for sells.
 
 | operation                           | cost                                                   |
 |-------------------------------------|--------------------------------------------------------|
@@ -19,17 +19,15 @@ levels whose rank is at most r. No other code needs to tell the sides apart.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sortedcontainers import SortedDict
 
-from raftbook.engine.events import OrderState
+from raftbook.engine.events import NO_INDICATION
 from raftbook.engine.types import (
     OrderStatus,
-    OrderType,
     SelfTradePrevention,
     Side,
-    TimeInForce,
     TradingStatus,
 )
 
@@ -37,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, ValuesView
 
     from raftbook.engine.instrument import Instrument
+    from raftbook.engine.order import Order
 
 # An enum's member read through its class costs a descriptor call in Python 3.11; a module's name does not.
 _BUY: Final = Side.BUY
@@ -47,148 +46,6 @@ _NO_PREVENTION: Final = SelfTradePrevention.NONE
 
 UNPRICED_RANK: Final = -(2**63)
 """Rank of the orders without a price, which gather in an auction: better than every price's."""
-
-
-class EnteredTerms(NamedTuple):
-    """The terms of an order's first submission, in the instrument's units."""
-
-    price: int | None
-    quantity: int
-    stop_price: int | None
-    display_quantity: int | None
-    expire_time: int | None
-
-
-class Order:
-    """One order: its terms, how far it has come, and its neighbours in the queue at its price.
-
-    quantity = filled + leaves + canceled always; `notional` is the sum of price times quantity over the order's
-    trades. `hidden_quantity` is the part of the leaves that an iceberg at its place does not show. `arrival` counts
-    the stops of a book as they came to wait. `entered` is None while the terms are those of the first submission.
-    """
-
-    __slots__ = (
-        "account",
-        "arrival",
-        "client_order_id",
-        "display_quantity",
-        "entered",
-        "expire_time",
-        "filled_quantity",
-        "hidden_quantity",
-        "leaves_quantity",
-        "level",
-        "next",
-        "notional",
-        "order_id",
-        "order_type",
-        "post_only",
-        "previous",
-        "price",
-        "quantity",
-        "self_trade_prevention",
-        "side",
-        "status",
-        "stop_price",
-        "symbol",
-        "time_in_force",
-    )
-
-    def __init__(
-        self,
-        order_id: int,
-        client_order_id: str,
-        account: str,
-        symbol: str,
-        side: Side,
-        order_type: OrderType,
-        time_in_force: TimeInForce,
-        post_only: bool,
-        price: int | None,
-        quantity: int,
-        stop_price: int | None = None,
-        display_quantity: int | None = None,
-        expire_time: int | None = None,
-        self_trade_prevention: SelfTradePrevention = _NO_PREVENTION,
-    ) -> None:
-        self.order_id = order_id
-        self.client_order_id = client_order_id
-        self.account = account
-        self.symbol = symbol
-        self.side = side
-        self.order_type = order_type
-        self.time_in_force = time_in_force
-        self.post_only = post_only
-        self.price = price
-        self.quantity = quantity
-        self.stop_price = stop_price
-        self.display_quantity = display_quantity
-        self.expire_time = expire_time
-        self.self_trade_prevention = self_trade_prevention
-        self.entered: EnteredTerms | None = None
-        self.filled_quantity = 0
-        self.leaves_quantity = quantity
-        self.hidden_quantity = 0
-        self.notional = 0
-        self.status: OrderStatus = _OPEN if stop_price is None else _UNTRIGGERED
-        self.arrival = 0
-        # Its place in the book; None for all three while it is in none.
-        self.level: PriceLevel | None = None
-        self.previous: Order | None = None
-        self.next: Order | None = None
-
-    @property
-    def is_live(self) -> bool:
-        """Has it not ended yet?"""
-        return self.status is _OPEN or self.status is _UNTRIGGERED
-
-    def fill(self, price: int, quantity: int) -> None:
-        self.filled_quantity += quantity
-        self.leaves_quantity -= quantity
-        self.notional += price * quantity
-
-    def notional_at_most(self) -> int:
-        """What it comes to if all that is left trades at its own price."""
-        assert self.price is not None, "an order without a price comes to anything"
-        return self.notional + self.price * self.leaves_quantity
-
-    def entered_terms(self) -> EnteredTerms:
-        """By these a repeated submission is recognised, whatever became of the order since."""
-        return self.entered or EnteredTerms(
-            self.price, self.quantity, self.stop_price, self.display_quantity, self.expire_time
-        )
-
-    def keep_entered_terms(self) -> None:
-        """To be called before any of them changes."""
-        if self.entered is None:
-            self.entered = self.entered_terms()
-
-    def state(self) -> OrderState:
-        """The order as an event tells it."""
-        return _new(
-            OrderState,
-            (
-                self.order_id,
-                self.client_order_id,
-                self.account,
-                self.symbol,
-                self.side,
-                self.order_type,
-                self.time_in_force,
-                self.post_only,
-                self.price,
-                self.quantity,
-                self.filled_quantity,
-                self.leaves_quantity,
-                self.notional,
-                self.status,
-                self.stop_price,
-                self.display_quantity,
-                self.leaves_quantity - self.hidden_quantity,
-                self.expire_time,
-                self.self_trade_prevention,
-            ),
-        )
 
 
 class PriceLevel:
@@ -352,18 +209,6 @@ class BookSide(Ladder):
     def depth(self, limit: int | None = None) -> list[tuple[int, int]]:
         """(price, visible quantity) of the best `limit` levels, or of all, best first. O(levels returned)."""
         return [(level.price, level.quantity) for level in self.best_levels(limit)]
-
-
-class Indication(NamedTuple):
-    """What an uncross would do: see AuctionEvent."""
-
-    price: int | None
-    quantity: int
-    imbalance_quantity: int
-    imbalance_side: Side | None
-
-
-NO_INDICATION: Final = Indication(None, 0, 0, None)
 
 
 class OrderBook:

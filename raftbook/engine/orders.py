@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from raftbook.engine.commands import CancelOrder
 from raftbook.engine.limits import Refusal
 from raftbook.engine.matching import arrive
-from raftbook.engine.order_book import Order
+from raftbook.engine.order import Order, Terms
 from raftbook.engine.refused_orders import content_of
 from raftbook.engine.triggers import await_trigger, run_elected_stops
 from raftbook.engine.types import (
@@ -33,7 +33,7 @@ from raftbook.engine.types import (
     TimeInForce,
     TradingStatus,
 )
-from raftbook.engine.validation import Terms, repeats, terms_of_new_order, terms_of_replace
+from raftbook.engine.validation import repeats, terms_of_new_order, terms_of_replace
 
 if TYPE_CHECKING:
     from raftbook.engine.commands import CancelAll, NewOrder, ReplaceOrder
@@ -116,7 +116,9 @@ def _accept(exchange: Exchange, command: NewOrder, terms: Terms, book: OrderBook
     else:
         await_trigger(order, book)
     run_elected_stops(book, registry, journal)
-    return state if len(journal.events) == 1 and terms.display_quantity is None else order.state()
+    # If nothing happened to it since, it stands as it was told; only of an iceberg the book shows less now.
+    is_as_told = len(journal.events) == 1 and terms.display_quantity is None
+    return state if is_as_told else order.state()
 
 
 def _refused_by_status(command: NewOrder, status: TradingStatus) -> Reason | None:
@@ -238,7 +240,7 @@ def _change(exchange: Exchange, order: Order, book: OrderBook, terms: Terms) -> 
     registry, journal = exchange.registry, exchange.journal
     order.keep_entered_terms()
     lower_by = order.quantity - terms.quantity
-    if lower_by >= 0 and terms == _terms_of(order)._replace(quantity=terms.quantity):
+    if lower_by >= 0 and terms == order.terms()._replace(quantity=terms.quantity):
         assert order.level is not None, "a live order waits somewhere"
         order.level.reduce(order, lower_by)
         order.quantity = terms.quantity
@@ -257,10 +259,6 @@ def _change(exchange: Exchange, order: Order, book: OrderBook, terms: Terms) -> 
         arrive(order, book, registry, journal)
     run_elected_stops(book, registry, journal)
     return order.state()
-
-
-def _terms_of(order: Order) -> Terms:
-    return Terms(order.price, order.quantity, order.stop_price, order.display_quantity, order.expire_time)
 
 
 def _refuse_change(

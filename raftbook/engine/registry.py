@@ -15,7 +15,7 @@ from raftbook.engine.expiry import Expiries
 from raftbook.engine.types import CLOSED_ORDERS_KEPT, MAX_INTEGER, OrderStatus, Side
 
 if TYPE_CHECKING:
-    from raftbook.engine.order_book import Order
+    from raftbook.engine.order import Order
 
 
 class Account:

@@ -13,7 +13,8 @@ from raftbook.engine.types import OrderStatus, Reason, SelfTradePrevention
 
 if TYPE_CHECKING:
     from raftbook.engine.journal import Journal
-    from raftbook.engine.order_book import BookSide, Order, OrderBook, PriceLevel
+    from raftbook.engine.order import Order
+    from raftbook.engine.order_book import BookSide, OrderBook, PriceLevel
     from raftbook.engine.registry import OrderRegistry
 
 _CANCELED: Final = OrderStatus.CANCELED
@@ -53,7 +54,7 @@ def prevent_self_trade(
 
 
 def available_to(taker: Order, level: PriceLevel, needed: int) -> tuple[int, bool]:
-    """What this level has to trade for the taker, or at least `needed`, and whether prevention ends the look ahead there.
+    """What this level has to trade for the taker, or enough of it, and whether prevention ends the look ahead there.
 
     Own orders that would only be canceled do not count. In the other modes the first of them is where less than
     everything would trade; what waits ahead of it counts with what it shows, since the next tip of an iceberg joins

@@ -18,11 +18,27 @@ Restoring validates every field, and then the state as a whole against the invar
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from raftbook.engine.commands import NewOrder
+from raftbook.engine.events import Indication
 from raftbook.engine.instrument import Instrument
-from raftbook.engine.order_book import EnteredTerms, Indication, Order, OrderBook
+from raftbook.engine.order import Order, Terms
+from raftbook.engine.order_book import OrderBook
+from raftbook.engine.snapshot_fields import (
+    read_flag,
+    read_integer,
+    read_length,
+    read_limit,
+    read_list,
+    read_member,
+    read_number,
+    read_price,
+    read_reason,
+    read_string,
+    read_text,
+    read_time,
+)
 from raftbook.engine.triggers import await_trigger
 from raftbook.engine.types import (
     IDENTIFIER_PATTERN,
@@ -30,10 +46,8 @@ from raftbook.engine.types import (
     MAX_INTEGER,
     MOST_PERCENT,
     SYMBOL_PATTERN,
-    Number,
     OrderStatus,
     OrderType,
-    Reason,
     SelfTradePrevention,
     Side,
     TimeInForce,
@@ -41,18 +55,13 @@ from raftbook.engine.types import (
 )
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Iterable
-    from enum import IntEnum
 
     from raftbook.engine.exchange import Exchange
     from raftbook.engine.refused_orders import RefusedOrder
-
-PlainValue = int | str | bool | None | list["PlainValue"]
+    from raftbook.engine.snapshot_fields import PlainValue
 
 VERSION: Final = 2
-
-_E = TypeVar("_E", bound="IntEnum")
 
 
 def take_snapshot(exchange: Exchange) -> list[PlainValue]:
@@ -155,27 +164,27 @@ def _refused_order_to_list(refused: RefusedOrder) -> list[PlainValue]:
 
 def restore_into(exchange: Exchange, data: object) -> None:
     """Fill a new exchange with the snapshot's state. ValueError for whatever is not a snapshot. O(n log n)."""
-    fields = _list(data, "snapshot")
+    fields = read_list(data, "snapshot")
     if not fields or fields[0] != VERSION:
         raise ValueError(f"snapshot: version {fields[0] if fields else None!r} is not {VERSION}")
-    _length(fields, 10, "snapshot")
+    read_length(fields, 10, "snapshot")
     registry, journal = exchange.registry, exchange.journal
-    journal.log_index = _integer(fields[1], "log_index")
-    journal.time = _integer(fields[2], "time")
-    registry.last_order_id = _integer(fields[3], "last_order_id")
-    journal.last_trade_id = _integer(fields[4], "last_trade_id")
-    registry.closed_orders_kept = _integer(fields[5], "closed_orders_kept", low=1)
+    journal.log_index = read_integer(fields[1], "log_index")
+    journal.time = read_integer(fields[2], "time")
+    registry.last_order_id = read_integer(fields[3], "last_order_id")
+    journal.last_trade_id = read_integer(fields[4], "last_trade_id")
+    registry.closed_orders_kept = read_integer(fields[5], "closed_orders_kept", low=1)
     _restore_watermarks(exchange, fields[6])
 
     waiting: list[Order] = []
-    for item in _list(fields[7], "books"):
+    for item in read_list(fields[7], "books"):
         waiting += _restore_book(exchange, item)
     closed: list[Order] = []
-    for item in _list(fields[8], "accounts"):
-        account_name, orders = _length(_list(item, "account"), 2, "account")
-        closed += _restore_orders(orders, "closed orders", _text(account_name, IDENTIFIER_PATTERN, "account"))
+    for item in read_list(fields[8], "accounts"):
+        account_name, orders = read_length(read_list(item, "account"), 2, "account")
+        closed += _restore_orders(orders, "closed orders", read_text(account_name, IDENTIFIER_PATTERN, "account"))
     _register(exchange, waiting, closed)
-    for item in _list(fields[9], "refused orders"):
+    for item in read_list(fields[9], "refused orders"):
         _restore_refused_order(exchange, item)
     try:
         exchange.check()
@@ -184,28 +193,28 @@ def restore_into(exchange: Exchange, data: object) -> None:
 
 
 def _restore_watermarks(exchange: Exchange, data: object) -> None:
-    for item in _list(data, "watermarks"):
-        name, sequence = _length(_list(item, "watermark"), 2, "watermark")
-        origin = _string(name, "origin")
+    for item in read_list(data, "watermarks"):
+        name, sequence = read_length(read_list(item, "watermark"), 2, "watermark")
+        origin = read_string(name, "origin")
         if origin in exchange.watermarks:
             raise ValueError(f"snapshot: origin {origin!r} occurs twice")
-        exchange.watermarks[origin] = _integer(sequence, "watermark", low=1)
+        exchange.watermarks[origin] = read_integer(sequence, "watermark", low=1)
 
 
 def _restore_book(exchange: Exchange, data: object) -> list[Order]:
     """Returns the orders that wait in the book."""
-    fields = _length(_list(data, "book"), 9, "book")
+    fields = read_length(read_list(data, "book"), 9, "book")
     instrument = _restore_instrument(fields[0])
     symbol = instrument.symbol
     if symbol in exchange.books:
         raise ValueError(f"snapshot: instrument {symbol} occurs twice")
     book = OrderBook(instrument)
-    book.status = _member(TradingStatus, fields[1], "status")
-    book.sequence = _integer(fields[2], "sequence", low=1)
-    net = _integer(fields[3], "forgotten_net_quantity")
+    book.status = read_member(TradingStatus, fields[1], "status")
+    book.sequence = read_integer(fields[2], "sequence", low=1)
+    net = read_integer(fields[3], "forgotten_net_quantity")
     if net:
         exchange.registry.forgotten_net_quantity[symbol] = net
-    book.last_price = _price(fields[4], "last_price")
+    book.last_price = read_price(fields[4], "last_price")
     book.indication = _restore_indication(fields[5])
     exchange.instruments[symbol] = instrument
     exchange.books[symbol] = book
@@ -218,30 +227,30 @@ def _restore_book(exchange: Exchange, data: object) -> list[Order]:
 
 
 def _restore_instrument(data: object) -> Instrument:
-    fields = _length(_list(data, "instrument"), 12, "instrument")
+    fields = read_length(read_list(data, "instrument"), 12, "instrument")
     return Instrument(
-        _text(fields[0], SYMBOL_PATTERN, "symbol"),
-        _integer(fields[1], "price_decimals", high=MAX_DECIMALS),
-        _integer(fields[2], "quantity_decimals", high=MAX_DECIMALS),
-        _integer(fields[3], "tick_size", low=1),
-        _integer(fields[4], "lot_size", low=1),
-        _limit(fields[5], "min_quantity"),
-        _limit(fields[6], "max_quantity"),
-        _limit(fields[7], "min_notional"),
-        _limit(fields[8], "price_band", MOST_PERCENT),
-        _limit(fields[9], "market_protection", MOST_PERCENT),
-        _limit(fields[10], "max_open_orders"),
-        _member(SelfTradePrevention, fields[11], "self_trade_prevention"),
+        read_text(fields[0], SYMBOL_PATTERN, "symbol"),
+        read_integer(fields[1], "price_decimals", high=MAX_DECIMALS),
+        read_integer(fields[2], "quantity_decimals", high=MAX_DECIMALS),
+        read_integer(fields[3], "tick_size", low=1),
+        read_integer(fields[4], "lot_size", low=1),
+        read_limit(fields[5], "min_quantity"),
+        read_limit(fields[6], "max_quantity"),
+        read_limit(fields[7], "min_notional"),
+        read_limit(fields[8], "price_band", MOST_PERCENT),
+        read_limit(fields[9], "market_protection", MOST_PERCENT),
+        read_limit(fields[10], "max_open_orders"),
+        read_member(SelfTradePrevention, fields[11], "self_trade_prevention"),
     )
 
 
 def _restore_indication(data: object) -> Indication:
-    fields = _length(_list(data, "indication"), 4, "indication")
+    fields = read_length(read_list(data, "indication"), 4, "indication")
     return Indication(
-        _price(fields[0], "indicative price"),
-        _integer(fields[1], "indicative quantity"),
-        _integer(fields[2], "imbalance quantity"),
-        None if fields[3] is None else _member(Side, fields[3], "imbalance side"),
+        read_price(fields[0], "indicative price"),
+        read_integer(fields[1], "indicative quantity"),
+        read_integer(fields[2], "imbalance quantity"),
+        None if fields[3] is None else read_member(Side, fields[3], "imbalance side"),
     )
 
 
@@ -267,7 +276,7 @@ def _restore_waiting(book: OrderBook, *, bids: object, asks: object, stops: obje
 
 
 def _restore_orders(data: object, name: str, account: str | None) -> list[Order]:
-    orders = [_restore_order(item) for item in _list(data, name)]
+    orders = [_restore_order(item) for item in read_list(data, name)]
     for order in orders:
         if account is not None and order.account != account:
             raise ValueError(f"snapshot: order {order.order_id} is listed by an account that is not its own")
@@ -275,40 +284,40 @@ def _restore_orders(data: object, name: str, account: str | None) -> list[Order]
 
 
 def _restore_order(data: object) -> Order:
-    fields = _length(_list(data, "order"), 20, "order")
+    fields = read_length(read_list(data, "order"), 20, "order")
     order = Order(
-        _integer(fields[0], "order_id", low=1),
-        _text(fields[1], IDENTIFIER_PATTERN, "client_order_id"),
-        _text(fields[2], IDENTIFIER_PATTERN, "account"),
-        _text(fields[3], SYMBOL_PATTERN, "symbol"),
-        _member(Side, fields[4], "side"),
-        _member(OrderType, fields[5], "order_type"),
-        _member(TimeInForce, fields[6], "time_in_force"),
-        _flag(fields[7], "post_only"),
-        _price(fields[8], "price"),
-        _integer(fields[9], "quantity", low=1),
-        _price(fields[14], "stop_price"),
-        _price(fields[15], "display_quantity"),
-        _time(fields[17], "expire_time"),
-        _member(SelfTradePrevention, fields[18], "self_trade_prevention"),
+        read_integer(fields[0], "order_id", low=1),
+        read_text(fields[1], IDENTIFIER_PATTERN, "client_order_id"),
+        read_text(fields[2], IDENTIFIER_PATTERN, "account"),
+        read_text(fields[3], SYMBOL_PATTERN, "symbol"),
+        read_member(Side, fields[4], "side"),
+        read_member(OrderType, fields[5], "order_type"),
+        read_member(TimeInForce, fields[6], "time_in_force"),
+        read_flag(fields[7], "post_only"),
+        read_price(fields[8], "price"),
+        read_integer(fields[9], "quantity", low=1),
+        read_price(fields[14], "stop_price"),
+        read_price(fields[15], "display_quantity"),
+        read_time(fields[17], "expire_time"),
+        read_member(SelfTradePrevention, fields[18], "self_trade_prevention"),
     )
-    order.filled_quantity = _integer(fields[10], "filled_quantity")
-    order.leaves_quantity = _integer(fields[11], "leaves_quantity")
-    order.notional = _integer(fields[12], "notional")
-    order.status = _member(OrderStatus, fields[13], "status")
-    order.hidden_quantity = _integer(fields[16], "hidden_quantity")
+    order.filled_quantity = read_integer(fields[10], "filled_quantity")
+    order.leaves_quantity = read_integer(fields[11], "leaves_quantity")
+    order.notional = read_integer(fields[12], "notional")
+    order.status = read_member(OrderStatus, fields[13], "status")
+    order.hidden_quantity = read_integer(fields[16], "hidden_quantity")
     order.entered = None if fields[19] is None else _restore_entered_terms(fields[19])
     return order
 
 
-def _restore_entered_terms(data: object) -> EnteredTerms:
-    fields = _length(_list(data, "entered terms"), 5, "entered terms")
-    return EnteredTerms(
-        _price(fields[0], "entered price"),
-        _integer(fields[1], "entered quantity", low=1),
-        _price(fields[2], "entered stop_price"),
-        _price(fields[3], "entered display_quantity"),
-        _time(fields[4], "entered expire_time"),
+def _restore_entered_terms(data: object) -> Terms:
+    fields = read_length(read_list(data, "entered terms"), 5, "entered terms")
+    return Terms(
+        read_price(fields[0], "entered price"),
+        read_integer(fields[1], "entered quantity", low=1),
+        read_price(fields[2], "entered stop_price"),
+        read_price(fields[3], "entered display_quantity"),
+        read_time(fields[4], "entered expire_time"),
     )
 
 
@@ -334,23 +343,23 @@ def _register(exchange: Exchange, waiting: list[Order], closed: list[Order]) -> 
 
 
 def _restore_refused_order(exchange: Exchange, data: object) -> None:
-    fields = _length(_list(data, "refused order"), 16, "refused order")
+    fields = read_length(read_list(data, "refused order"), 16, "refused order")
     content = NewOrder(
-        client_order_id=_text(fields[0], IDENTIFIER_PATTERN, "client_order_id"),
-        account=_text(fields[1], IDENTIFIER_PATTERN, "account"),
-        symbol=_text(fields[2], SYMBOL_PATTERN, "symbol"),
-        side=_member(Side, fields[3], "side"),
-        order_type=_member(OrderType, fields[4], "order_type"),
-        time_in_force=_member(TimeInForce, fields[5], "time_in_force"),
-        post_only=_flag(fields[6], "post_only"),
-        price=None if fields[7] is None else _number(fields[7], "price"),
-        quantity=_number(fields[8], "quantity"),
-        stop_price=None if fields[9] is None else _number(fields[9], "stop_price"),
-        display_quantity=None if fields[10] is None else _number(fields[10], "display_quantity"),
-        expire_time=_time(fields[11], "expire_time"),
+        client_order_id=read_text(fields[0], IDENTIFIER_PATTERN, "client_order_id"),
+        account=read_text(fields[1], IDENTIFIER_PATTERN, "account"),
+        symbol=read_text(fields[2], SYMBOL_PATTERN, "symbol"),
+        side=read_member(Side, fields[3], "side"),
+        order_type=read_member(OrderType, fields[4], "order_type"),
+        time_in_force=read_member(TimeInForce, fields[5], "time_in_force"),
+        post_only=read_flag(fields[6], "post_only"),
+        price=None if fields[7] is None else read_number(fields[7], "price"),
+        quantity=read_number(fields[8], "quantity"),
+        stop_price=None if fields[9] is None else read_number(fields[9], "stop_price"),
+        display_quantity=None if fields[10] is None else read_number(fields[10], "display_quantity"),
+        expire_time=read_time(fields[11], "expire_time"),
         self_trade_prevention=None
         if fields[12] is None
-        else _member(SelfTradePrevention, fields[12], "self_trade_prevention"),
+        else read_member(SelfTradePrevention, fields[12], "self_trade_prevention"),
     )
     refused_orders = exchange.refused_orders
     # Sorted, the accounts come one after the other; whichever came before this one is the last to have a number.
@@ -360,77 +369,9 @@ def _restore_refused_order(exchange: Exchange, data: object) -> None:
         raise ValueError(f"snapshot: refused order {content.account} {content.client_order_id} occurs twice")
     refused_orders.remember(
         content,
-        _reason(fields[14]),
-        None if fields[15] is None else _string(fields[15], "detail"),
-        not_after=_integer(fields[13], "not_after"),
+        read_reason(fields[14]),
+        None if fields[15] is None else read_string(fields[15], "detail"),
+        not_after=read_integer(fields[13], "not_after"),
         # A snapshot that lists too many is refused by the check at the end, not cut short here.
         limit_per_account=MAX_INTEGER,
     )
-
-
-def _list(value: object, name: str) -> list[object] | tuple[object, ...]:
-    if not isinstance(value, list | tuple):
-        raise ValueError(f"snapshot: {name} must be a list, not {type(value).__name__}")  # noqa: TRY004 - wrong data, not a wrong call
-    return value
-
-
-def _length(value: list[object] | tuple[object, ...], length: int, name: str) -> list[object] | tuple[object, ...]:
-    if len(value) != length:
-        raise ValueError(f"snapshot: {name} must have {length} fields, not {len(value)}")
-    return value
-
-
-def _integer(value: object, name: str, *, low: int = 0, high: int = MAX_INTEGER) -> int:
-    if type(value) is not int or not low <= value <= high:
-        raise ValueError(f"snapshot: {name} must be an integer from {low} to {high}, not {value!r}")
-    return value
-
-
-def _price(value: object, name: str) -> int | None:
-    return None if value is None else _integer(value, name, low=1)
-
-
-def _limit(value: object, name: str, high: int = MAX_INTEGER) -> int | None:
-    return None if value is None else _integer(value, name, low=1, high=high)
-
-
-def _time(value: object, name: str) -> int | None:
-    return None if value is None else _integer(value, name)
-
-
-def _number(value: object, name: str) -> Number:
-    mantissa, decimals = _length(_list(value, name), 2, name)
-    return Number(_integer(mantissa, name, low=-MAX_INTEGER), _integer(decimals, name, high=MAX_DECIMALS))
-
-
-def _reason(value: object) -> Reason:
-    try:
-        return Reason(_string(value, "reason"))
-    except ValueError:
-        raise ValueError(f"snapshot: reason has no value {value!r}") from None
-
-
-def _flag(value: object, name: str) -> bool:
-    if value is not True and value is not False:
-        raise ValueError(f"snapshot: {name} must be true or false, not {value!r}")
-    return value
-
-
-def _string(value: object, name: str) -> str:
-    if type(value) is not str:
-        raise ValueError(f"snapshot: {name} must be a string, not {value!r}")
-    return value
-
-
-def _text(value: object, pattern: re.Pattern[str], name: str) -> str:
-    text = _string(value, name)
-    if pattern.fullmatch(text) is None:
-        raise ValueError(f"snapshot: {name} is not well formed: {text!r}")
-    return text
-
-
-def _member(enum: type[_E], value: object, name: str) -> _E:
-    try:
-        return enum(_integer(value, name))
-    except ValueError:
-        raise ValueError(f"snapshot: {name} has no value {value!r}") from None

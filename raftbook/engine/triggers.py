@@ -15,7 +15,8 @@ from raftbook.engine.types import OrderStatus, TradingStatus
 
 if TYPE_CHECKING:
     from raftbook.engine.journal import Journal
-    from raftbook.engine.order_book import Ladder, Order, OrderBook
+    from raftbook.engine.order import Order
+    from raftbook.engine.order_book import Ladder, OrderBook
     from raftbook.engine.registry import OrderRegistry
 
 _ELECTING: Final = (TradingStatus.TRADING, TradingStatus.AUCTION)
@@ -52,8 +53,14 @@ def _take_elected(book: OrderBook) -> list[Order]:
     buys, sells = _take_reached(book.buy_stops, last_price), _take_reached(book.sell_stops, last_price)
     if buys and sells:
         # Only the first trade, or the end of a halt, can elect both at once: apart from that only one side is ahead.
-        return sorted(buys + sells, key=lambda stop: (-abs(last_price - (stop.stop_price or 0)), stop.arrival))
+        return sorted(buys + sells, key=lambda stop: (-_distance(stop, last_price), stop.arrival))
     return buys or sells
+
+
+def _distance(stop: Order, last_price: int) -> int:
+    """How far the last trade has passed the stop price."""
+    assert stop.stop_price is not None, "only stops are elected"
+    return abs(last_price - stop.stop_price)
 
 
 def _take_reached(stops: Ladder, last_price: int) -> list[Order]:

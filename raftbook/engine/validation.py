@@ -16,9 +16,10 @@ What comes before these (repeated submission, lateness, symbol, trading status) 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from raftbook.engine.limits import Refusal, beyond_limits
+from raftbook.engine.order import Terms
 from raftbook.engine.types import (
     DAY_NS,
     MAX_INTEGER,
@@ -34,7 +35,8 @@ from raftbook.engine.types import (
 if TYPE_CHECKING:
     from raftbook.engine.commands import NewOrder, ReplaceOrder
     from raftbook.engine.instrument import Instrument
-    from raftbook.engine.order_book import Order, OrderBook
+    from raftbook.engine.order import Order
+    from raftbook.engine.order_book import OrderBook
     from raftbook.engine.registry import OrderRegistry
     from raftbook.engine.types import Number
 
@@ -48,16 +50,6 @@ _IOC: Final = TimeInForce.IOC
 _LIMIT: Final = OrderType.LIMIT
 _STOP_LIMIT: Final = OrderType.STOP_LIMIT
 _TRADING: Final = TradingStatus.TRADING
-
-
-class Terms(NamedTuple):
-    """What an order asks for, in the instrument's units; `price` is None for orders that take any."""
-
-    price: int | None
-    quantity: int
-    stop_price: int | None
-    display_quantity: int | None
-    expire_time: int | None
 
 
 def terms_of_new_order(command: NewOrder, book: OrderBook, registry: OrderRegistry, time: int) -> Terms | Refusal:
@@ -75,7 +67,7 @@ def terms_of_new_order(command: NewOrder, book: OrderBook, registry: OrderRegist
     refusal = None
     if terms.display_quantity is not None:
         refusal = _tip_too_small(terms.display_quantity, quantity)
-    refusal = refusal or _leaves_range(command, terms, book)
+    refusal = refusal or _range_refusal(command, terms, book)
     if refusal is None and book.limited:
         is_trading = book.status is _TRADING
         refusal = beyond_limits(book, price, quantity, banded=is_trading and command.order_type is _LIMIT)
@@ -108,7 +100,7 @@ def _end_of_day(time: int) -> int:
     return min((time // DAY_NS + 1) * DAY_NS, MAX_INTEGER)
 
 
-def _leaves_range(command: NewOrder, terms: Terms, book: OrderBook) -> Refusal | None:
+def _range_refusal(command: NewOrder, terms: Terms, book: OrderBook) -> Refusal | None:
     """What an order without a price comes to is judged as it trades, and what an elected stop meets when it rests."""
     price, quantity = terms.price, terms.quantity
     if price is None:
@@ -141,7 +133,7 @@ def terms_of_replace(command: ReplaceOrder, order: Order, book: OrderBook, time:
     refusal = None
     if terms.display_quantity is not None:
         refusal = _tip_too_small(terms.display_quantity, terms.quantity, named=command.display_quantity is not None)
-    refusal = refusal or _replace_leaves_range(terms, order, book)
+    refusal = refusal or _range_refusal_of_replace(terms, order, book)
     is_trading = book.status is _TRADING
     is_untriggered = order.status is OrderStatus.UNTRIGGERED
     if refusal is None and book.limited:
@@ -176,7 +168,7 @@ def _changed_terms(command: ReplaceOrder, order: Order, instrument: Instrument) 
     return Terms(price, quantity, stop_price, display_quantity or None, expire_time)
 
 
-def _replace_leaves_range(terms: Terms, order: Order, book: OrderBook) -> Refusal | None:
+def _range_refusal_of_replace(terms: Terms, order: Order, book: OrderBook) -> Refusal | None:
     price = terms.price
     if price is None:
         return None
@@ -231,7 +223,8 @@ _TOO_MANY_TIPS: Final = Refusal(
 )
 _EXPIRED: Final = Refusal(Reason.EXPIRED, "expire_time is not later than log time; enter a later one")
 _TOO_MANY_OPEN: Final = Refusal(
-    Reason.TOO_MANY_OPEN_ORDERS, "the account has as many open orders as the instrument allows; cancel one first"
+    Reason.TOO_MANY_OPEN_ORDERS,
+    "the account has as many open orders as it may have here; cancel one, and enter this one under a new id",
 )
 _WOULD_TRADE: Final = Refusal(
     Reason.POST_ONLY_WOULD_TRADE, "the price crosses the book; enter a price that rests, or drop post_only"

@@ -24,9 +24,11 @@ from raftbook.engine.commands import (
     Uncross,
 )
 from raftbook.engine.events import (
+    NO_INDICATION,
     AuctionEvent,
     Event,
     Execution,
+    Indication,
     InstrumentEvent,
     MassCanceled,
     OrderEvent,
@@ -35,7 +37,6 @@ from raftbook.engine.events import (
     Ticked,
     Trade,
 )
-from raftbook.engine.order_book import NO_INDICATION, Indication
 from raftbook.engine.types import (
     PERCENT_DECIMALS,
     Number,

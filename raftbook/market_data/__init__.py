@@ -33,7 +33,7 @@ Prices and quantities are integers in the instrument's units, times are log time
 
 from __future__ import annotations
 
-from raftbook.engine.order_book import NO_INDICATION, Indication
+from raftbook.engine.events import NO_INDICATION, Indication
 from raftbook.market_data.candles import CANDLE_INTERVALS, Candle, Candles
 from raftbook.market_data.level2_book import Level2Book
 from raftbook.market_data.level3_book import Level3Book

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from raftbook.engine.events import AuctionEvent, InstrumentEvent, OrderEvent, Rejection, Trade
-from raftbook.engine.order_book import NO_INDICATION, Indication
+from raftbook.engine.events import (
+    NO_INDICATION,
+    AuctionEvent,
+    Indication,
+    InstrumentEvent,
+    OrderEvent,
+    Rejection,
+    Trade,
+)
 from raftbook.engine.types import EventKind, Side
 from raftbook.errors import SequenceGapError, SnapshotError
 from raftbook.market_data.order_fold import KnownOrder, OrderFold

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from raftbook.engine.events import AuctionEvent
+from raftbook.engine.events import NO_INDICATION, AuctionEvent, Indication
 from raftbook.engine.instrument import Instrument
-from raftbook.engine.order_book import NO_INDICATION, Indication
 from raftbook.engine.types import MAX_DECIMALS, EventKind, SelfTradePrevention, Side, TradingStatus
 from raftbook.errors import SequenceGapError, SnapshotError
 from raftbook.market_data.candles import Candles

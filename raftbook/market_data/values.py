@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from raftbook.engine.events import AuctionEvent, Trade
+from raftbook.engine.events import AuctionEvent, Indication, Trade
 from raftbook.engine.instrument import Instrument
-from raftbook.engine.order_book import Indication
 from raftbook.engine.types import Side, TradingStatus
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from raftbook.engine.commands import Command, Entry, NewOrder
     from raftbook.engine.events import Execution, OrderState
-    from raftbook.engine.order_book import Order
+    from raftbook.engine.order import Order
     from raftbook.replication.disk import Disk
     from raftbook.replication.log_segments import LogImage
     from raftbook.replication.messages import Message

@@ -31,7 +31,7 @@ from raftbook.engine import (
     TimeInForce,
     TradingStatus,
 )
-from raftbook.engine.order_book import Order
+from raftbook.engine.order import Order
 from raftbook.engine.types import CLOSED_ORDERS_KEPT, DAY_NS
 from raftbook.simulation.workload import OrderFlow
 
@@ -558,8 +558,8 @@ class TestCheck:
             # Auctions.
             ("exchange.journal.auctions.clear()", "the auctions are the books in auction"),
             ("exchange.journal.auctions['ACME'] = acme", "the auctions are the books in auction"),
-            ("acme.indication = call.indication", "there is an indication in an auction only"),
-            ("dark.indication = call.indication", "there is an indication in an auction only"),
+            ("acme.indication = call.indication", "what was told of the auction is true"),
+            ("dark.indication = call.indication", "what was told of the auction is true"),
             ("call.until_uncross.clear()", "ioc orders wait for an uncross only"),
             ("call.until_uncross[1] = order('bob', 'call-2')", "ioc orders wait for an uncross only"),
             ("call.status = TradingStatus.TRADING", "while trading, market orders and ioc are gone"),
