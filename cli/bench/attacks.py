@@ -65,13 +65,14 @@ BUY, SELL = Side.BUY, Side.SELL
 class Attack(NamedTuple):
     """`blow` holds the commands of each entry; `brings` how many events of a kind they must lead to.
 
-    What comes `before` happens at log time 0, the blow at `time` (ns).
+    What comes `before` happens at log time 0, the first entry of the blow at `time` (ns), the next each `step` later.
     """
 
     before: Sequence[Command]
     blow: Sequence[Sequence[Command]]
     brings: dict[EventKind, int]
     time: int = 0
+    step: int = 0
     closed_orders_kept: int = CLOSED_ORDERS_KEPT
 
 
@@ -89,7 +90,9 @@ class Ground:
         before = (INSTRUMENT, *attack.before)
         for first in range(0, len(before), PREPARED_BATCH):
             self.exchange.apply(*self._entry(0, before[first : first + PREPARED_BATCH]))
-        self.entries = [self._entry(attack.time, commands) for commands in attack.blow]
+        self.entries = [
+            self._entry(attack.time + position * attack.step, commands) for position, commands in enumerate(attack.blow)
+        ]
 
     def _entry(self, time: int, commands: Sequence[Command]) -> tuple[int, Entry]:
         entry = Entry(time, (Run(ORIGIN, self._next_sequence, tuple(commands)),))
@@ -341,13 +344,14 @@ def orders_of_many_moments_expire(size: int) -> Attack:
     return Attack(orders, [(Tick(),)], {CANCELED: size}, time=FAR)
 
 
-def time_passes_before_expiries(size: int) -> Attack:
-    """Entries come, while as many orders expire later."""
+def few_orders_expire_before_many(size: int) -> Attack:
+    """A few orders end, one by one, while as many expire later, each at a moment of its own."""
+    moments = [*range(1, FEW + 1), *range(FAR, FAR + size)]
     orders = [
-        _limit(number, SELL, 100)._replace(time_in_force=TimeInForce.GTD, expire_time=FAR + number)
-        for number in range(size)
+        _limit(number, SELL, 100)._replace(time_in_force=TimeInForce.GTD, expire_time=moment)
+        for number, moment in enumerate(moments)
     ]
-    return Attack(orders, _each([Tick()] * FEW), {EventKind.TICKED: FEW, CANCELED: 0})
+    return Attack(orders, [()] * FEW, {CANCELED: FEW}, time=1, step=1)
 
 
 # Auctions.
@@ -519,7 +523,7 @@ FLAT: Final = (
     Case(takers_in_a_large_book, 100_000),
     Case(trades_beside_waiting_stops, 100_000),
     Case(account_cancels_nothing_again, 100_000),
-    Case(time_passes_before_expiries, 100_000),
+    Case(few_orders_expire_before_many, 100_000),
     Case(auction_refuses_and_stays, 10_000),
     Case(auction_beside_a_large_book, 100_000),
     Case(orders_beyond_the_limit, 100_000),
