@@ -237,7 +237,10 @@ class NaiveExchange:
         return order
 
     def _repeated_order(self, command: NewOrder, known: NaiveOrder) -> NaiveOrder:
-        if as_entered(self.books, command) != as_entered(self.books, known.command):
+        # The same mode of self-trade prevention may be named in one of them, and be the instrument's in the other.
+        mode = command.self_trade_prevention or self.records.book_of(known).instrument.self_trade_prevention
+        again = as_entered(command)._replace(mode=known.mode)
+        if again != as_entered(known.command)._replace(mode=known.mode) or mode is not known.mode:
             raise RefusedError(Reason.DUPLICATE_CLIENT_ORDER_ID)
         self.records.events.append(
             OrderEvent(

@@ -58,12 +58,8 @@ def _take(records: NaiveRecords, book: NaiveBook, order: NaiveOrder) -> None:
         records.cancel(order, Reason.OUT_OF_RANGE)
     elif order.may_rest:
         _rest(records, book, order)
-    elif order.price is not None:
-        records.cancel(order, Reason.IOC)
-    elif stopped_by is Reason.MARKET_PROTECTION:
-        records.cancel(order, Reason.MARKET_PROTECTION)
     else:
-        records.cancel(order, Reason.NO_LIQUIDITY)
+        records.cancel(order, stopped_by or (Reason.NO_LIQUIDITY if order.price is None else Reason.IOC))
 
 
 def _could_trade(book: NaiveBook, order: NaiveOrder) -> int:

@@ -10,10 +10,7 @@ from raftbook.engine import OrderType, SelfTradePrevention, Side, TimeInForce
 from raftbook.simulation.naive_terms import RefusedError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from raftbook.engine import NewOrder, Number, Reason
-    from raftbook.simulation.naive_book import NaiveBook
     from raftbook.simulation.naive_records import NaiveRecords
 
 
@@ -35,11 +32,8 @@ class EnteredOrder(NamedTuple):
     mode: SelfTradePrevention | None
 
 
-def as_entered(books: Mapping[str, NaiveBook], command: NewOrder) -> EnteredOrder:
+def as_entered(command: NewOrder) -> EnteredOrder:
     """What must be the same in two orders of one client order id, for the later to be a copy of the earlier."""
-    mode = command.self_trade_prevention
-    if mode is None and command.symbol in books:
-        mode = books[command.symbol].instrument.self_trade_prevention
     return EnteredOrder(
         command.account,
         command.client_order_id,
@@ -53,7 +47,7 @@ def as_entered(books: Mapping[str, NaiveBook], command: NewOrder) -> EnteredOrde
         _value(command.stop_price),
         _value(command.display_quantity),
         command.expire_time,
-        mode,
+        command.self_trade_prevention,
     )
 
 
@@ -82,9 +76,8 @@ class NaiveRefusals:
 
     def refuse_again(self, command: NewOrder) -> None:
         """A copy of an order that was refused, while the time of any copy answered so far has not passed."""
-        books = self.records.books
         for refusal in self._unexpired():
-            if refusal.names(command) and as_entered(books, refusal.command) == as_entered(books, command):
+            if refusal.names(command) and as_entered(refusal.command) == as_entered(command):
                 if command.not_after is not None:
                     refusal.last_moment = max(refusal.last_moment, command.not_after)
                 raise RefusedError(refusal.reason, duplicate=True)

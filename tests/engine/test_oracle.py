@@ -284,7 +284,7 @@ def test_a_trade_outside_the_band_starts_an_auction_instead(exchange_type):
     market = Market(exchange_type, price_band=Number(5, 0))
     market.enter("sell 1 @ 105", "sell 1 @ 106")
     market.trade_at(100)
-    assert what_happened(market.enter("buy 2")) == ["5 accepted", "1 @ 105", "auction", "5 canceled no_liquidity"]
+    assert what_happened(market.enter("buy 2")) == ["5 accepted", "1 @ 105", "auction", "5 canceled volatility"]
     assert what_happened(market.say(Uncross("X"), market.order("buy 1 @ 111"))) == [
         *("auction_uncrossed", "trading", "price_outside_band"),
     ]
