@@ -63,7 +63,7 @@ CHANGE_WEIGHT: Final = 14
 STATUS_WEIGHT: Final = 6
 """Of the exotic commands."""
 
-RETURN_SHARE: Final = 0.15
+RETURN_SHARE: Final = 0.05
 """Of the commands in a market that the flow has stopped: it goes on trading."""
 
 MEAN_LIFETIME_NS: Final = 1_500_000_000
@@ -145,7 +145,7 @@ class OrderFlow:
                 max_quantity=Number(1_000, 0),
                 min_notional=Number(500, 0),
                 price_band=Number(2, 1),
-                market_protection=Number(3, 1),
+                market_protection=Number(15, 2),
                 max_open_orders=40,
                 self_trade_prevention=SelfTradePrevention.CANCEL_OLDEST,
             )

@@ -14,9 +14,9 @@ from random import Random
 from typing import TYPE_CHECKING, Final
 
 from raftbook.codec import RawRun, encode_command, encode_entry
-from raftbook.engine import CancelAll, NewOrder, Number, Tick, TimeInForce
+from raftbook.engine import CancelAll, NewOrder, Number, OrderType, Side, Tick, TimeInForce
 from raftbook.simulation.history import Attempt, Decided, FinalNode, History, LogEntry
-from raftbook.simulation.workload import OrderFlow
+from raftbook.simulation.workload import PRICE_DECIMALS, OrderFlow
 from raftbook.state_machine import StateMachine
 
 if TYPE_CHECKING:
@@ -44,13 +44,13 @@ class _Origin:
 class _Storyteller:
     """Lets clients submit and leaders propose until the story is over; writes attempts, log and leaders."""
 
-    def __init__(self, seed: int, submission_count: int) -> None:
+    def __init__(self, seed: int, submission_count: int, exotic_share: float) -> None:
         self.random = Random(seed)
         self.history = History(MEMBERS)
         self.log: dict[int, Decided] = {}
         self.now_s = 0.0
         self.term = 0
-        self.flow = OrderFlow(seed, accounts=("alice", "bob", "carol"), exotic_share=0.3, clock=self.log_time)
+        self.flow = OrderFlow(seed, accounts=("alice", "bob", "carol"), exotic_share=exotic_share, clock=self.log_time)
         self.orders: list[NewOrder] = []
         self.state = StateMachine()
         self.origins = {node_id: _Origin(f"{node_id}.0") for node_id in MEMBERS}
@@ -98,8 +98,13 @@ class _Storyteller:
             if self.random.random() < 0.3:
                 lifetime_ns = self.random.choice((LIFETIME_NS, NS // 4))
                 command = command._replace(not_after=self.log_time() + lifetime_ns)
-            if command.price is not None and self.random.random() < 0.05:
-                command = command._replace(time_in_force=TimeInForce.FOK, post_only=False)
+            if command.order_type is OrderType.LIMIT and self.random.random() < 0.05:
+                command = command._replace(
+                    time_in_force=TimeInForce.FOK,
+                    post_only=False,
+                    price=Number(command.price.mantissa + (50 if command.side is Side.BUY else -50), PRICE_DECIMALS),
+                    quantity=Number(self.random.choice((20, 2_000)), 0),
+                )
             self.orders.append(command)
         return command
 
@@ -183,8 +188,9 @@ class _Storyteller:
                 attempt.execution = results[attempt.dot]
 
 
-def honest_history(seed: int, submission_count: int = 120) -> History:
-    story = _Storyteller(seed, submission_count)
+def honest_history(seed: int, submission_count: int = 120, exotic_share: float = 0.0) -> History:
+    """`exotic_share` as in OrderFlow: without it nothing expires, and there are no auctions."""
+    story = _Storyteller(seed, submission_count, exotic_share)
     run_log(story.history, story.log, seed)
     return story.history
 

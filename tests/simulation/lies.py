@@ -25,21 +25,27 @@ if TYPE_CHECKING:
 
 
 class Lie(NamedTuple):
-    """`checkers` are those that report it, no more and no fewer; `sentence` is what one of them says (a pattern)."""
+    """`checkers` are those that report it, no more and no fewer; `sentence` is what one of them says (a pattern).
+
+    `exotic_share` is the honest history's.
+    """
 
     tell: Callable[[History], None]
     checkers: frozenset[str]
     sentence: str
+    exotic_share: float
 
 
 LIES: dict[str, Lie] = {}
 
 
-def lie(*checkers: str, saying: str) -> Callable[[Callable[[History], None]], Callable[[History], None]]:
+def lie(
+    *checkers: str, saying: str, exotic_share: float = 0.0
+) -> Callable[[Callable[[History], None]], Callable[[History], None]]:
     def register(tell: Callable[[History], None]) -> Callable[[History], None]:
         name = tell.__name__.strip("_")
         assert name not in LIES
-        LIES[name] = Lie(tell, frozenset(checkers), saying)
+        LIES[name] = Lie(tell, frozenset(checkers), saying, exotic_share)
         return tell
 
     return register
@@ -469,7 +475,7 @@ def a_command_with_two_results(history: History) -> None:
     history.executions[dot].append(SeenExecution(seen.execution._replace(order=None), [seen.seen_in.pop()]))
 
 
-@lie("check_executed_once", saying=r"the entry at index \d+ itself had 2 different effects")
+@lie("check_executed_once", saying=r"the entry at index \d+ itself had 2 different effects", exotic_share=0.8)
 def an_order_that_expired_at_one_node_alone(history: History) -> None:
     index, seen = next(effects_with(history, is_expiry))
     other = seen.seen_in.pop()
@@ -477,13 +483,13 @@ def an_order_that_expired_at_one_node_alone(history: History) -> None:
     history.effects[index].reverse()
 
 
-@lie("check_serial_replay", saying=r"the entry at index \d+ itself had another effect than serial execution has")
+@lie("check_serial_replay", saying=r"the entry at index \d+ itself had another effect than serial", exotic_share=0.8)
 def an_order_that_did_not_expire_anywhere(history: History) -> None:
     index, seen = next(effects_with(history, is_expiry))
     history.effects[index] = [SeenEffects((), seen.seen_in)]
 
 
-@lie("check_serial_replay", saying=r"the entry at index \d+ itself had another effect than serial execution has")
+@lie("check_serial_replay", saying=r"the entry at index \d+ itself had another effect than serial", exotic_share=0.8)
 def an_order_that_expired_before_its_time(history: History) -> None:
     index, seen = next(effects_with(history, is_expiry))
     earlier = max(before for before, [none] in history.effects.items() if before < index and not none.executions)
