@@ -35,9 +35,9 @@ from tests.engine.script_commands import parse_command, parse_time
 SEPARATOR = "----"
 
 
-def run_script(text: str) -> tuple[str, list[Execution]]:
+def run_script(text: str, session: Session | None = None) -> tuple[str, list[Execution]]:
     """The script with the answers that the exchange gives now, and all executions."""
-    session = Session()
+    session = session or Session()
     blocks = []
     for block in text.strip().split("\n\n"):
         questions, _, _ = block.partition(f"\n{SEPARATOR}")
@@ -59,10 +59,13 @@ def run_script(text: str) -> tuple[str, list[Execution]]:
 
 class Session:
     def __init__(self):
-        self.exchange = Exchange()
         self.time = 0
         self.submitted = 0
         self.executions = []
+        self.start()
+
+    def start(self, **limits):
+        self.exchange = Exchange(**limits)
 
     def restart_from_snapshot(self):
         snapshot = self.exchange.to_snapshot()
@@ -74,7 +77,7 @@ class Session:
         match step[0].split():
             case ["closed_orders_kept", count]:
                 assert self.submitted == 0, "set it first"
-                self.exchange = Exchange(closed_orders_kept=int(count))
+                self.start(closed_orders_kept=int(count))
                 return []
             case ["at", time]:
                 self.time = parse_time(time)
@@ -95,7 +98,7 @@ class Session:
         """The commands as one entry of the log."""
         runs = (Run("script", self.submitted + 1, tuple(commands)),) if commands else ()
         self.submitted += len(commands)
-        executions = self.exchange.apply(self.exchange.log_index + 1, Entry(self.time, runs))
+        executions = self.apply_entry(self.exchange.log_index + 1, Entry(self.time, runs))
         self.exchange.check()
         self.check_next_expiry()
         self.executions += executions
@@ -106,6 +109,9 @@ class Session:
             refused = any(isinstance(event, Rejection) for event in execution.events)
             assert execution.accepted is not refused
         return [line for execution in executions for line in render_execution(self.exchange, execution)]
+
+    def apply_entry(self, log_index: int, entry: Entry) -> list[Execution]:
+        return self.exchange.apply(log_index, entry)
 
     def check_next_expiry(self):
         live = (OrderStatus.OPEN, OrderStatus.UNTRIGGERED)

@@ -17,7 +17,8 @@ from raftbook.engine import (
     TradingStatus,
 )
 from raftbook.engine.types import NO_ORIGIN
-from tests.engine.scripting import run_script
+from raftbook.simulation.naive_exchange import NaiveExchange
+from tests.engine.scripting import Session, run_script
 
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.txt"))
 
@@ -30,6 +31,30 @@ def test_script(path: Path, request: pytest.FixtureRequest):
         path.write_text(answered)
     else:
         assert answered == written
+
+
+class BesideTheOracle(Session):
+    """What the engine answers, the oracle answers as well; it only leaves out the words of a refusal."""
+
+    def start(self, **limits):
+        super().start(**limits)
+        self.oracle = NaiveExchange(**limits)
+
+    def apply_entry(self, log_index, entry):
+        executions = super().apply_entry(log_index, entry)
+        assert [without_details(execution) for execution in executions] == self.oracle.apply(log_index, entry)
+        return executions
+
+
+def without_details(execution):
+    events = (event._replace(detail=None) if isinstance(event, Rejection) else event for event in execution.events)
+    return execution._replace(events=tuple(events))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_the_oracle_answers_the_same(path: Path):
+    """What is written in a script is then not only what the engine happened to answer when it was rewritten."""
+    run_script(path.read_text(), BesideTheOracle())
 
 
 @pytest.fixture(scope="module")
