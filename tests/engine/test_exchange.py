@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import doctest
+import inspect
 import itertools
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +25,7 @@ from raftbook.engine import (
     Number,
     OrderStatus,
     OrderType,
+    Reason,
     ReplaceOrder,
     Run,
     SelfTradePrevention,
@@ -30,6 +34,7 @@ from raftbook.engine import (
     Tick,
     TimeInForce,
     TradingStatus,
+    invariants,
 )
 from raftbook.engine.order import Order
 from raftbook.engine.types import CLOSED_ORDERS_KEPT, DAY_NS
@@ -568,15 +573,50 @@ class TestCheck:
             ("call.bids.unpriced.quantity += 1", "the sums are those over its orders"),
             ("call.bids.unpriced.tail = call.bids.unpriced.head", "the queue's tail is its last order"),
             ("call.bids.unpriced.head.price = 100", "a price is a limit order's"),
+            # Where orders are listed.
+            ("order('alice', 'plain').quantity = 0", "the quantity is positive"),
+            ("order('alice', 'plain').filled_quantity = -1", "no quantity is negative"),
+            ("order('alice', 'stop').time_in_force = TimeInForce.FOK", "no stop is fok"),
+            ("order('alice', 'plain').time_in_force = TimeInForce.FOK", "a fok never waits"),
+            (
+                "order('carol', 'gone').status = OrderStatus.REJECTED",
+                "a known order is live, filled, canceled or expired",
+            ),
+            ("order('carol', 'canceled').status = OrderStatus.EXPIRED", "only an order that expires is expired"),
+            ("order('carol', 'canceled').leaves_quantity = 1", "a canceled order has no leaves"),
+            ("order('carol', 'gone').level = acme.bids.best", "a closed order is in no book"),
+            ("dark.bids.remove(dark_order); dark_order.level = acme.bids.best", "every live order waits in its book"),
+            ("dark_order.symbol = 'NONE'", "every order belongs to a known instrument"),
+            ("dark_order.symbol = 'CALL'", "a waiting order is of this instrument"),
+            ("del alice.open_orders['dark']", "every order is listed by its account"),
+            ("del alice.open_orders['dark'], registry.orders[14]", "a waiting order is registered"),
+            ("registry.accounts['dave'] = alice", "an account is found under its own name"),
+            ("alice.open_orders['first'] = dark_order", "unique among open and remembered orders"),
+            ("alice.open_orders['iceberg'] = alice.open_orders.pop('iceberg')", "open orders are in order-id order"),
+            ("alice.open_orders['first'] = alice.closed_orders.pop('first'); alice.closing_order.pop()", "is live"),
+            (
+                "alice.closed_orders['dark'] = dark_order; alice.closing_order.append(alice.open_orders.pop('dark'))",
+                "is closed",
+            ),
+            ("call.asks.level_at(104).rank = 1", "levels are sorted by rank"),
+            # Refusals.
+            ("refusal.reason = Reason.SUBMISSION_EXPIRED", "only what a copy could overturn"),
+            ("bobs['day'] = bobs.pop('refused')", "an order's or has refusals, not both"),
+            (
+                "refusal.content = refusal.content._replace(not_after=1); bobs['refused'] = {refusal.content: refusal}",
+                "the content is what copies have in common",
+            ),
             # Counts of open orders.
+            ("registry.limited_symbols['CALL'] = 9", "open orders are counted where an instrument limits them"),
+            ("limit_acme(1)", "no more live orders than allowed"),
             ("registry.accounts['alice'].open_counts['ACME'] += 1", "its live orders are counted"),
             ("registry.accounts['alice'].open_counts['CALL'] = 1", "its live orders are counted"),
             ("del registry.accounts['carol'].open_counts['ACME']", "its live orders are counted"),
-            ("order('carol', 'gone').hidden_quantity = 1", "what is hidden is part of the leaves"),
         ],
     )
     def test_it_names_the_broken_invariant_of_the_rarer_kinds(self, broken, invariant):
         exchange = rich_exchange()
+        registry, acme = exchange.registry, exchange.books["ACME"]
 
         def cancel(account, *names_of_bob):
             commands = (CancelAll(account), *(CancelOrder("bob", None, name) for name in names_of_bob))
@@ -588,23 +628,58 @@ class TestCheck:
             order.hidden_quantity = 3
             level.append(order)
 
+        def limit_acme(max_open_orders):
+            registry.limited_symbols["ACME"] = max_open_orders
+            acme.instrument = acme.instrument._replace(max_open_orders=max_open_orders)
+            exchange.instruments["ACME"] = acme.instrument
+
         names = {
             "exchange": exchange,
-            "registry": exchange.registry,
-            "order": exchange.registry.find,
-            "acme": exchange.books["ACME"],
+            "registry": registry,
+            "order": registry.find,
+            "dark_order": registry.find("alice", "dark"),
+            "alice": registry.accounts["alice"],
+            "bobs": exchange.refused_orders.accounts["bob"].by_client_order_id,
+            "refusal": next(iter(exchange.refused_orders)),
+            "acme": acme,
             "call": exchange.books["CALL"],
             "dark": exchange.books["DARK"],
             "cancel": cancel,
             "hide": hide,
+            "limit_acme": limit_acme,
             "DAY_NS": DAY_NS,
             "OrderStatus": OrderStatus,
+            "Reason": Reason,
             "Side": Side,
+            "TimeInForce": TimeInForce,
             "TradingStatus": TradingStatus,
         }
         exec(broken, names)
         with pytest.raises(AssertionError, match=f"broken invariant: .*{invariant}"):
             exchange.check()
+
+
+def test_every_invariant_is_seen_to_break():
+    """Each is named by what one of the broken states of TestCheck expects."""
+    expected = [
+        complaint
+        for test in (
+            TestCheck.test_it_names_the_broken_invariant,
+            TestCheck.test_it_names_the_broken_invariant_of_the_rarer_kinds,
+        )
+        for mark in test.pytestmark
+        for _, complaint in mark.args[1]
+    ]
+    required = [
+        ast.unparse(node.args[1])
+        for node in ast.walk(ast.parse(inspect.getsource(invariants)))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_require"
+    ]
+    assert len(required) > 60
+    # Follows from two others, as a closed order's leaves are zero: whatever breaks it breaks one of them before.
+    expected.append("a closed order hides nothing")
+    unseen = [invariant for invariant in required if not any(re.search(words, invariant) for words in expected)]
+    assert unseen == []
 
 
 def test_a_long_run_of_realistic_flow_keeps_every_invariant():
