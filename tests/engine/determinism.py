@@ -172,9 +172,9 @@ def compare(interpreters: Sequence[str]) -> bool:
 
 
 def digest_of_lines(found: str, name: str) -> str:
-    """One digest for all lines that are about `name`."""
+    """One short digest for all lines that are about `name`."""
     lines = [line for line in found.splitlines() if line.split()[1] == name]
-    return blake2b("\n".join(lines).encode(), digest_size=16).hexdigest()
+    return blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
 
 
 def main(arguments: Sequence[str]) -> int:
