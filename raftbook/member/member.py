@@ -307,7 +307,10 @@ class Member:
         return self.raft.ready_to_propose and self._room.may_propose(self._transport.connected)
 
     def _move_submissions(self) -> None:
-        """Into the log, where this member leads; to the leader, where another one does."""
+        """Into the log, where this member leads; to the leader, where another one does.
+
+        A leader with nothing to move lets log time pass, where orders are to expire.
+        """
         if self._may_propose:
             if self._sequencer.begin(self.raft.term, self.state.exchange.watermarks, self.intake.origin):
                 self._found_cluster()
