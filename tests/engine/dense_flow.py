@@ -77,7 +77,7 @@ class DenseFlow:
 
     def __init__(self, numbers: Random) -> None:
         self.numbers = numbers
-        self.character = self._one_of({"ordinary": 8, "low prices": 2, "large quantities": 2, "short memory": 2})
+        self.character = self._one_of({"ordinary": 6, "low prices": 2, "large quantities": 3, "short memory": 2})
         self.closed_orders_kept = 2 if self.character == "short memory" else 8
         self.first_moment = 20_000 * NS_PER_DAY - numbers.randrange(1_000)
         self._entered: list[NewOrder] = []

@@ -171,7 +171,9 @@ bad_instruments = st.builds(
     perhaps(st.sampled_from((1, 0, -1))),
     modes,
 )
-uneventful = st.builds(Tick, perhaps(st.integers(0, 9))) | st.builds(Malformed, st.text(max_size=5)) | bad_instruments
+# Every field is given: `builds` invents values for the fields of a NamedTuple that are not, even those with a default.
+ticks_of_the_clock = st.builds(Tick, perhaps(st.integers(0, 9)))
+uneventful = ticks_of_the_clock | st.builds(Malformed, st.text(max_size=5), st.none()) | bad_instruments
 
 
 class EngineBesideOracle(RuleBasedStateMachine):
@@ -393,7 +395,9 @@ runs = st.builds(
     Run,
     st.sampled_from(("n1.1", "n2.1")),
     st.integers(1, 12),
-    st.lists(st.builds(Tick) | plain_orders.map(lambda order: at(order, 20)), min_size=1, max_size=4).map(tuple),
+    st.lists(st.builds(Tick, st.none()) | plain_orders.map(lambda order: at(order, 20)), min_size=1, max_size=4).map(
+        tuple
+    ),
 )
 
 

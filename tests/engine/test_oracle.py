@@ -308,3 +308,43 @@ def test_orders_expire_by_time_then_by_id_before_the_commands_of_an_entry(exchan
         *("2 canceled expired", "3 canceled expired", "1 canceled expired", "5 accepted", "1 @ 10"),
     ]
     assert market.exchange.next_expiry is None
+
+
+# Numbers that would leave 64 bits.
+
+
+def test_where_both_would_leave_64_bits_in_an_auction_the_buy_goes_and_the_sell_goes_on(exchange_type):
+    market = Market(exchange_type)
+    market.trade_at(4)
+    market.say(AUCTION)
+    market.enter(f"buy {2**62}", "buy 5", f"sell {2**62} @ 1")
+    events = market.say(UNCROSS)
+    assert what_happened(events) == ["3 canceled out_of_range", "5 @ 4", "auction_uncrossed", "trading"]
+    assert (events[2].quantity, events[2].imbalance_quantity, events[2].imbalance_side) == (5, 5, Side.BUY)
+
+
+def test_a_sell_that_an_auction_paid_more_than_it_asked_for_may_be_too_much_to_wait_on(exchange_type):
+    """4 * (2**61 - 1) are 4 less than 2**63; 2**61 + 1 are left to sell at 1."""
+    market = Market(exchange_type)
+    market.trade_at(4)
+    market.say(AUCTION)
+    market.enter(f"sell {2**62} @ 1", f"buy {2**61 - 1} @ 4")
+    assert what_happened(market.say(UNCROSS)) == [
+        *(f"{2**61 - 1} @ 4", "3 canceled out_of_range", "auction_uncrossed", "trading"),
+    ]
+
+
+def test_an_elected_stop_that_finds_too_much_at_its_price_is_canceled(exchange_type):
+    market = Market(exchange_type)
+    market.trade_at(3)
+    market.say(market.order("sell 2 @ 1", stop_price=2))
+    market.enter(f"sell {2**63 - 1} @ 1")
+    assert what_happened(market.enter("buy 1 @ 1")) == [
+        *("5 accepted", "1 @ 1", "3 triggered", "3 canceled out_of_range"),
+    ]
+
+
+def test_a_taker_stops_where_its_notional_would_leave_64_bits(exchange_type):
+    market = Market(exchange_type)
+    market.enter(f"sell 3 @ {2**61}", f"sell 1 @ {2**61 + 1}")
+    assert what_happened(market.enter("buy 4")) == ["3 accepted", f"3 @ {2**61}", "3 canceled out_of_range"]
