@@ -4,7 +4,7 @@
 |---|---|
 | measurement | what a measurement is, and the scale of a run |
 | engine | the matching engine alone, without a cluster |
-| adversarial, attacks | what somebody would send who wants the engine to be slow, and the times of it |
+| adversarial, attack, attacks | what somebody would send who wants the engine to be slow, and the times of it |
 | doubling | what an operation costs as the book doubles |
 | cluster | orders through three node processes |
 | recovery | failovers, restarts, replay |

@@ -7,7 +7,8 @@ import inspect
 import time
 from typing import Final, NamedTuple
 
-from cli.bench.attacks import FLAT, GROWING, Case, Ground
+from cli.bench.attack import Case, Ground
+from cli.bench.attacks import FLAT, GROWING
 from cli.bench.measurement import Announce, BenchmarkFailedError, Measurement, Scale
 from raftbook.engine.events import Execution
 from raftbook.node.garbage_collector import tune_garbage_collector

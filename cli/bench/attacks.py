@@ -9,41 +9,30 @@ Two kinds: the blow of a *growing* attack does `size` times something, which may
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
+from cli.bench.attack import INSTRUMENT, SYMBOL, Attack, Case, cancel, each, limit, market, stop
 from raftbook.engine.commands import (
-    AddInstrument,
     CancelAll,
     CancelOrder,
     Command,
-    Entry,
     NewOrder,
     ReplaceOrder,
-    Run,
     SetStatus,
     Tick,
     Uncross,
 )
-from raftbook.engine.events import Execution
-from raftbook.engine.exchange import Exchange
 from raftbook.engine.types import (
-    CLOSED_ORDERS_KEPT,
     MOST_TIPS,
     EventKind,
     Number,
-    OrderType,
     SelfTradePrevention,
     Side,
     TimeInForce,
     TradingStatus,
 )
 
-SYMBOL: Final = "ACME"
-INSTRUMENT: Final = AddInstrument(SYMBOL, 0, 0, Number(1, 0), Number(1, 0))
-ORIGIN: Final = "bench-1"
-PREPARED_BATCH: Final = 100
 FEW: Final = 100
 """The commands of a flat attack's blow."""
 
@@ -62,89 +51,7 @@ TRIGGERED: Final = EventKind.ORDER_TRIGGERED
 BUY, SELL = Side.BUY, Side.SELL
 
 
-class Attack(NamedTuple):
-    """`blow` holds the commands of each entry; `brings` how many events of a kind they must lead to.
-
-    What comes `before` happens at log time 0, the first entry of the blow at `time` (ns), the next each `step` later.
-    """
-
-    before: Sequence[Command]
-    blow: Sequence[Sequence[Command]]
-    brings: dict[EventKind, int]
-    time: int = 0
-    step: int = 0
-    closed_orders_kept: int = CLOSED_ORDERS_KEPT
-
-
-AttackOfSize = Callable[[int], Attack]
-
-
-class Ground:
-    """An exchange before the blow, and the entries of the blow, ready to be applied."""
-
-    def __init__(self, attack: Attack) -> None:
-        self.exchange = Exchange(closed_orders_kept=attack.closed_orders_kept)
-        self.brings = attack.brings
-        self._next_sequence = 1
-        self._next_index = 1
-        before = (INSTRUMENT, *attack.before)
-        for first in range(0, len(before), PREPARED_BATCH):
-            self.exchange.apply(*self._entry(0, before[first : first + PREPARED_BATCH]))
-        self.entries = [
-            self._entry(attack.time + position * attack.step, commands) for position, commands in enumerate(attack.blow)
-        ]
-
-    def _entry(self, time: int, commands: Sequence[Command]) -> tuple[int, Entry]:
-        entry = Entry(time, (Run(ORIGIN, self._next_sequence, tuple(commands)),))
-        self._next_sequence += len(commands)
-        self._next_index += 1
-        return self._next_index - 1, entry
-
-    def missing(self, executions: Sequence[Execution]) -> str | None:
-        """What the blow should have led to and did not, None where it did."""
-        counted = Counter(event.kind for execution in executions for event in execution.events)
-        wrong = {kind.label: counted[kind] for kind, count in self.brings.items() if counted[kind] != count}
-        expected = {kind.label: count for kind, count in self.brings.items()}
-        return f"{wrong} where {expected} should be" if wrong else None
-
-
-# The commands.
-
-
-def _limit(number: int, side: Side, price: int, quantity: int = 1, account: str = "maker") -> NewOrder:
-    """Its client order id is its number."""
-    return NewOrder(
-        SYMBOL,
-        account,
-        f"order-{number}",
-        side,
-        OrderType.LIMIT,
-        TimeInForce.GTC,
-        Number(price, 0),
-        Number(quantity, 0),
-    )
-
-
-def _market(number: int, side: Side, quantity: int, account: str = "taker") -> NewOrder:
-    order = _limit(number, side, 1, quantity, account)
-    return order._replace(order_type=OrderType.MARKET, price=None, time_in_force=TimeInForce.IOC)
-
-
-def _stop(number: int, side: Side, stop_price: int, account: str = "taker") -> NewOrder:
-    return _market(number, side, 1, account)._replace(order_type=OrderType.STOP, stop_price=Number(stop_price, 0))
-
-
-def _cancel(number: int, account: str = "maker") -> CancelOrder:
-    return CancelOrder(account, None, f"order-{number}")
-
-
-def _each(commands: Iterable[Command]) -> list[tuple[Command, ...]]:
-    """An entry for each."""
-    return [(command,) for command in commands]
-
-
 AUCTION: Final = SetStatus(SYMBOL, TradingStatus.AUCTION)
-TRADING: Final = SetStatus(SYMBOL, TradingStatus.TRADING)
 
 
 # Levels and queues.
@@ -152,19 +59,19 @@ TRADING: Final = SetStatus(SYMBOL, TradingStatus.TRADING)
 
 def prices_each_better(size: int) -> Attack:
     """Sells at as many prices, each below all before it."""
-    orders = [_limit(number, SELL, 2 * size - number) for number in range(size)]
-    return Attack([], _each(orders), {ACCEPTED: size})
+    orders = [limit(number, SELL, 2 * size - number) for number in range(size)]
+    return Attack([], each(orders), {ACCEPTED: size})
 
 
 def prices_taken_away(size: int) -> Attack:
     """The orders at as many prices are canceled from the best on."""
-    orders = [_limit(number, SELL, 1 + number) for number in range(size)]
-    return Attack(orders, _each([_cancel(number) for number in range(size)]), {CANCELED: size})
+    orders = [limit(number, SELL, 1 + number) for number in range(size)]
+    return Attack(orders, each([cancel(number) for number in range(size)]), {CANCELED: size})
 
 
 def _queue_canceled(size: int, numbers: Sequence[int]) -> Attack:
-    queue = [_limit(number, SELL, 100) for number in range(size)]
-    return Attack(queue, _each([_cancel(number) for number in numbers]), {CANCELED: size})
+    queue = [limit(number, SELL, 100) for number in range(size)]
+    return Attack(queue, each([cancel(number) for number in numbers]), {CANCELED: size})
 
 
 def queue_canceled_from_the_front(size: int) -> Attack:
@@ -185,25 +92,25 @@ def queue_canceled_from_the_middle(size: int) -> Attack:
 
 def places_given_up(size: int) -> Attack:
     """Every order of one price gets a higher quantity, and so goes to the back."""
-    queue = [_limit(number, SELL, 100) for number in range(size)]
+    queue = [limit(number, SELL, 100) for number in range(size)]
     changes = [ReplaceOrder("maker", None, f"order-{number}", None, Number(2, 0)) for number in range(size)]
-    return Attack(queue, _each(changes), {REPLACED: size})
+    return Attack(queue, each(changes), {REPLACED: size})
 
 
 def young_orders_in_a_large_book(size: int) -> Attack:
     """Orders come and go at once, in a book of as many prices."""
-    book = [_limit(number, SELL, 100 + number) for number in range(size)]
-    young = [_limit(size + number, BUY, 99, account="taker") for number in range(FEW)]
+    book = [limit(number, SELL, 100 + number) for number in range(size)]
+    young = [limit(size + number, BUY, 99, account="taker") for number in range(FEW)]
     flicker: list[Command] = []
     for order in young:
         flicker += [order, CancelOrder("taker", None, order.client_order_id)]
-    return Attack(book, _each(flicker), {ACCEPTED: FEW, CANCELED: FEW})
+    return Attack(book, each(flicker), {ACCEPTED: FEW, CANCELED: FEW})
 
 
 def takers_in_a_large_book(size: int) -> Attack:
     """A few orders trade in a book of as many prices, each takes one away."""
-    book = [_limit(number, SELL, 100 + number) for number in range(size)]
-    return Attack(book, _each([_market(size + number, BUY, 1) for number in range(FEW)]), {TRADED: FEW})
+    book = [limit(number, SELL, 100 + number) for number in range(size)]
+    return Attack(book, each([market(size + number, BUY, 1) for number in range(FEW)]), {TRADED: FEW})
 
 
 # One order that does much.
@@ -212,8 +119,8 @@ def takers_in_a_large_book(size: int) -> Attack:
 def one_order_takes_one_level(size: int) -> Attack:
     """One market order trades with as many makers at one price."""
     return Attack(
-        [_limit(number, SELL, 100) for number in range(size)],
-        [(_market(size, BUY, size),)],
+        [limit(number, SELL, 100) for number in range(size)],
+        [(market(size, BUY, size),)],
         {TRADED: size, CANCELED: 0},
     )
 
@@ -221,7 +128,7 @@ def one_order_takes_one_level(size: int) -> Attack:
 def one_order_takes_all_levels(size: int) -> Attack:
     """One market order trades with as many makers, each at a price of its own."""
     return Attack(
-        [_limit(number, SELL, 100 + number) for number in range(size)], [(_market(size, BUY, size),)], {TRADED: size}
+        [limit(number, SELL, 100 + number) for number in range(size)], [(market(size, BUY, size),)], {TRADED: size}
     )
 
 
@@ -229,50 +136,50 @@ def one_order_takes_icebergs(size: int) -> Attack:
     """One market order trades with icebergs of a hundred tips each, tip by tip."""
     icebergs = max(1, size // MOST_TIPS)
     tip = Number(1, 0)
-    makers = [_limit(number, SELL, 100, MOST_TIPS)._replace(display_quantity=tip) for number in range(icebergs)]
+    makers = [limit(number, SELL, 100, MOST_TIPS)._replace(display_quantity=tip) for number in range(icebergs)]
     tips = icebergs * MOST_TIPS
-    return Attack(makers, [(_market(icebergs, BUY, tips),)], {TRADED: tips, RESTATED: tips - icebergs})
+    return Attack(makers, [(market(icebergs, BUY, tips),)], {TRADED: tips, RESTATED: tips - icebergs})
 
 
 def one_order_cancels_own_makers(size: int) -> Attack:
     """One order meets as many of its own account, and cancels them (`cancel_oldest`)."""
-    makers = [_limit(number, SELL, 100) for number in range(size)]
-    taker = _market(size, BUY, size, "maker")._replace(self_trade_prevention=SelfTradePrevention.CANCEL_OLDEST)
+    makers = [limit(number, SELL, 100) for number in range(size)]
+    taker = market(size, BUY, size, "maker")._replace(self_trade_prevention=SelfTradePrevention.CANCEL_OLDEST)
     return Attack(makers, [(taker,)], {CANCELED: size + 1, TRADED: 0})
 
 
 def one_order_decrements_own_makers(size: int) -> Attack:
     """One order meets as many of its own account, and is decremented by each."""
-    makers = [_limit(number, SELL, 100 + number) for number in range(size)]
+    makers = [limit(number, SELL, 100 + number) for number in range(size)]
     mode = SelfTradePrevention.DECREMENT_AND_CANCEL
-    taker = _market(size, BUY, size + 1, "maker")._replace(self_trade_prevention=mode)
+    taker = market(size, BUY, size + 1, "maker")._replace(self_trade_prevention=mode)
     return Attack(makers, [(taker,)], {CANCELED: size + 1, RESTATED: size, TRADED: 0})
 
 
 def fok_looks_over_own_orders(size: int) -> Attack:
     """Some `fok` orders look ahead over as many prices, at each an own order that they would cancel; none can fill."""
-    makers = [_limit(number, SELL, 100 + number) for number in range(size)]
-    own = [_limit(size + number, SELL, 100 + number, account="taker") for number in range(size)]
+    makers = [limit(number, SELL, 100 + number) for number in range(size)]
+    own = [limit(size + number, SELL, 100 + number, account="taker") for number in range(size)]
     looks = [
-        _limit(2 * size + number, BUY, FAR, size + 1, "taker")._replace(
+        limit(2 * size + number, BUY, FAR, size + 1, "taker")._replace(
             time_in_force=TimeInForce.FOK, self_trade_prevention=SelfTradePrevention.CANCEL_OLDEST
         )
         for number in range(5)
     ]
-    return Attack([*makers, *own], _each(looks), {CANCELED: 5, TRADED: 0})
+    return Attack([*makers, *own], each(looks), {CANCELED: 5, TRADED: 0})
 
 
 def fok_looks_along_a_queue(size: int) -> Attack:
     """Some `fok` orders look along as many makers at one price, to the own order behind them."""
-    makers = [_limit(number, SELL, 100) for number in range(size)]
-    own = _limit(size, SELL, 100, account="taker")
+    makers = [limit(number, SELL, 100) for number in range(size)]
+    own = limit(size, SELL, 100, account="taker")
     looks = [
-        _limit(size + 1 + number, BUY, 100, size + 1, "taker")._replace(
+        limit(size + 1 + number, BUY, 100, size + 1, "taker")._replace(
             time_in_force=TimeInForce.FOK, self_trade_prevention=SelfTradePrevention.CANCEL_NEWEST
         )
         for number in range(5)
     ]
-    return Attack([*makers, own], _each(looks), {CANCELED: 5, TRADED: 0})
+    return Attack([*makers, own], each(looks), {CANCELED: 5, TRADED: 0})
 
 
 # Stops.
@@ -280,32 +187,32 @@ def fok_looks_along_a_queue(size: int) -> Attack:
 
 def stops_in_a_cascade(size: int) -> Attack:
     """As many stops, each elected by the trade of the one before."""
-    makers = [_limit(number, SELL, 100 + number) for number in range(size + 1)]
-    stops = [_stop(size + 1 + number, BUY, 100 + number) for number in range(size)]
-    return Attack([*makers, *stops], [(_market(FAR, BUY, 1),)], {TRIGGERED: size, TRADED: size + 1})
+    makers = [limit(number, SELL, 100 + number) for number in range(size + 1)]
+    stops = [stop(size + 1 + number, BUY, 100 + number) for number in range(size)]
+    return Attack([*makers, *stops], [(market(FAR, BUY, 1),)], {TRIGGERED: size, TRADED: size + 1})
 
 
 def stops_at_one_price(size: int) -> Attack:
     """One trade elects as many stops at one price."""
-    makers = [_limit(0, SELL, 100, size + 1)]
-    stops = [_stop(1 + number, BUY, 100) for number in range(size)]
-    return Attack([*makers, *stops], [(_market(FAR, BUY, 1),)], {TRIGGERED: size, TRADED: size + 1})
+    makers = [limit(0, SELL, 100, size + 1)]
+    stops = [stop(1 + number, BUY, 100) for number in range(size)]
+    return Attack([*makers, *stops], [(market(FAR, BUY, 1),)], {TRIGGERED: size, TRADED: size + 1})
 
 
 def stops_at_many_prices(size: int) -> Attack:
     """One trade elects as many stops, each at a price of its own; nobody is left to trade with."""
-    makers = [_limit(0, SELL, 100 + size, 1)]
-    stops = [_stop(1 + number, BUY, 100 + number) for number in range(size)]
-    return Attack([*makers, *stops], [(_market(FAR, BUY, 1),)], {TRIGGERED: size, TRADED: 1, CANCELED: size})
+    makers = [limit(0, SELL, 100 + size, 1)]
+    stops = [stop(1 + number, BUY, 100 + number) for number in range(size)]
+    return Attack([*makers, *stops], [(market(FAR, BUY, 1),)], {TRIGGERED: size, TRADED: 1, CANCELED: size})
 
 
 def trades_beside_waiting_stops(size: int) -> Attack:
     """A few orders trade, and as many stops on either side go on waiting."""
-    makers = [_limit(0, SELL, FAR, FEW)]
-    stops = [_stop(1 + number, BUY, FAR + 1 + number) for number in range(size // 2)]
-    stops += [_stop(1 + size + number, SELL, FAR - 1 - number) for number in range(size // 2)]
-    takers = [_market(FAR + number, BUY, 1) for number in range(FEW)]
-    return Attack([*makers, *stops], _each(takers), {TRADED: FEW, TRIGGERED: 0})
+    makers = [limit(0, SELL, FAR, FEW)]
+    stops = [stop(1 + number, BUY, FAR + 1 + number) for number in range(size // 2)]
+    stops += [stop(1 + size + number, SELL, FAR - 1 - number) for number in range(size // 2)]
+    takers = [market(FAR + number, BUY, 1) for number in range(FEW)]
+    return Attack([*makers, *stops], each(takers), {TRADED: FEW, TRIGGERED: 0})
 
 
 # Many orders that end at once.
@@ -314,22 +221,22 @@ def trades_beside_waiting_stops(size: int) -> Attack:
 def account_cancels_everything(size: int) -> Attack:
     """One `cancel_all` of an account with as many orders, at a price each."""
     return Attack(
-        [_limit(number, SELL, 100 + number) for number in range(size)], [(CancelAll("maker"),)], {CANCELED: size}
+        [limit(number, SELL, 100 + number) for number in range(size)], [(CancelAll("maker"),)], {CANCELED: size}
     )
 
 
 def account_cancels_nothing_again(size: int) -> Attack:
     """Some `cancel_all` of an account that had as many orders, and of one that has none among as many."""
-    book = [_limit(number, SELL, 100 + number) for number in range(size)]
-    gone = [_limit(size + number, BUY, 99, account="taker") for number in range(size)]
+    book = [limit(number, SELL, 100 + number) for number in range(size)]
+    gone = [limit(size + number, BUY, 99, account="taker") for number in range(size)]
     again = [CancelAll("taker"), CancelAll("nobody")]
-    return Attack([*book, *gone, CancelAll("taker")], _each(again * (FEW // 2)), {EventKind.MASS_CANCELED: FEW})
+    return Attack([*book, *gone, CancelAll("taker")], each(again * (FEW // 2)), {EventKind.MASS_CANCELED: FEW})
 
 
 def orders_expire_at_once(size: int) -> Attack:
     """As many orders end at one moment."""
     orders = [
-        _limit(number, SELL, 100 + number)._replace(time_in_force=TimeInForce.GTD, expire_time=10)
+        limit(number, SELL, 100 + number)._replace(time_in_force=TimeInForce.GTD, expire_time=10)
         for number in range(size)
     ]
     return Attack(orders, [(Tick(),)], {CANCELED: size}, time=10)
@@ -338,7 +245,7 @@ def orders_expire_at_once(size: int) -> Attack:
 def orders_of_many_moments_expire(size: int) -> Attack:
     """As many orders, each with a moment of its own, are due in one entry."""
     orders = [
-        _limit(number, SELL, 100)._replace(time_in_force=TimeInForce.GTD, expire_time=10 + size - number)
+        limit(number, SELL, 100)._replace(time_in_force=TimeInForce.GTD, expire_time=10 + size - number)
         for number in range(size)
     ]
     return Attack(orders, [(Tick(),)], {CANCELED: size}, time=FAR)
@@ -348,7 +255,7 @@ def few_orders_expire_before_many(size: int) -> Attack:
     """A few orders end, one by one, while as many expire later, each at a moment of its own."""
     moments = [*range(1, FEW + 1), *range(FAR, FAR + size)]
     orders = [
-        _limit(number, SELL, 100)._replace(time_in_force=TimeInForce.GTD, expire_time=moment)
+        limit(number, SELL, 100)._replace(time_in_force=TimeInForce.GTD, expire_time=moment)
         for number, moment in enumerate(moments)
     ]
     return Attack(orders, [()] * FEW, {CANCELED: FEW}, time=1, step=1)
@@ -365,27 +272,27 @@ def auction_gathers(size: int) -> Attack:
 
 def _crossing(number: int, size: int) -> NewOrder:
     """Every buy crosses every sell, and each has a price of its own."""
-    return _limit(number, BUY if number % 2 else SELL, (3 * size if number % 2 else 1) + number)
+    return limit(number, BUY if number % 2 else SELL, (3 * size if number % 2 else 1) + number)
 
 
 def auction_tells_again(size: int) -> Attack:
     """A few entries change an auction in which orders at as many prices cross."""
-    more = [_limit(size + number, BUY, 4 * size + number, account="taker") for number in range(10)]
-    return Attack([AUCTION, *(_crossing(number, size) for number in range(size))], _each(more), {INDICATED: 10})
+    more = [limit(size + number, BUY, 4 * size + number, account="taker") for number in range(10)]
+    return Attack([AUCTION, *(_crossing(number, size) for number in range(size))], each(more), {INDICATED: 10})
 
 
 def auction_refuses_and_stays(size: int) -> Attack:
     """A few orders are refused in an auction in which orders at as many prices cross."""
-    refused = [_limit(size + number, BUY, 4 * size, 0, "taker") for number in range(FEW)]
+    refused = [limit(size + number, BUY, 4 * size, 0, "taker") for number in range(FEW)]
     crossing = (_crossing(number, size) for number in range(size))
-    return Attack([AUCTION, *crossing], _each(refused), {REFUSED: FEW, INDICATED: 0})
+    return Attack([AUCTION, *crossing], each(refused), {REFUSED: FEW, INDICATED: 0})
 
 
 def auction_beside_a_large_book(size: int) -> Attack:
     """A few entries change an auction in which little crosses, and orders at as many prices do not."""
-    book = [_limit(number, SELL, FAR + number) for number in range(size)]
-    more = [_limit(size + number, BUY, FAR, account="taker") for number in range(FEW)]
-    return Attack([AUCTION, *book], _each(more), {INDICATED: FEW})
+    book = [limit(number, SELL, FAR + number) for number in range(size)]
+    more = [limit(size + number, BUY, FAR, account="taker") for number in range(FEW)]
+    return Attack([AUCTION, *book], each(more), {INDICATED: FEW})
 
 
 def auction_uncrosses(size: int) -> Attack:
@@ -398,7 +305,7 @@ def auction_uncrosses_icebergs(size: int) -> Attack:
     """One `uncross` of icebergs on both sides, of a hundred tips each."""
     icebergs = max(1, size // MOST_TIPS)
     orders = [
-        _limit(number, side, 100, MOST_TIPS)._replace(display_quantity=Number(1, 0))
+        limit(number, side, 100, MOST_TIPS)._replace(display_quantity=Number(1, 0))
         for side, first in ((BUY, 0), (SELL, icebergs))
         for number in range(first, first + icebergs)
     ]
@@ -409,9 +316,7 @@ def auction_uncrosses_icebergs(size: int) -> Attack:
 def auction_leaves_many_over(size: int) -> Attack:
     """One `uncross` in which nothing trades, and as many market and `ioc` orders are canceled."""
     orders: list[Command] = [
-        _market(number, BUY, 1)
-        if number % 2
-        else _limit(number, BUY, number + 1)._replace(time_in_force=TimeInForce.IOC)
+        market(number, BUY, 1) if number % 2 else limit(number, BUY, number + 1)._replace(time_in_force=TimeInForce.IOC)
         for number in range(size)
     ]
     return Attack([AUCTION, *orders], [(Uncross(SYMBOL),)], {CANCELED: size, TRADED: 0})
@@ -420,9 +325,9 @@ def auction_leaves_many_over(size: int) -> Attack:
 def auction_refuses_for_its_range(size: int) -> Attack:
     """One `uncross` in which as many sells come to more than 64 bits hold, one after the other."""
     # A sell fits at its own price, 1; at that of the last trade it trades with one buy, and the next is too much.
-    last_trade = [_limit(2 * size, SELL, 2**30), _market(2 * size + 1, BUY, 1)]
-    sells = [_limit(number, SELL, 1, 2**40) for number in range(size)]
-    buys = [_limit(size + number, BUY, 2**30, 2**32) for number in range(size)]
+    last_trade = [limit(2 * size, SELL, 2**30), market(2 * size + 1, BUY, 1)]
+    sells = [limit(number, SELL, 1, 2**40) for number in range(size)]
+    buys = [limit(size + number, BUY, 2**30, 2**32) for number in range(size)]
     before: list[Command] = [*last_trade, AUCTION, *sells, *buys]
     return Attack(before, [(Uncross(SYMBOL),)], {TRADED: size, CANCELED: size - 1})
 
@@ -432,37 +337,37 @@ def auction_refuses_for_its_range(size: int) -> Attack:
 
 def copies_of_accepted_orders(size: int) -> Attack:
     """As many orders are entered a second time."""
-    orders = [_limit(number, SELL, 100 + number) for number in range(size)]
-    return Attack(orders, _each(orders), {ACCEPTED: size})
+    orders = [limit(number, SELL, 100 + number) for number in range(size)]
+    return Attack(orders, each(orders), {ACCEPTED: size})
 
 
 def orders_beyond_the_memory(size: int) -> Attack:
     """As many orders end at once on their arrival; the account remembers half as many."""
-    ended = [_market(number, BUY, 1) for number in range(size)]
-    return Attack([], _each(ended), {ACCEPTED: size, CANCELED: size}, closed_orders_kept=max(1, size // 2))
+    ended = [market(number, BUY, 1) for number in range(size)]
+    return Attack([], each(ended), {ACCEPTED: size, CANCELED: size}, closed_orders_kept=max(1, size // 2))
 
 
 def orders_beyond_the_limit(size: int) -> Attack:
     """An account has as many open orders as the instrument allows, and enters more."""
     limited = INSTRUMENT._replace(symbol="LIMITED", max_open_orders=size)
-    orders = [_limit(number, SELL, 100 + number)._replace(symbol="LIMITED") for number in range(size + FEW)]
-    return Attack([limited, *orders[:size]], _each(orders[size:]), {REFUSED: FEW, ACCEPTED: 0})
+    orders = [limit(number, SELL, 100 + number)._replace(symbol="LIMITED") for number in range(size + FEW)]
+    return Attack([limited, *orders[:size]], each(orders[size:]), {REFUSED: FEW, ACCEPTED: 0})
 
 
 def _refused(number: int) -> NewOrder:
-    return _limit(number, SELL, 100, 0)._replace(not_after=10)
+    return limit(number, SELL, 100, 0)._replace(not_after=10)
 
 
 def copies_of_refused_orders(size: int) -> Attack:
     """As many orders are refused, remembered, and entered a second time with a later `not_after`."""
     copies = [_refused(number)._replace(not_after=20 + size - number) for number in range(size)]
-    return Attack([_refused(number) for number in range(size)], _each(copies), {REFUSED: size}, closed_orders_kept=size)
+    return Attack([_refused(number) for number in range(size)], each(copies), {REFUSED: size}, closed_orders_kept=size)
 
 
 def refused_orders_beyond_the_memory(size: int) -> Attack:
     """As many orders are refused; the account remembers half as many."""
     refused = [_refused(number) for number in range(size)]
-    return Attack([], _each(refused), {REFUSED: size}, closed_orders_kept=max(1, size // 2))
+    return Attack([], each(refused), {REFUSED: size}, closed_orders_kept=max(1, size // 2))
 
 
 def refused_orders_are_forgotten(size: int) -> Attack:
@@ -474,14 +379,7 @@ def refused_orders_are_forgotten(size: int) -> Attack:
 def one_id_refused_with_much_content(size: int) -> Attack:
     """As many refusals under one client order id, until an order of this id is accepted."""
     refused = [_refused(0)._replace(price=Number(1 + number, 0)) for number in range(size)]
-    return Attack([], _each([*refused, _limit(0, SELL, 100)]), {REFUSED: size, ACCEPTED: 1}, closed_orders_kept=size)
-
-
-class Case(NamedTuple):
-    """`full_size` is the size at which it is measured."""
-
-    attack_of_size: AttackOfSize
-    full_size: int
+    return Attack([], each([*refused, limit(0, SELL, 100)]), {REFUSED: size, ACCEPTED: 1}, closed_orders_kept=size)
 
 
 GROWING: Final = (

@@ -10,7 +10,7 @@ from random import Random
 from statistics import median
 from typing import Final
 
-from cli.bench.attacks import INSTRUMENT, ORIGIN, SYMBOL
+from cli.bench.attack import INSTRUMENT, ORIGIN, SYMBOL
 from cli.bench.measurement import BATCH_COMMANDS, Announce, BenchmarkFailedError, Measurement, Scale
 from raftbook.engine.commands import CancelOrder, Command, Entry, NewOrder, Run
 from raftbook.engine.exchange import Exchange

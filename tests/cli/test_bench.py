@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli.bench import adversarial, cluster, doubling, engine, recovery, stock
-from cli.bench.attacks import FLAT, GROWING, Case, one_order_takes_one_level
+from cli.bench.attack import Case
+from cli.bench.attacks import FLAT, GROWING, one_order_takes_one_level
 from cli.bench.http_load import LoadConnection, encode_request
 from cli.bench.load import Load, LoadPlan
 from cli.bench.machine import cpu_seconds

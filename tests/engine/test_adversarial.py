@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import raftbook.engine
-from cli.bench.attacks import FLAT, GROWING, INSTRUMENT, SYMBOL, Attack, Ground
+from cli.bench.attack import INSTRUMENT, SYMBOL, Attack, Ground
+from cli.bench.attacks import FLAT, GROWING
 from raftbook.engine import (
     Exchange,
     NewOrder,
