@@ -142,7 +142,7 @@ def report_of(interpreter: str) -> tuple[str, str]:
         run(path, "-m", "venv", folder)
         python = f"{folder}/bin/python"
         run(python, "-m", "pip", "install", "--quiet", "--require-hashes", "--requirement", "requirements.lock")
-        return run(python, "--version").strip(), run(python, "-m", "tests.engine.determinism")
+        return run(python, "--version").split()[1], run(python, "-m", "tests.engine.determinism")
 
 
 def run(*command: str) -> str:
@@ -158,7 +158,7 @@ def compare(interpreters: Sequence[str]) -> bool:
     """Print what each makes of the logs; True if all made the same as is kept."""
     kept = KEPT.read_text()
     table = Table(title=f"{len(DENSE_SEEDS) + 1} logs", title_justify="left")
-    for header in ("interpreter", *Digests._fields, "as kept"):
+    for header in ("Python", *Digests._fields, "as kept"):
         table.add_column(header, overflow="fold")
     same = True
     for interpreter in interpreters:
@@ -174,7 +174,7 @@ def compare(interpreters: Sequence[str]) -> bool:
 def digest_of_lines(found: str, name: str) -> str:
     """One short digest for all lines that are about `name`."""
     lines = [line for line in found.splitlines() if line.split()[1] == name]
-    return blake2b("\n".join(lines).encode(), digest_size=8).hexdigest()
+    return blake2b("\n".join(lines).encode(), digest_size=6).hexdigest()
 
 
 def main(arguments: Sequence[str]) -> int:
