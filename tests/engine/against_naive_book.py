@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 COMMANDS_PER_LIFE = 400
+LINE_EVERY_LIVES = 50
+"""Where standard error is no terminal."""
 ENTRIES_PER_CHECK = 3
 ENTRIES_PER_STATE = 6
 """Events are compared after every entry; invariants and the whole state cost the most, so only after so many."""
@@ -106,6 +108,8 @@ def main(arguments: Sequence[str]) -> int:
         task = progress.add_task("commands", total=options.commands)
         for outcome in outcomes(options.seed, options.commands, options.jobs):
             lives += 1
+            if lives % LINE_EVERY_LIVES == 0 and not screen.is_terminal:
+                print(f"{lives:,} lives, {commands:,} of {options.commands:,} commands", file=sys.stderr, flush=True)
             if isinstance(outcome, Failure):
                 failures += 1
                 again = f"python -m tests.engine.against_naive_book --seed {outcome.seed} --commands 1"

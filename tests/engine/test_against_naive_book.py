@@ -281,7 +281,7 @@ TestEngineBesideOracle.settings = settings(max_examples=50, stateful_step_count=
 
 # Lives drawn from seeds: together 100,000 commands. Seeds are spread so that pytest-xdist can share them out.
 
-LIVES_FOR_ALL_EVENTS = 40
+LIVES_FOR_ALL_EVENTS = 20
 LIVES = 260
 CHUNK = 10
 
