@@ -111,7 +111,7 @@ def test_a_run_that_is_passed_over_does_not_keep_back_those_behind_it():
     assert [(execution.origin, execution.sequence) for execution in executions] == [("n2.1", 1)]
 
 
-def test_an_auction_in_which_nothing_happened_is_not_calculated_again(monkeypatch):
+def test_an_auction_in_which_nothing_happened_or_was_only_refused_is_not_calculated_again(monkeypatch):
     exchange = exchange_now()
     answer(exchange, ACME._replace(symbol="CALL"), SetStatus("CALL", TradingStatus.AUCTION))
     calculated = []
@@ -121,6 +121,8 @@ def test_an_auction_in_which_nothing_happened_is_not_calculated_again(monkeypatc
     )
     for _ in range(3):
         answer(exchange, Tick(), limit("alice", f"a{exchange.log_index}", Side.BUY, 100, 5))
+        answer(exchange, ACME._replace(symbol="CALL"))
     assert calculated == []
-    answer(exchange, limit("alice", "call", Side.BUY, 100, 5)._replace(symbol="CALL"))
+    bid = limit("alice", "call", Side.BUY, 100, 5)._replace(symbol="CALL")
+    answer(exchange, ACME._replace(symbol="CALL"), bid, ACME._replace(symbol="CALL"))
     assert calculated == ["CALL"]
