@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from raftbook.engine.events import Execution, OrderEvent
-from raftbook.engine.types import EventKind
+from raftbook.engine.types import NO_ORIGIN, EventKind
 from raftbook.errors import DamagedLogError, NotHeldError
 from raftbook.json_format import report_to_json
 from raftbook.offline import Replay, StoredNode
@@ -55,7 +55,8 @@ class Executed:
         self.state = replay.state
         for _, executions in replay:
             for execution in executions:
-                self._gather(execution)
+                if execution.origin != NO_ORIGIN:
+                    self._gather(execution)
 
     def _gather(self, execution: Execution) -> None:
         instruments = self.state.exchange.instruments
