@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 
 from raftbook.engine import OrderStatus, Side
-from tests.engine.exchanges import rich_exchange
+from tests.engine.exchanges import exchange_with, limit, rich_exchange
 
 STATUSES = [chosen for count in range(len(OrderStatus) + 1) for chosen in combinations(OrderStatus, count)]
 
@@ -30,3 +30,14 @@ def test_the_orders_that_meet_all_conditions_are_those_of_all_orders_that_do(acc
                 and symbol in (None, order.symbol)
                 and side in (None, order.side)
             ]
+
+
+@pytest.mark.parametrize("levels", [None, 0, 1, 2, 3, 4])
+def test_so_many_levels_of_either_side_best_first(levels):
+    exchange = exchange_with(
+        *(limit("alice", f"b{price}", Side.BUY, price, 5) for price in (98, 100, 99)),
+        *(limit("bob", f"s{price}", Side.SELL, price, 5) for price in (102, 101, 103)),
+    )
+    bids, asks = [100, 99, 98][:levels], [101, 102, 103][:levels]
+    assert exchange.depth("ACME", levels) == ([(price, 5) for price in bids], [(price, 5) for price in asks])
+    assert [[order.price for order in side] for side in exchange.level3("ACME", levels)] == [bids, asks]
