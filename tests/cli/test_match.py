@@ -251,7 +251,7 @@ class TestAuctions:
         assert told(events[-4:-1], "status", "reason") == [
             ("order_accepted", "open"),
             ("status_changed", "auction", "volatility"),
-            ("order_canceled", "canceled", "no_liquidity"),
+            ("order_canceled", "canceled", "volatility"),
         ]
         assert events[-1]["status"] == "auction"
 

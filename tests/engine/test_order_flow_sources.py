@@ -44,8 +44,8 @@ class TestGeneratedFlow:
         assert kinds[ReplaceOrder] > 500
         assert {order.symbol for order in orders} == set(symbols)
         assert {order.account for order in orders} == set(accounts)
-        assert {order.order_type for order in orders} == set(OrderType)
-        assert {order.time_in_force for order in orders} == set(TimeInForce)
+        assert {order.order_type for order in orders} == {OrderType.LIMIT, OrderType.MARKET}
+        assert {order.time_in_force for order in orders} == {TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK}
         assert len({order.client_order_id for order in orders}) == len(orders)
         assert all(order.client_order_id.startswith("x-") for order in orders)
 
