@@ -104,7 +104,7 @@ def test_the_dense_flow_goes_wherever_a_fold_could_go_wrong():
         (EventKind.ORDER_TRIGGERED, None),
         (EventKind.STATUS_CHANGED, Reason.VOLATILITY),
     ]
-    assert [name for name in needed if seen[name] < 5] == []
+    assert [name for name in needed if seen[name] < 3] == []
 
 
 def realistic_entries(seed: int, count: int, step_ns: int = 50_000_000):
