@@ -45,6 +45,7 @@ REFUSED = (
     (CancelOrder("alice", None, "none"), Reason.UNKNOWN_ORDER),
     (CancelOrder("bob", 1, None), Reason.UNKNOWN_ORDER),
     (CancelAll("alice", "NONE"), Reason.UNKNOWN_SYMBOL),
+    (CancelAll("alice", "SHUT"), Reason.INSTRUMENT_CLOSED),
     (ReplaceOrder("alice", None, "none", None, ONE), Reason.UNKNOWN_ORDER),
     (ReplaceOrder("alice", None, "a1", None, None), Reason.INVALID_ORDER),
     (ACME, Reason.INSTRUMENT_EXISTS),
@@ -57,8 +58,9 @@ REFUSED = (
 
 
 def exchange_now():
-    """ACME trades, alice bids in it, and time has come to NOW."""
-    exchange = exchange_with(limit("alice", "a1", Side.BUY, 100, 5))
+    """ACME trades, alice bids in it, SHUT is closed, and time has come to NOW."""
+    shut = ACME._replace(symbol="SHUT")
+    exchange = exchange_with(limit("alice", "a1", Side.BUY, 100, 5), shut, SetStatus("SHUT", TradingStatus.CLOSED))
     exchange.apply(2, Entry(NOW, ()))
     return exchange
 
