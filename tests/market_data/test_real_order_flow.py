@@ -35,7 +35,7 @@ def test_nasdaqs_order_flow_is_followed(order_flow_data: Path):
         if index % COMMANDS_PER_WHOLE_BOOK == 0:
             for market_data in followers.values():
                 assert_equal_market(market_data["AMZN"], exchange)
-        if index == len(commands) // 2:
+        if index == len(commands) * 7 // 8:
             followers["from the exchange"] = MarketData.of_exchange(exchange)
             snapshot = through_json(followers["from the beginning"].to_snapshot())
             followers["from a snapshot"] = MarketData.from_snapshot(snapshot)
