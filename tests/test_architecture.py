@@ -38,6 +38,7 @@ MAY_IMPORT = {
     NODE: (MEMBER, REPLICATION, *CORE),
     # The one place where a whole node is put together, its gateway included.
     "raftbook.node.runner": (NODE, MEMBER, REPLICATION, "raftbook.gateway", *CORE),
+    "raftbook.node.http_server": ("raftbook.gateway", ERRORS),
     "raftbook.gateway": ("raftbook.node.service", "raftbook.node.config", *CORE),
     **dict.fromkeys(CLIENT, (ENGINE, CODEC, ERRORS, JSON_FORMAT, *CLIENT)),
     "raftbook.offline": (REPLICATION, *CORE),

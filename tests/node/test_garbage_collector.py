@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from raftbook.node import runner
+from raftbook.node import http_server, runner
 from raftbook.node.garbage_collector import tune_garbage_collector
 from tests.support.server import free_listener
 from tests.support.single_node import single_node
@@ -43,7 +43,7 @@ def test_connections_requests_and_refusals_leave_no_cycles(tmp_path):
 async def cycles_left(tmp_path) -> int:
     async with single_node(tmp_path) as service:
         listener = free_listener()
-        server = runner._HttpServer(service)
+        server = http_server.HttpServer(service)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         requests = [b"GET /healthz", b"GET /v1/orders/99?account=a", b"GET /v1/nothing", b"POST /v1/commands"]
         await exchange(listener.getsockname(), requests)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from raftbook.node import runner
+from raftbook.node import http_server
 from tests.support.direct_service import DirectService
 from tests.support.server import free_listener
 
@@ -22,9 +22,9 @@ LAST_WORDS = b"\r\nconnection: close\r\n"
 
 
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[tuple[runner._HttpServer, socket.socket]]:
+async def serving() -> AsyncIterator[tuple[http_server.HttpServer, socket.socket]]:
     listener = free_listener()
-    server = runner._HttpServer(DirectService())
+    server = http_server.HttpServer(DirectService())
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         async with asyncio.timeout(20):
@@ -76,7 +76,7 @@ async def test_connections_that_are_quiet_are_closed():
             await ask(reader, writer)
         began_at = time.monotonic()
         await server.shutdown([listener])
-        assert time.monotonic() - began_at < runner.DRAIN_S
+        assert time.monotonic() - began_at < http_server.DRAIN_S
         for reader, writer in idle:
             assert await reader.read() == b""
             writer.close()

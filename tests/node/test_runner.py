@@ -15,7 +15,7 @@ import pytest
 
 from cli.local_cluster import free_ports
 from raftbook.errors import StorageError
-from raftbook.node import runner
+from raftbook.node import http_server, runner
 from tests.support.direct_service import DirectService
 from tests.support.server import free_listener, url_of
 
@@ -47,9 +47,9 @@ async def test_a_listener_that_is_out_of_descriptors_does_not(halted):
 
 
 async def test_idle_clients_cannot_use_up_the_descriptors(monkeypatch):
-    monkeypatch.setattr(runner, "_max_client_connections", lambda: 2)
+    monkeypatch.setattr(http_server, "_max_client_connections", lambda: 2)
     listener = free_listener()
-    server = runner._HttpServer(DirectService())
+    server = http_server.HttpServer(DirectService())
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     idle: list[asyncio.StreamWriter] = []
     try:
@@ -80,7 +80,7 @@ async def test_idle_clients_cannot_use_up_the_descriptors(monkeypatch):
 @pytest.mark.parametrize(("limit", "for_clients"), [(1024, 896), (64, 32), (resource.RLIM_INFINITY, None)])
 def test_clients_get_what_the_node_does_not_need(limit, for_clients, monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
-    bound = runner._max_client_connections()
+    bound = http_server._max_client_connections()
     assert bound == for_clients or (for_clients is None and bound > 2**31)
 
 

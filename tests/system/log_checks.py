@@ -101,10 +101,9 @@ async def check_against_logs(cluster: SystemCluster, clients: Clients) -> list[R
 
     logs = [replay(node_id, cluster.data_folder(node_id), index) for node_id in cluster.node_ids]
     for log in logs:
-        expected_index = max(index, log.base_index)
-        assert (log.state.index, log.state.chain_digest.hex()) == (expected_index, digest), (
-            f"{log.node_id}: another state"
-        )
+        # What lies behind `index` are no-ops, which a snapshot may cover and the digest does not know.
+        assert log.state.index >= index, f"{log.node_id} ends at {log.state.index}, before {index}"
+        assert log.state.chain_digest.hex() == digest, f"{log.node_id}: another state"
         log.state.exchange.check()
         _check_bought_equals_sold(log)
     witnesses = [log for log in logs if log.is_whole]
