@@ -11,10 +11,10 @@ SIMULATE := --seeds 200
 demo: .venv/ready
 	$(BIN)/raftbook demo
 
-# The tests with node processes come by themselves: they want both cores.
+# The tests with node processes come by themselves, two at a time: they wait more than they compute.
 test: .venv/ready
 	$(BIN)/python -m pytest -m "not system" --numprocesses 2
-	$(BIN)/python -m pytest -m system
+	$(BIN)/python -m pytest -m system --numprocesses 2 --dist loadgroup
 
 lint: .venv/ready
 	$(BIN)/ruff check .
