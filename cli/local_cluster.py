@@ -29,7 +29,8 @@ import httpx
 import msgspec
 
 from raftbook.errors import NoQuorumError, RaftbookError
-from raftbook.node.config import ClusterConfig, Config, Durability, InstrumentConfig, LimitsConfig, NodeConfig, dumps
+from raftbook.node.config import ClusterConfig, Config, Durability, InstrumentConfig, LimitsConfig, NodeConfig
+from raftbook.node.config_file import dumps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

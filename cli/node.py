@@ -32,7 +32,7 @@ def start(config: ConfigFile, node_id: NodeId, data_dir: DataDir = None, output:
     """Runs one node until SIGTERM or Ctrl-C, which it obeys in order: it answers what it has, then leaves."""
     import os
 
-    from raftbook.node.config import load_config
+    from raftbook.node.config_file import load_config
     from raftbook.node.runner import run
 
     del output  # A node's output is its log, on standard error.
@@ -66,7 +66,7 @@ def rebuild(
     import os
 
     from cli.output import print_json, wants_table
-    from raftbook.node.config import load_config
+    from raftbook.node.config_file import load_config
     from raftbook.node.rebuild import set_aside
 
     loaded = load_config(config, os.environ)

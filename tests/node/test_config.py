@@ -21,11 +21,9 @@ from raftbook.node.config import (
     LimitsConfig,
     NodeConfig,
     RaftConfig,
-    dumps,
-    load_config,
     parse_address,
-    parse_config,
 )
+from raftbook.node.config_file import dumps, load_config, parse_config
 
 MINIMAL = """
 [cluster]

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from raftbook.errors import ConfigError, DataFolderError
-from raftbook.node.config import load_config
+from raftbook.node.config_file import load_config
 from raftbook.node.rebuild import set_aside
 from raftbook.replication.disk import FileDisk
 

@@ -1,0 +1,125 @@
+"""The file that every node of a cluster reads: TOML, and variables that win over it.
+
+    config = load_config("local-3", os.environ)        # a path, or the name of a configuration that is shipped
+    config.node("n1").api_address
+
+The values are checked here, all of them and once. Every fault is a ConfigError of one sentence: which file (or
+variable), which key, what is wrong with it, and what to write.
+
+A key of the tables that occur once may also be set as RAFTBOOK_<TABLE>_<KEY>: RAFTBOOK_CLUSTER_DURABILITY,
+RAFTBOOK_LIMITS_MAX_BODY_BYTES, RAFTBOOK_RAFT_HEARTBEAT_S.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from raftbook.errors import ConfigError
+from raftbook.node.config import ClusterConfig, Config, InstrumentConfig, LimitsConfig, NodeConfig, RaftConfig
+from raftbook.node.config_checks import check_instruments, check_limits, check_nodes, check_raft
+from raftbook.node.toml_tables import format_value, nearest, parse_document, variable_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from importlib.resources.abc import Traversable
+
+    from msgspec import Struct
+
+MAX_FILE_BYTES: Final = 1 << 20
+
+_SHIPPED_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
+_VARIABLE_TABLES: Final[Mapping[str, type[Struct]]] = {
+    "cluster": ClusterConfig,
+    "limits": LimitsConfig,
+    "raft": RaftConfig,
+}
+
+
+def load_config(path_or_name: str | Path, environ: Mapping[str, str]) -> Config:
+    """The configuration in that file, or the shipped one of that name ("local-3"); `environ` is the environment."""
+    file = str(path_or_name)
+    source: Path | Traversable = Path(path_or_name)
+    if not Path(path_or_name).is_file() and _SHIPPED_NAME.fullmatch(file):
+        shipped = _shipped_configs()
+        if file not in shipped:
+            raise ConfigError(
+                f"no configuration {file!r}: give the path of a TOML file or the name of a shipped one "
+                f"({', '.join(shipped)})"
+            )
+        source = shipped[file]
+    return parse_config(_read(source, file), file=file, environ=environ)
+
+
+def parse_config(text: str, *, file: str, environ: Mapping[str, str]) -> Config:
+    """The configuration that `text` (TOML) and `environ` give; `file` is what error messages call the text."""
+    document = parse_document(text, file=file, environ=environ, known_tables=Config.__struct_fields__)
+    _check_variables(environ)
+    cluster, _ = document.table("cluster", ClusterConfig)
+    limits, limits_table = document.table("limits", LimitsConfig)
+    raft, raft_table = document.table("raft", RaftConfig)
+    nodes = document.list_of_tables("nodes", NodeConfig)
+    instruments = document.list_of_tables("instruments", InstrumentConfig)
+    check_limits(limits, limits_table)
+    check_raft(raft, raft_table)
+    check_nodes(nodes, file)
+    check_instruments(instruments)
+    return Config(
+        cluster=cluster,
+        nodes=tuple(node for node, _ in nodes),
+        instruments=tuple(instrument for instrument, _ in instruments),
+        limits=limits,
+        raft=raft,
+    )
+
+
+def dumps(config: Config) -> str:
+    """`config` as TOML text, every key that has a value written out; parse_config makes an equal one of it."""
+    lines: list[str] = []
+    for name, value in msgspec.structs.asdict(config).items():
+        for table in value if isinstance(value, tuple) else (value,):
+            lines.append(f"[[{name}]]" if isinstance(value, tuple) else f"[{name}]")
+            keys = msgspec.structs.asdict(table)
+            lines += [f"{key} = {format_value(item)}" for key, item in keys.items() if item is not None]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _read(source: Path | Traversable, file: str) -> str:
+    try:
+        with source.open("rb") as stream:
+            raw = stream.read(MAX_FILE_BYTES + 1)
+        if len(raw) > MAX_FILE_BYTES:
+            raise ConfigError(f"{file}: larger than {MAX_FILE_BYTES} bytes; give a raftbook configuration")
+        return raw.decode()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"{file}: cannot be read ({reason}); give the path of a TOML file") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8 text") from error
+
+
+def _shipped_configs() -> dict[str, Traversable]:
+    """Name -> file. They lie inside the installed package, and beside it in a source checkout."""
+    package = importlib.resources.files("raftbook")
+    folder = package / "cluster_configs"
+    if not folder.is_dir():
+        folder = Path(str(package)).parent / "cluster_configs"
+    files = sorted(folder.iterdir(), key=lambda file: file.name)
+    return {file.name.removesuffix(".toml"): file for file in files if file.name.endswith(".toml")}
+
+
+def _check_variables(environ: Mapping[str, str]) -> None:
+    known = [
+        variable_name(table, key) for table, struct in _VARIABLE_TABLES.items() for key in struct.__struct_fields__
+    ]
+    prefixes = tuple(variable_name(table, "") for table in _VARIABLE_TABLES)
+    for variable in sorted(environ):
+        if variable.startswith(("RAFTBOOK_NODES_", "RAFTBOOK_INSTRUMENTS_")):
+            raise ConfigError(f"variable {variable}: nodes and instruments are set in the file only; unset it")
+        if variable.startswith(prefixes) and variable not in known:
+            raise ConfigError(f"variable {variable}: there is no such variable; {nearest(variable, known)}")
