@@ -13,6 +13,7 @@
     ├── ProtocolError           a peer sent what the protocol does not allow; its connection is closed
     ├── BusyError               a bounded queue is full; nothing was taken, try again later
     ├── InvalidCommandError     JSON that is no command; the message names the field and what is expected
+    ├── InvalidKeyError         text that is no API key, or no public key; the message never shows a secret
     ├── NotReadyError           the node has not applied the log far enough in the time given
     ├── NoQuorumError           no majority answers, so nothing can be ordered now
     ├── NotHeldError            the node no longer holds (or never held) what was asked for
@@ -109,6 +110,12 @@ class InvalidCommandError(RaftbookError):
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
+
+
+class InvalidKeyError(RaftbookError):
+    """Text that is no API key, or no public key."""
+
+    code = "invalid_key"
 
 
 class NotHeldError(RaftbookError):

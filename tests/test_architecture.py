@@ -21,6 +21,8 @@ STATE_MACHINE = "raftbook.state_machine"
 REPLICATION = "raftbook.replication"
 MEMBER = "raftbook.member"
 NODE = "raftbook.node"
+SECURITY = "raftbook.security"
+SIGNING = "raftbook.security.signing"
 # What a client is made of; cli and simulation may use it too.
 CLIENT = ("raftbook.client", "raftbook.pipelining", "raftbook.verification")
 CORE = (ENGINE, CODEC, ERRORS, INTAKE, JSON_FORMAT, MARKET_DATA, STATE_MACHINE)
@@ -33,18 +35,30 @@ MAY_IMPORT = {
     CODEC: (ENGINE, INTAKE, ERRORS),
     JSON_FORMAT: (ENGINE, ERRORS),
     STATE_MACHINE: (CODEC, ENGINE, ERRORS),
+    SECURITY: (ENGINE, ERRORS),
+    SIGNING: (ENGINE, ERRORS),
     REPLICATION: (CODEC, INTAKE, ENGINE, ERRORS),
     MEMBER: (REPLICATION, *CORE),
-    NODE: (MEMBER, REPLICATION, *CORE),
+    NODE: (MEMBER, REPLICATION, SECURITY, *CORE),
     # The one place where a whole node is put together, its gateway included.
-    "raftbook.node.runner": (NODE, MEMBER, REPLICATION, "raftbook.gateway", *CORE),
-    "raftbook.node.http_server": ("raftbook.gateway", ERRORS),
-    "raftbook.gateway": ("raftbook.node.service", "raftbook.node.config", *CORE),
-    **dict.fromkeys(CLIENT, (ENGINE, CODEC, ERRORS, JSON_FORMAT, *CLIENT)),
+    "raftbook.node.runner": (NODE, MEMBER, REPLICATION, "raftbook.gateway", SECURITY, *CORE),
+    "raftbook.node.http_server": ("raftbook.gateway", SECURITY, ERRORS),
+    "raftbook.gateway": ("raftbook.node.service", "raftbook.node.config", SECURITY, *CORE),
+    **dict.fromkeys(CLIENT, (ENGINE, CODEC, ERRORS, JSON_FORMAT, SIGNING, *CLIENT)),
     "raftbook.offline": (REPLICATION, *CORE),
     "raftbook.simulation": (MEMBER, REPLICATION, *CLIENT, *CORE),
     "cli.bench.stock_node": (),
-    "cli": (NODE, MEMBER, REPLICATION, "raftbook.gateway", "raftbook.simulation", "raftbook.offline", *CLIENT, *CORE),
+    "cli": (
+        NODE,
+        MEMBER,
+        REPLICATION,
+        SECURITY,
+        "raftbook.gateway",
+        "raftbook.simulation",
+        "raftbook.offline",
+        *CLIENT,
+        *CORE,
+    ),
 }
 """Unit -> what it may import of raftbook besides itself. A module belongs to the longest name that it starts with."""
 
@@ -56,12 +70,14 @@ THIRD_PARTY = {
     CODEC: ("cbor2", "msgspec"),
     JSON_FORMAT: ("msgspec",),
     STATE_MACHINE: (),
+    SIGNING: ("cryptography",),
 }
 """What the inner units may import from elsewhere; the shells are free, but for what is banned below."""
 
-PURE = (ENGINE, INTAKE, MARKET_DATA, CODEC, JSON_FORMAT, STATE_MACHINE)
+PURE = (ENGINE, INTAKE, MARKET_DATA, CODEC, JSON_FORMAT, STATE_MACHINE, SIGNING)
 PURE_STANDARD_LIBRARY = {
     "__future__",
+    "base64",
     "bisect",
     "collections",
     "decimal",

@@ -25,6 +25,15 @@ IDENTIFIER_PATTERN: Final = re.compile(r"[A-Za-z0-9._:\-]{1,36}", re.ASCII)
 SYMBOL_PATTERN: Final = re.compile(r"[A-Za-z0-9._\-]{1,24}", re.ASCII)
 """Shape of an instrument's symbol; match it with `fullmatch`."""
 
+KEY_ID_PATTERN: Final = re.compile(r"[a-z0-9]{8,32}", re.ASCII)
+"""Shape of the id of an API key; match it with `fullmatch`."""
+
+KEY_NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9._:@\-]{1,64}", re.ASCII)
+"""Shape of the name of an API key, which says whose it is; match it with `fullmatch`."""
+
+PUBLIC_KEY_BYTES: Final = 32
+"""A raw Ed25519 public key (RFC 8032)."""
+
 PERCENT_DECIMALS: Final = 2
 """Decimals of a percentage: `price_band` and `market_protection` are integers in hundredths of a percent."""
 
@@ -105,6 +114,17 @@ class TradingStatus(_LabelledEnum):
     """Nothing."""
     AUCTION = 4
     """Orders gather, and trade at one price when the auction is uncrossed."""
+
+
+class Role(_LabelledEnum):
+    """What an API key allows; each role also what those before it do."""
+
+    READ = 1
+    """Market data, the cluster, and the orders of the key's accounts."""
+    TRADE = 2
+    """Commands for the key's accounts."""
+    ADMIN = 3
+    """Everything: instruments, trading statuses, keys, all accounts."""
 
 
 class EventKind(_LabelledEnum):
