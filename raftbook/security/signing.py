@@ -55,7 +55,7 @@ _WHAT_A_KEY_IS: Final = "an API key is rb_<role>_<key id>_<secret>, as `raftbook
 
 
 class ApiKey(NamedTuple):
-    """A key with its secret; what it prints as does not show the secret."""
+    """A key with its secret; `repr`, and so what is printed or logged, does not show the secret."""
 
     role: Role
     key_id: str
@@ -63,8 +63,6 @@ class ApiKey(NamedTuple):
 
     def __repr__(self) -> str:
         return f"ApiKey({self.role.label}, {self.key_id}, secret hidden)"
-
-    __str__ = __repr__
 
 
 def format_key(key: ApiKey) -> str:
