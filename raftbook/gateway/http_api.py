@@ -20,6 +20,8 @@ from raftbook.errors import ProblemError, RaftbookError
 from raftbook.gateway.cluster import ClusterHandlers
 from raftbook.gateway.market import MarketHandlers
 from raftbook.gateway.orders import OrderHandlers
+from raftbook.gateway.origins import AllowedOrigins, OnlyOwnPages
+from raftbook.gateway.page import PageHandlers
 from raftbook.gateway.responses import problem_of, problem_response
 
 if TYPE_CHECKING:
@@ -35,10 +37,14 @@ _log = structlog.get_logger()
 
 def make_app(service: Service) -> Starlette:
     """The node's HTTP interface as an ASGI application; it runs in the loop of `service`."""
+    config = service.config
+    api_addresses = [node.api_address for node in config.nodes]
+    origins = AllowedOrigins(api_addresses, config.node(service.status().node_id).api_address)
     routes = [
         *OrderHandlers(service).routes(),
         *MarketHandlers(service).routes(),
         *ClusterHandlers(service).routes(),
+        *PageHandlers(api_addresses).routes(),
     ]
 
     async def no_such_endpoint(request: Request, error: Exception) -> Response:
@@ -47,7 +53,7 @@ def make_app(service: Service) -> Starlette:
 
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(_UnexpectedErrors)],
+        middleware=[Middleware(_UnexpectedErrors), Middleware(OnlyOwnPages, origins)],
         exception_handlers={
             RaftbookError: _answer_failure,
             HTTPException: no_such_endpoint,
