@@ -14,7 +14,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from cli.connection import talk
+from cli.access import Access, talk
 from cli.errors import ExitCode, WrongUsageError, tell
 from cli.json_lines import MAX_LINE_BYTES, Line, read_lines
 from cli.output import OutputFormat, error_console, print_json, wants_table
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 STDIN: Final = "-"
 
 
-def submit_file(file: str, *, url: str, api_key: str | None, output: OutputFormat | None) -> None:
+def submit_file(file: str, *, access: Access, output: OutputFormat | None) -> None:
     """Submits the commands in `file` ("-" is standard input); leaves with 1 where one was refused.
 
     Raises OutcomeUnknownError, or what else broke the connection, after the reports that came before.
@@ -42,7 +42,7 @@ def submit_file(file: str, *, url: str, api_key: str | None, output: OutputForma
         bulk = BulkSubmission(descriptor, _writer(output))
         try:
             with _progress(file) as advance:
-                talk(url, api_key, lambda client: bulk.run(client, advance))
+                talk(access, lambda client: bulk.run(client, advance))
         except RaftbookError:
             tell(bulk.how_to_go_on(file))
             raise

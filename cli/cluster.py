@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from cli import options
-from cli.connection import talk
+from cli.access import DEFAULT_ACCESS, Access, talk, talking
 from cli.errors import ExitCode, tell
 from cli.output import print_json, print_table, wants_table
 
@@ -16,13 +16,13 @@ cluster_app = typer.Typer(help="Look at the cluster.", no_args_is_help=True)
 
 
 @cluster_app.command()
+@talking
 def status(
-    url: options.Url = options.DEFAULT_URL,
-    api_key: options.ApiKey = None,
+    access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
     """Shows every node as the one at --url sees it, names the leader, and says if there is no quorum."""
-    found: dict[str, Any] = talk(url, api_key, lambda client: client.cluster())
+    found: dict[str, Any] = talk(access, lambda client: client.cluster())
     if wants_table(output):
         from cli.render import cluster_table
 
@@ -53,16 +53,16 @@ def advice(cluster: dict[str, Any]) -> list[str]:
 
 
 @app.command()
+@talking
 def verify(
-    url: options.Url = options.DEFAULT_URL,
-    api_key: options.ApiKey = None,
+    access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
     """Compares the digests of all nodes at one log index; leaves with 1 and names the odd one where they differ.
 
     It leaves with 1 as well where fewer than two nodes of several could be compared.
     """
-    verification = talk(url, api_key, lambda client: client.verify())
+    verification = talk(access, lambda client: client.verify())
     if wants_table(output):
         from cli.render import verification_table
 

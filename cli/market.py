@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from cli import options
-from cli.connection import talk
+from cli.access import DEFAULT_ACCESS, Access, talk, talking
 from cli.errors import WrongUsageError
 from cli.output import console, print_json, print_table, wants_table
 from cli.submission import submit_and_report
@@ -31,6 +31,7 @@ REDRAW_INTERVAL_S: Final = 0.1
 
 
 @app.command()
+@talking
 def book(
     symbol: options.Symbol,
     depth: Annotated[
@@ -39,17 +40,14 @@ def book(
     watch: Annotated[bool, typer.Option("--watch", help="Follow the book until Ctrl-C.")] = False,
     consistency: options.Consistency = None,
     at_least: options.AtLeast = None,
-    url: options.Url = options.DEFAULT_URL,
-    api_key: options.ApiKey = None,
+    access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
     """Shows the order book as a ladder, with the log index at which it stood so."""
     if watch:
-        _watch(symbol, depth, at_least, url, api_key, as_table=wants_table(output))
+        _watch(symbol, depth, at_least, access, as_table=wants_table(output))
         return
-    found = talk(
-        url, api_key, lambda client: client.book(symbol, depth=depth, consistency=consistency, at_least=at_least)
-    )
+    found = talk(access, lambda client: client.book(symbol, depth=depth, consistency=consistency, at_least=at_least))
     if wants_table(output):
         from cli.render import ladder
 
@@ -58,9 +56,9 @@ def book(
         print_json(found)
 
 
-def _watch(symbol: str, depth: int, at_least: int | None, url: str, api_key: str | None, *, as_table: bool) -> None:
+def _watch(symbol: str, depth: int, at_least: int | None, access: Access, *, as_table: bool) -> None:
     if not as_table:
-        talk(url, api_key, lambda client: _follow(client, symbol, depth, at_least, print_json))
+        talk(access, lambda client: _follow(client, symbol, depth, at_least, print_json))
         return
     from rich.live import Live
 
@@ -68,8 +66,7 @@ def _watch(symbol: str, depth: int, at_least: int | None, url: str, api_key: str
 
     with Live(console=console(), auto_refresh=False) as live:
         talk(
-            url,
-            api_key,
+            access,
             lambda client: _follow(
                 client, symbol, depth, at_least, lambda found: live.update(ladder(found), refresh=True)
             ),
@@ -99,6 +96,7 @@ async def _follow(
 
 
 @app.command()
+@talking
 def trades(
     symbol: options.Symbol,
     from_trade_id: Annotated[
@@ -115,8 +113,7 @@ def trades(
     ] = None,
     consistency: options.Consistency = None,
     at_least: options.AtLeast = None,
-    url: options.Url = options.DEFAULT_URL,
-    api_key: options.ApiKey = None,
+    access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
     """Lists trades by rising trade id: the latest ones, or those from --from-trade-id on.
@@ -124,8 +121,7 @@ def trades(
     Nodes hold the last 1,000 trades of an instrument; older ones are not listed.
     """
     found = talk(
-        url,
-        api_key,
+        access,
         lambda client: client.trades(
             symbol, from_trade_id=from_trade_id, limit=limit, consistency=consistency, at_least=at_least
         ),
@@ -139,15 +135,15 @@ def trades(
 
 
 @app.command()
+@talking
 def instruments(
     consistency: options.Consistency = None,
     at_least: options.AtLeast = None,
-    url: options.Url = options.DEFAULT_URL,
-    api_key: options.ApiKey = None,
+    access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
     """Lists the instruments and whether they trade."""
-    found = talk(url, api_key, lambda client: client.instruments(consistency=consistency, at_least=at_least))
+    found = talk(access, lambda client: client.instruments(consistency=consistency, at_least=at_least))
     if wants_table(output):
         from cli.render import instruments_table
 
@@ -157,6 +153,7 @@ def instruments(
 
 
 @instrument_app.command()
+@talking
 def add(
     spec: Annotated[
         AddInstrument,
@@ -202,8 +199,7 @@ def add(
         str | None,
         options.choice("--self-trade-prevention", PREVENTIONS, "The mode of orders that name none. Default: none."),
     ] = None,
-    url: options.Url = options.DEFAULT_URL,
-    api_key: options.ApiKey = None,
+    access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
     """Adds an instrument, through the log, on all nodes at once. Limits may stand in SPEC or as options."""
@@ -222,10 +218,11 @@ def add(
     for name, value in limits.items():
         if value is not None and name in fields:
             raise WrongUsageError(f"SPEC has {name} already; leave out --{name.replace('_', '-')}")
-    submit_and_report("add_instrument", {**limits, **fields}, url=url, api_key=api_key, output=output)
+    submit_and_report("add_instrument", {**limits, **fields}, access=access, output=output)
 
 
 @instrument_app.command()
+@talking
 def status(
     symbol: options.Symbol,
     new_status: Annotated[
@@ -236,25 +233,24 @@ def status(
             "trading; auction: orders gather until they are uncrossed; halted: cancels only; closed: nothing.",
         ),
     ],
-    url: options.Url = options.DEFAULT_URL,
-    api_key: options.ApiKey = None,
+    access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
     """Changes whether an instrument trades. A change from auction to trading uncrosses."""
     fields = {"symbol": symbol, "status": new_status}
-    submit_and_report("set_status", fields, url=url, api_key=api_key, output=output)
+    submit_and_report("set_status", fields, access=access, output=output)
 
 
 @instrument_app.command()
+@talking
 def uncross(
     symbol: options.Symbol,
     then: Annotated[
         str, options.choice("--then", STATUSES_BEHIND_AUCTION, "The trading status afterwards.")
     ] = TradingStatus.TRADING.label,
-    url: options.Url = options.DEFAULT_URL,
-    api_key: options.ApiKey = None,
+    access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
     """Ends an instrument's auction: what can trade trades at one price."""
     fields = {"symbol": symbol, "status": then}
-    submit_and_report("uncross", fields, url=url, api_key=api_key, output=output)
+    submit_and_report("uncross", fields, access=access, output=output)

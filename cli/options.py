@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from raftbook.engine.commands import AddInstrument
     from raftbook.engine.types import OrderStatus, OrderType, TimeInForce, TradingStatus
 
-DEFAULT_URL: Final = "http://127.0.0.1:8101"
 DEFAULT_ACCOUNT: Final = "default"
 
 
@@ -132,13 +131,6 @@ Output = Annotated[
     typer.Option(
         "--output", "-o", parser=_parse_output, metavar="table|json", help="Default: table on a terminal, else json."
     ),
-]
-Url = Annotated[
-    str, typer.Option("--url", envvar="RAFTBOOK_URL", metavar="URL", help="The node to talk to.", show_envvar=True)
-]
-ApiKey = Annotated[
-    str | None,
-    typer.Option("--api-key", envvar="RAFTBOOK_API_KEY", metavar="KEY", help="Sent with each request."),
 ]
 Account = Annotated[str, typer.Option("--account", metavar="ACCOUNT", help="Whose order it is.")]
 ClientOrderId = Annotated[

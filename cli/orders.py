@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import options
-from cli.connection import talk
+from cli.access import CONNECTION_OPTIONS, DEFAULT_ACCESS, Access, talk, talking
 from cli.errors import WrongUsageError
 from cli.output import print_json, print_table, wants_table
 from cli.submission import WAIT_S, submit_and_report
@@ -24,6 +24,7 @@ WAITS = ["committed", "pending"]
 
 
 @app.command()
+@talking
 def submit(
     context: typer.Context,
     file: Annotated[
@@ -81,8 +82,7 @@ def submit(
     timeout_s: Annotated[
         float, typer.Option("--timeout", parser=options.seconds, metavar="S", help="How long to wait, in seconds.")
     ] = WAIT_S,
-    url: options.Url = options.DEFAULT_URL,
-    api_key: options.ApiKey = None,
+    access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
     """Submits one order, or with --file many commands in order.
@@ -96,7 +96,7 @@ def submit(
         _check_options_with_file(context)
         from cli.bulk_submission import submit_file
 
-        submit_file(file, url=url, api_key=api_key, output=output)
+        submit_file(file, access=access, output=output)
         return
     fields = {
         "symbol": symbol,
@@ -117,7 +117,7 @@ def submit(
         if fields[name] is None:
             raise WrongUsageError(f"--{name} is missing; see `raftbook submit --help`, or name commands with --file")
     wait_s = timeout_s if wait == "committed" else 0.0
-    submit_and_report("new", fields, url=url, api_key=api_key, output=output, wait_s=wait_s)
+    submit_and_report("new", fields, access=access, output=output, wait_s=wait_s)
 
 
 def _check_options_with_file(context: typer.Context) -> None:
@@ -125,39 +125,40 @@ def _check_options_with_file(context: typer.Context) -> None:
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         is_given = source is not None and source.name == "COMMANDLINE"
-        if is_given and parameter.name not in ("file", "url", "api_key", "output"):
+        if is_given and parameter.name not in ("file", "output", *CONNECTION_OPTIONS):
             raise WrongUsageError(f"--file says which commands to submit; leave out {parameter.opts[0]}")
 
 
 @app.command()
+@talking
 def cancel(
     client_order_id: options.ClientOrderId = None,
     order_id: options.OrderId = None,
     account: options.Account = options.DEFAULT_ACCOUNT,
-    url: options.Url = options.DEFAULT_URL,
-    api_key: options.ApiKey = None,
+    access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
     """Cancels one order, named by --client-order-id or --order-id."""
     fields = {"account": account, "client_order_id": client_order_id, "order_id": order_id}
-    submit_and_report("cancel", fields, url=url, api_key=api_key, output=output)
+    submit_and_report("cancel", fields, access=access, output=output)
 
 
 @app.command()
+@talking
 def cancel_all(
     account: Annotated[str, typer.Option("--account", metavar="ACCOUNT", help="Whose orders to cancel.")],
     symbol: options.SymbolFilter = None,
     side: options.SideFilter = None,
-    url: options.Url = options.DEFAULT_URL,
-    api_key: options.ApiKey = None,
+    access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
     """Cancels all open and untriggered orders of an account."""
     fields = {"account": account, "symbol": symbol, "side": side}
-    submit_and_report("cancel_all", fields, url=url, api_key=api_key, output=output)
+    submit_and_report("cancel_all", fields, access=access, output=output)
 
 
 @app.command()
+@talking
 def replace(
     client_order_id: options.ClientOrderId = None,
     order_id: options.OrderId = None,
@@ -173,8 +174,7 @@ def replace(
     ] = None,
     expire_time: options.ExpireTime = None,
     account: options.Account = options.DEFAULT_ACCOUNT,
-    url: options.Url = options.DEFAULT_URL,
-    api_key: options.ApiKey = None,
+    access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
     """Changes an order. Its priority stays only where its quantity alone changes, to a lower one."""
@@ -189,10 +189,11 @@ def replace(
         names = [f"--{name.replace('_', '-')}" for name in changes]
         raise WrongUsageError(f"nothing to change; give one or more of {', '.join(names)}")
     fields = {"account": account, "client_order_id": client_order_id, "order_id": order_id, **changes}
-    submit_and_report("replace", fields, url=url, api_key=api_key, output=output)
+    submit_and_report("replace", fields, access=access, output=output)
 
 
 @app.command()
+@talking
 def orders(
     account: Annotated[str | None, typer.Option("--account", metavar="ACCOUNT", help="Only this account's.")] = None,
     symbol: options.SymbolFilter = None,
@@ -202,14 +203,12 @@ def orders(
     ] = "open",
     consistency: options.Consistency = None,
     at_least: options.AtLeast = None,
-    url: options.Url = options.DEFAULT_URL,
-    api_key: options.ApiKey = None,
+    access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
     """Lists orders: the open ones, unless --status says otherwise."""
     found = talk(
-        url,
-        api_key,
+        access,
         lambda client: client.orders(
             account=account, symbol=symbol, side=side, status=status, consistency=consistency, at_least=at_least
         ),

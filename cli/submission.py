@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import typer
 
-from cli.connection import talk
+from cli.access import Access, talk
 from cli.errors import ExitCode, tell
 from cli.output import OutputFormat, console, print_json, wants_table
 from raftbook.errors import OutcomeUnknownError, ProblemError, UnreachableError
@@ -32,8 +32,7 @@ def submit_and_report(
     op: str,
     fields: Mapping[str, object],
     *,
-    url: str,
-    api_key: str | None,
+    access: Access,
     output: OutputFormat | None,
     wait_s: float = WAIT_S,
 ) -> None:
@@ -44,7 +43,7 @@ def submit_and_report(
     from raftbook.json_format import command_from_fields
 
     command = command_from_fields(op, fields, generate_client_order_id=new_client_order_id)
-    report = talk(url, api_key, lambda client: _report_in_time(client, command, wait_s))
+    report = talk(access, lambda client: _report_in_time(client, command, wait_s))
     print_report(report, output)
     if report["status"] == "rejected":
         raise typer.Exit(ExitCode.FAILED)
