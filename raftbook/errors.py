@@ -2,6 +2,7 @@
 
     RaftbookError
     ├── ConfigError             a configuration file, key or variable; the message names file, key and fix
+    │   └── CertificateError    a certificate or its private key; the message names the command that mends it
     ├── AddressInUseError       another process listens on a configured address
     ├── StorageError            the node's own files
     │   ├── StorageFullError    no room is left, or so little that nothing new is taken
@@ -13,7 +14,7 @@
     ├── ProtocolError           a peer sent what the protocol does not allow; its connection is closed
     ├── BusyError               a bounded queue is full; nothing was taken, try again later
     ├── InvalidCommandError     JSON that is no command; the message names the field and what is expected
-    ├── InvalidKeyError         text that is no API key, or no public key; the message never shows a secret
+    ├── InvalidKeyError         text that is no API key; the message never shows a secret
     ├── NotReadyError           the node has not applied the log far enough in the time given
     ├── NoQuorumError           no majority answers, so nothing can be ordered now
     ├── NotHeldError            the node no longer holds (or never held) what was asked for
@@ -41,6 +42,10 @@ class RaftbookError(Exception):
 
 class ConfigError(RaftbookError):
     code = "config_invalid"
+
+
+class CertificateError(ConfigError):
+    code = "certificate_invalid"
 
 
 class AddressInUseError(RaftbookError):
@@ -113,7 +118,7 @@ class InvalidCommandError(RaftbookError):
 
 
 class InvalidKeyError(RaftbookError):
-    """Text that is no API key, or no public key."""
+    """Text that is no API key."""
 
     code = "invalid_key"
 

@@ -1,6 +1,7 @@
 """Commands, entries and snapshots as canonical CBOR (RFC 8949, section 4.2.1), each with a version; bytes of events.
 
-    command   [1, type, field, …]                      a field is an integer, a text, true, false, null or a number
+    command   [1, type, field, …]                      a field is an integer, a text, true, false, null, a number,
+                                                       or an array of texts
     number    [mantissa, decimals]
     entry     [1, timestamp, [[origin, first_sequence, [h'command', …]], …]]
     snapshot  ["raftbook snapshot", 1, h'BLAKE2b-256 of the payload', h'payload']

@@ -6,16 +6,23 @@ What is said here ends up in the digest chain, so it never changes.
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from raftbook.codec.cbor import is_integer
 from raftbook.engine.types import (
+    ALL_ACCOUNTS,
     IDENTIFIER_PATTERN,
+    KEY_ID_PATTERN,
+    KEY_NAME_PATTERN,
     MAX_DECIMALS,
     MAX_INTEGER,
+    MOST_ACCOUNTS_OF_KEY,
+    PUBLIC_KEY_PATTERN,
     SYMBOL_PATTERN,
     Number,
     OrderType,
+    Role,
     SelfTradePrevention,
     Side,
     TimeInForce,
@@ -76,12 +83,13 @@ def read_order_name(order_id: object, client_order_id: object) -> tuple[int | No
     return order_id, None
 
 
-_EnumT = TypeVar("_EnumT", Side, OrderType, TimeInForce, TradingStatus, SelfTradePrevention)
+_EnumT = TypeVar("_EnumT", Side, OrderType, TimeInForce, TradingStatus, SelfTradePrevention, Role)
 
 SIDES: Final[Mapping[int, Side]] = {int(member): member for member in Side}
 ORDER_TYPES: Final[Mapping[int, OrderType]] = {int(member): member for member in OrderType}
 TIMES_IN_FORCE: Final[Mapping[int, TimeInForce]] = {int(member): member for member in TimeInForce}
 STATUSES: Final[Mapping[int, TradingStatus]] = {int(member): member for member in TradingStatus}
+ROLES: Final[Mapping[int, Role]] = {int(member): member for member in Role}
 SELF_TRADE_PREVENTIONS: Final[Mapping[int, SelfTradePrevention]] = {
     int(member): member for member in SelfTradePrevention
 }
@@ -150,3 +158,33 @@ def read_decimals(field: str, value: object) -> int:
     if not is_integer(value, 0, MAX_DECIMALS):
         raise InvalidFieldError(f"{field} must be an integer from 0 to 18")
     return value
+
+
+def read_key_id(value: object) -> str:
+    if type(value) is not str or KEY_ID_PATTERN.fullmatch(value) is None:
+        raise InvalidFieldError("key_id must be 8 to 32 of a-z 0-9")
+    return value
+
+
+def read_key_name(value: object) -> str:
+    if type(value) is not str or KEY_NAME_PATTERN.fullmatch(value) is None:
+        raise InvalidFieldError("name must be 1 to 64 of A-Z a-z 0-9 . _ : @ -")
+    return value
+
+
+def read_public_key(value: object) -> str:
+    if type(value) is not str or PUBLIC_KEY_PATTERN.fullmatch(value) is None:
+        raise InvalidFieldError("public_key must be 32 bytes as base64url without padding")
+    return value
+
+
+def read_accounts(value: object) -> tuple[str, ...]:
+    """Of a key: in rising order, so that the same accounts are the same bytes."""
+    if value == [ALL_ACCOUNTS]:
+        return (ALL_ACCOUNTS,)
+    if type(value) is not list or len(value) > MOST_ACCOUNTS_OF_KEY:
+        raise InvalidFieldError("accounts must be an array of at most 8 accounts, or of * alone")
+    accounts = tuple(read_account(account) for account in value)
+    if any(former >= latter for former, latter in pairwise(accounts)):
+        raise InvalidFieldError("accounts must be in rising order, each once")
+    return accounts

@@ -14,6 +14,7 @@ the same state and the same events, on any machine and in any year. Time is the 
     triggers.py         stops: they wait for a price, are elected, and run as arriving orders
     auction.py          the one price for a whole gathered book, and the trades at it
     trading_status.py   instruments, their status, the end of an auction
+    api_keys.py         which API keys there are, with which roles and accounts
     order.py            one order: its terms, and how far it has come
     order_book.py       price levels and sides: O(1) to add, cancel and find the best
     expiry.py           which orders end at which moment of log time
@@ -21,7 +22,7 @@ the same state and the same events, on any machine and in any year. Time is the 
     refused_orders.py   refused new orders, so that no copy of one is accepted later
     journal.py          stamps and collects the events
     invariants.py       what always holds, as a check of the whole state
-    snapshot.py         the state as plain values, and back (snapshot_fields.py)
+    snapshot.py         the state as plain values, and back (snapshot_fields.py, api_keys_snapshot.py)
     types.py, commands.py, events.py, instrument.py      the vocabulary: values, and nothing but values
 
 The way of a new order, which is the way through the code:
@@ -44,15 +45,18 @@ The way of a new order, which is the way through the code:
 
 from __future__ import annotations
 
+from raftbook.engine.api_keys import KeyRecord
 from raftbook.engine.commands import (
     AddInstrument,
     CancelAll,
     CancelOrder,
     Command,
+    CreateKey,
     Entry,
     Malformed,
     NewOrder,
     ReplaceOrder,
+    RevokeKey,
     Run,
     SetStatus,
     Tick,
@@ -64,6 +68,7 @@ from raftbook.engine.events import (
     Execution,
     Indication,
     InstrumentEvent,
+    KeyEvent,
     MassCanceled,
     OrderEvent,
     OrderState,
@@ -79,6 +84,7 @@ from raftbook.engine.types import (
     OrderStatus,
     OrderType,
     Reason,
+    Role,
     SelfTradePrevention,
     Side,
     TimeInForce,
@@ -91,6 +97,7 @@ __all__ = [
     "CancelAll",
     "CancelOrder",
     "Command",
+    "CreateKey",
     "Entry",
     "Event",
     "EventKind",
@@ -99,6 +106,8 @@ __all__ = [
     "Indication",
     "Instrument",
     "InstrumentEvent",
+    "KeyEvent",
+    "KeyRecord",
     "Malformed",
     "MassCanceled",
     "NewOrder",
@@ -110,6 +119,8 @@ __all__ = [
     "Reason",
     "Rejection",
     "ReplaceOrder",
+    "RevokeKey",
+    "Role",
     "Run",
     "SelfTradePrevention",
     "SetStatus",

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from raftbook.engine.types import Number, OrderType, SelfTradePrevention, Side, TimeInForce, TradingStatus
+from raftbook.engine.types import Number, OrderType, Role, SelfTradePrevention, Side, TimeInForce, TradingStatus
 
 
 class NewOrder(NamedTuple):
@@ -106,6 +106,22 @@ class Tick(NamedTuple):
     not_after: int | None = None
 
 
+class CreateKey(NamedTuple):
+    """An API key; its secret stays with its owner. `accounts` is in rising order, or ALL_ACCOUNTS alone."""
+
+    key_id: str
+    name: str
+    role: Role
+    accounts: tuple[str, ...]
+    public_key: str
+    not_after: int | None = None
+
+
+class RevokeKey(NamedTuple):
+    key_id: str
+    not_after: int | None = None
+
+
 class Malformed(NamedTuple):
     """Bytes that are no command; it takes its place in the log and is answered with a rejection."""
 
@@ -113,7 +129,19 @@ class Malformed(NamedTuple):
     not_after: int | None = None
 
 
-Command = NewOrder | CancelOrder | CancelAll | ReplaceOrder | AddInstrument | SetStatus | Uncross | Tick | Malformed
+Command = (
+    NewOrder
+    | CancelOrder
+    | CancelAll
+    | ReplaceOrder
+    | AddInstrument
+    | SetStatus
+    | Uncross
+    | Tick
+    | CreateKey
+    | RevokeKey
+    | Malformed
+)
 
 
 class Run(NamedTuple):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from raftbook.engine.api_keys import KeyRecord
 from raftbook.engine.commands import Command
 from raftbook.engine.instrument import Instrument
 from raftbook.engine.types import (
@@ -187,7 +188,16 @@ class Ticked(NamedTuple):
     timestamp: int
 
 
-Event = OrderEvent | Trade | Rejection | MassCanceled | InstrumentEvent | AuctionEvent | Ticked
+class KeyEvent(NamedTuple):
+    """`key_created` or `key_revoked`; `key` as it stands after it. A key that was revoked before is told again."""
+
+    kind: EventKind
+    log_index: int
+    timestamp: int
+    key: KeyRecord
+
+
+Event = OrderEvent | Trade | Rejection | MassCanceled | InstrumentEvent | AuctionEvent | Ticked | KeyEvent
 
 
 class Execution(NamedTuple):

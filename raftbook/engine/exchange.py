@@ -12,14 +12,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from raftbook.engine.api_keys import ApiKeys, create_key, revoke_key
 from raftbook.engine.auction import indication
 from raftbook.engine.commands import (
     AddInstrument,
     CancelAll,
     CancelOrder,
     Command,
+    CreateKey,
     NewOrder,
     ReplaceOrder,
+    RevokeKey,
     SetStatus,
     Tick,
     Uncross,
@@ -32,7 +35,15 @@ from raftbook.engine.refused_orders import RefusedOrders
 from raftbook.engine.registry import OrderRegistry
 from raftbook.engine.snapshot import restore_into, take_snapshot
 from raftbook.engine.trading_status import add_instrument, set_status, uncross_auction
-from raftbook.engine.types import CLOSED_ORDERS_KEPT, NO_ORIGIN, EventKind, OrderStatus, Reason, TradingStatus
+from raftbook.engine.types import (
+    CLOSED_ORDERS_KEPT,
+    MOST_KEYS,
+    NO_ORIGIN,
+    EventKind,
+    OrderStatus,
+    Reason,
+    TradingStatus,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -48,20 +59,21 @@ _LIVE: Final = (OrderStatus.OPEN, OrderStatus.UNTRIGGERED)
 
 
 class Exchange:
-    """Instruments, their books, every order and refusal still known, and how far each origin has been executed.
+    """Instruments, their books, every order and refusal still known, API keys, and how far each origin has come.
 
     `watermarks` holds, per origin, the sequence of its last executed submission. `closed_orders_kept` bounds what
-    is remembered of each account, closed orders and refused ones. It is part of the state: it must be the same on
-    every node, and only tests set it.
+    is remembered of each account, closed orders and refused ones, `most_keys` the API keys. Both are part of the state:
+    they must be the same on every node, and only tests set them.
     """
 
-    __slots__ = ("books", "instruments", "journal", "refused_orders", "registry", "watermarks")
+    __slots__ = ("api_keys", "books", "instruments", "journal", "refused_orders", "registry", "watermarks")
 
-    def __init__(self, *, closed_orders_kept: int = CLOSED_ORDERS_KEPT) -> None:
+    def __init__(self, *, closed_orders_kept: int = CLOSED_ORDERS_KEPT, most_keys: int = MOST_KEYS) -> None:
         self.instruments: dict[str, Instrument] = {}
         self.books: dict[str, OrderBook] = {}
         self.registry = OrderRegistry(closed_orders_kept)
         self.refused_orders = RefusedOrders()
+        self.api_keys = ApiKeys(most_keys)
         self.journal = Journal()
         self.watermarks: dict[str, int] = {}
 
@@ -144,6 +156,10 @@ class Exchange:
             uncross_auction(self, command)
         elif isinstance(command, Tick):
             self._tick(command)
+        elif isinstance(command, CreateKey):
+            create_key(self, command)
+        elif isinstance(command, RevokeKey):
+            revoke_key(self, command)
         else:
             self.journal.rejected(EventKind.COMMAND_REJECTED, command, Reason.MALFORMED, command.detail, None)
         return None

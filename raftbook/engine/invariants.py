@@ -6,8 +6,10 @@ assert statement, so that a snapshot is checked under `python -O` as well.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from raftbook.engine.api_keys import fault_of_accounts
 from raftbook.engine.auction import indication
 from raftbook.engine.events import NO_INDICATION
 from raftbook.engine.order_book import Ladder
@@ -63,6 +65,7 @@ def check_exchange(exchange: Exchange) -> None:
     auctions = {symbol: book for symbol, book in exchange.books.items() if book.status is TradingStatus.AUCTION}
     _require(exchange.journal.auctions == auctions, "the auctions are the books in auction")
     _check_expiries(exchange)
+    _check_api_keys(exchange)
 
 
 def _require(condition: bool, invariant: str) -> None:
@@ -359,3 +362,18 @@ def _check_bought_equals_sold(exchange: Exchange) -> None:
         net[order.symbol] = net.get(order.symbol, 0) + filled
     for symbol in exchange.books:
         _require(net.get(symbol, 0) & MAX_INTEGER == 0, f"{symbol}: bought = sold")
+
+
+def _check_api_keys(exchange: Exchange) -> None:
+    keys = exchange.api_keys
+    _require(len(keys.records) <= keys.most_keys, "a bounded number of keys")
+    by_public_key = {record.public_key: record.key_id for record in keys.records.values()}
+    _require(keys.key_ids == by_public_key, "every public key belongs to one key")
+    for key_id, record in keys.records.items():
+        name = f"key {key_id}"
+        _require(record.key_id == key_id, f"{name}: is found under its id")
+        _require(fault_of_accounts(record.role, record.accounts) is None, f"{name}: its accounts go with its role")
+        rising = all(former < latter for former, latter in pairwise(record.accounts))
+        _require(rising, f"{name}: its accounts are in rising order")
+        revoked_at = exchange.time if record.revoked_at is None else record.revoked_at
+        _require(record.created_at <= revoked_at <= exchange.time, f"{name}: was created, then revoked, in log time")

@@ -13,6 +13,7 @@ from raftbook.engine.events import (
     Event,
     Indication,
     InstrumentEvent,
+    KeyEvent,
     MassCanceled,
     OrderEvent,
     OrderState,
@@ -23,6 +24,7 @@ from raftbook.engine.events import (
 from raftbook.engine.types import EventKind, Reason, TradingStatus
 
 if TYPE_CHECKING:
+    from raftbook.engine.api_keys import KeyRecord
     from raftbook.engine.commands import CancelAll, Command, NewOrder
     from raftbook.engine.order import Order
     from raftbook.engine.order_book import OrderBook
@@ -220,3 +222,6 @@ class Journal:
 
     def ticked(self) -> None:
         self.events.append(Ticked(EventKind.TICKED, self.log_index, self.time))
+
+    def key_changed(self, kind: EventKind, record: KeyRecord) -> None:
+        self.events.append(KeyEvent(kind, self.log_index, self.time, record))

@@ -1,15 +1,17 @@
 """Snapshots: the whole state of an exchange as plain values, and back.
 
 A snapshot is nested lists of integers, strings, booleans and None: whatever codec carries them, nothing is
-lost. It is canonical: equal states give equal snapshots. Its shape (VERSION 2):
+lost. It is canonical: equal states give equal snapshots. Its shape (VERSION 3):
 
     [version, log_index, time, last_order_id, last_trade_id, closed_orders_kept,
      [[origin, watermark], …],                            sorted by origin
      [[instrument, status, sequence, forgotten_net_quantity, last_price, indication,
        bids, asks, stops], …],                            as the instruments were added
      [[account, closed orders], …],                       sorted by account; orders as they closed
-     [refused order, …]]                                  sorted by account; each account's oldest first
+     [refused order, …],                                  sorted by account; each account's oldest first
+     [most_keys, [key, …]]]                               as the keys were created
 
+Before there is a first API key it has the shape of version 2, without the last field, whose bytes older releases read.
 `bids` and `asks` list the waiting orders in priority, those without a price first, `stops` the untriggered ones as they
 arrived, which is why a restored book has every queue as it was.
 Restoring validates every field, and then the state as a whole against the invariants.
@@ -20,6 +22,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from raftbook.engine.api_keys_snapshot import keys_to_list, restore_keys
 from raftbook.engine.commands import NewOrder
 from raftbook.engine.events import Indication
 from raftbook.engine.instrument import Instrument
@@ -44,6 +47,7 @@ from raftbook.engine.types import (
     IDENTIFIER_PATTERN,
     MAX_DECIMALS,
     MAX_INTEGER,
+    MOST_KEYS,
     MOST_PERCENT,
     SYMBOL_PATTERN,
     OrderStatus,
@@ -61,15 +65,18 @@ if TYPE_CHECKING:
     from raftbook.engine.refused_orders import RefusedOrder
     from raftbook.engine.snapshot_fields import PlainValue
 
-VERSION: Final = 2
+VERSION: Final = 3
+_VERSION_WITHOUT_KEYS: Final = 2
 
 
 def take_snapshot(exchange: Exchange) -> list[PlainValue]:
     """O(state)."""
-    registry, journal = exchange.registry, exchange.journal
+    registry, journal, keys = exchange.registry, exchange.journal, exchange.api_keys
     assert not journal.events, "a snapshot is taken between two entries"
+    # The bound is told as well, so that whoever goes on from the snapshot has the one that a test has set.
+    has_keys = bool(keys.records) or keys.most_keys != MOST_KEYS
     return [
-        VERSION,
+        VERSION if has_keys else _VERSION_WITHOUT_KEYS,
         journal.log_index,
         journal.time,
         registry.last_order_id,
@@ -83,6 +90,7 @@ def take_snapshot(exchange: Exchange) -> list[PlainValue]:
             if account.closing_order
         ],
         [_refused_order_to_list(refused) for refused in exchange.refused_orders],
+        *([keys_to_list(keys)] if has_keys else []),
     ]
 
 
@@ -165,9 +173,10 @@ def _refused_order_to_list(refused: RefusedOrder) -> list[PlainValue]:
 def restore_into(exchange: Exchange, data: object) -> None:
     """Fill a new exchange with the snapshot's state. ValueError for whatever is not a snapshot. O(n log n)."""
     fields = read_list(data, "snapshot")
-    if not fields or fields[0] != VERSION:
-        raise ValueError(f"snapshot: version {fields[0] if fields else None!r} is not {VERSION}")
-    read_length(fields, 10, "snapshot")
+    version = fields[0] if fields else None
+    if type(version) is not int or version not in (_VERSION_WITHOUT_KEYS, VERSION):
+        raise ValueError(f"snapshot: version {version!r} is neither {_VERSION_WITHOUT_KEYS} nor {VERSION}")
+    read_length(fields, 10 if version == _VERSION_WITHOUT_KEYS else 11, "snapshot")
     registry, journal = exchange.registry, exchange.journal
     journal.log_index = read_integer(fields[1], "log_index")
     journal.time = read_integer(fields[2], "time")
@@ -186,6 +195,8 @@ def restore_into(exchange: Exchange, data: object) -> None:
     _register(exchange, waiting, closed)
     for item in read_list(fields[9], "refused orders"):
         _restore_refused_order(exchange, item)
+    if version == VERSION:
+        restore_keys(exchange.api_keys, fields[10])
     try:
         exchange.check()
     except AssertionError as error:

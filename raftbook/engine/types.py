@@ -31,8 +31,17 @@ KEY_ID_PATTERN: Final = re.compile(r"[a-z0-9]{8,32}", re.ASCII)
 KEY_NAME_PATTERN: Final = re.compile(r"[A-Za-z0-9._:@\-]{1,64}", re.ASCII)
 """Shape of the name of an API key, which says whose it is; match it with `fullmatch`."""
 
-PUBLIC_KEY_BYTES: Final = 32
-"""A raw Ed25519 public key (RFC 8032)."""
+PUBLIC_KEY_PATTERN: Final = re.compile(r"[A-Za-z0-9_\-]{42}[AEIMQUYcgkosw048]", re.ASCII)
+"""Shape of a public key: 32 bytes as base64url without padding, in the one form that they have; use `fullmatch`."""
+
+ALL_ACCOUNTS: Final = "*"
+"""Stands alone among the accounts of a key that is for all of them."""
+
+MOST_ACCOUNTS_OF_KEY: Final = 8
+"""More would not fit into a command (codec.MAX_COMMAND_BYTES)."""
+
+MOST_KEYS: Final = 10_000
+"""API keys that are known at a time, revoked ones among them."""
 
 PERCENT_DECIMALS: Final = 2
 """Decimals of a percentage: `price_band` and `market_protection` are integers in hundredths of a percent."""
@@ -150,6 +159,9 @@ class EventKind(_LabelledEnum):
     """An order changed without its owner's asking: the next tip of an iceberg, or a decrement."""
     INDICATIVE_CHANGED = 17
     AUCTION_UNCROSSED = 18
+    KEY_CREATED = 19
+    KEY_REVOKED = 20
+    KEY_REJECTED = 21
 
 
 class Reason(StrEnum):
@@ -180,6 +192,11 @@ class Reason(StrEnum):
     NOTIONAL_TOO_SMALL = "notional_too_small"
     PRICE_OUTSIDE_BAND = "price_outside_band"
     TOO_MANY_OPEN_ORDERS = "too_many_open_orders"
+    KEY_EXISTS = "key_exists"
+    UNKNOWN_KEY = "unknown_key"
+    INVALID_KEY = "invalid_key"
+    TOO_MANY_KEYS = "too_many_keys"
+    LAST_ADMIN_KEY = "last_admin_key"
     # Ends of orders.
     REQUESTED = "requested"
     IOC = "ioc"

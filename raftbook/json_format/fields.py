@@ -8,16 +8,23 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
 from raftbook.engine.types import (
+    ALL_ACCOUNTS,
     IDENTIFIER_PATTERN,
+    KEY_ID_PATTERN,
+    KEY_NAME_PATTERN,
     MAX_INTEGER,
+    MOST_ACCOUNTS_OF_KEY,
+    PUBLIC_KEY_PATTERN,
     SYMBOL_PATTERN,
     Number,
     OrderType,
+    Role,
     SelfTradePrevention,
     Side,
     TimeInForce,
@@ -27,18 +34,20 @@ from raftbook.errors import InvalidCommandError
 from raftbook.json_format.numbers import MAX_NUMBER_CHARACTERS, parse_number, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    import re
+    from collections.abc import Iterable, Mapping, Sequence
 
 DEFAULT_ACCOUNT: Final = "default"
 
 ABSENT: Final = msgspec.Raw(b"null")
 """Stands for a number that is not given."""
 
-_MemberT = TypeVar("_MemberT", Side, OrderType, TimeInForce, TradingStatus, SelfTradePrevention)
+_MemberT = TypeVar("_MemberT", Side, OrderType, TimeInForce, TradingStatus, SelfTradePrevention, Role)
 
 SIDES: Final[Mapping[str, Side]] = {member.label: member for member in Side}
 ORDER_TYPES: Final[Mapping[str, OrderType]] = {member.label: member for member in OrderType}
 TIMES_IN_FORCE: Final[Mapping[str, TimeInForce]] = {member.label: member for member in TimeInForce}
+ROLES: Final[Mapping[str, Role]] = {member.label: member for member in Role}
 SELF_TRADE_PREVENTIONS: Final[Mapping[str, SelfTradePrevention]] = {
     member.label: member for member in SelfTradePrevention
 }
@@ -83,6 +92,11 @@ _EXPECTED: Final[Mapping[str, str]] = {
     "price_decimals": "an integer from 0 to 18",
     "quantity_decimals": "an integer from 0 to 18",
     "post_only": "true or false",
+    "key_id": "a string of 8 to 32 of a-z 0-9",
+    "name": "a string of 1 to 64 of A-Z a-z 0-9 . _ : @ -",
+    "role": alternatives(ROLES),
+    "accounts": f'an array of at most {MOST_ACCOUNTS_OF_KEY} accounts, or ["{ALL_ACCOUNTS}"] for all',
+    "public_key": "43 characters: the 32 bytes of an Ed25519 public key as base64url without padding",
     "expire_time": _TIME,
     "not_after": _TIME,
 }
@@ -183,3 +197,36 @@ def order_name(order_id: int | None, client_order_id: str | None) -> tuple[int |
         return integer("order_id", order_id, 1, MAX_INTEGER), None
     assert client_order_id is not None
     return None, identifier("client_order_id", client_order_id)
+
+
+def key_id(value: str) -> str:
+    return _text("key_id", KEY_ID_PATTERN, value)
+
+
+def key_name(value: str) -> str:
+    return _text("name", KEY_NAME_PATTERN, value)
+
+
+def public_key(value: str) -> str:
+    return _text("public_key", PUBLIC_KEY_PATTERN, value)
+
+
+def _text(field: str, pattern: re.Pattern[str], value: str) -> str:
+    if pattern.fullmatch(value) is None:
+        raise invalid(field, f"{shown(value)} is none")
+    return value
+
+
+def accounts(values: Sequence[str] | None, role: Role) -> tuple[str, ...]:
+    """Those of a key, in rising order. Where none are given, an admin key has all of them, another one none."""
+    if values is None:
+        return (ALL_ACCOUNTS,) if role is Role.ADMIN else ()
+    if list(values) == [ALL_ACCOUNTS]:
+        return (ALL_ACCOUNTS,)
+    if len(values) > MOST_ACCOUNTS_OF_KEY:
+        raise invalid("accounts", f"{len(values)} are given")
+    named = sorted(identifier("accounts", value) for value in values)
+    for former, latter in pairwise(named):
+        if former == latter:
+            raise invalid("accounts", f"{shown(former)} is given twice")
+    return tuple(named)

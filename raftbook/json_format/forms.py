@@ -14,8 +14,10 @@ from raftbook.engine.commands import (
     AddInstrument,
     CancelAll,
     CancelOrder,
+    CreateKey,
     NewOrder,
     ReplaceOrder,
+    RevokeKey,
     SetStatus,
     Tick,
     Uncross,
@@ -203,7 +205,48 @@ class _Tick(msgspec.Struct, tag_field="op", tag="tick", forbid_unknown_fields=Tr
         return Tick(fields.optional_time("not_after", self.not_after))
 
 
-Form = _NewOrder | _CancelOrder | _CancelAll | _ReplaceOrder | _AddInstrument | _SetStatus | _Uncross | _Tick
+class _CreateKey(msgspec.Struct, tag_field="op", tag="create_key", forbid_unknown_fields=True):
+    """`accounts` may be left out of an admin key, which is for all."""
+
+    key_id: str
+    name: str
+    role: str
+    public_key: str
+    accounts: list[str] | None = None
+    not_after: int | None = None
+
+    def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> CreateKey:
+        role = fields.member("role", fields.ROLES, self.role)
+        return CreateKey(
+            fields.key_id(self.key_id),
+            fields.key_name(self.name),
+            role,
+            fields.accounts(self.accounts, role),
+            fields.public_key(self.public_key),
+            fields.optional_time("not_after", self.not_after),
+        )
+
+
+class _RevokeKey(msgspec.Struct, tag_field="op", tag="revoke_key", forbid_unknown_fields=True):
+    key_id: str
+    not_after: int | None = None
+
+    def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> RevokeKey:
+        return RevokeKey(fields.key_id(self.key_id), fields.optional_time("not_after", self.not_after))
+
+
+Form = (
+    _NewOrder
+    | _CancelOrder
+    | _CancelAll
+    | _ReplaceOrder
+    | _AddInstrument
+    | _SetStatus
+    | _Uncross
+    | _Tick
+    | _CreateKey
+    | _RevokeKey
+)
 
 FORMS: Final[Mapping[str, type[Form]]] = {
     "new": _NewOrder,
@@ -214,6 +257,8 @@ FORMS: Final[Mapping[str, type[Form]]] = {
     "set_status": _SetStatus,
     "uncross": _Uncross,
     "tick": _Tick,
+    "create_key": _CreateKey,
+    "revoke_key": _RevokeKey,
 }
 """`op` -> its form."""
 

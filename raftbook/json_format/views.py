@@ -16,9 +16,11 @@ from raftbook.engine.commands import (
     CancelAll,
     CancelOrder,
     Command,
+    CreateKey,
     Malformed,
     NewOrder,
     ReplaceOrder,
+    RevokeKey,
     SetStatus,
     Tick,
     Uncross,
@@ -30,6 +32,7 @@ from raftbook.engine.events import (
     Execution,
     Indication,
     InstrumentEvent,
+    KeyEvent,
     MassCanceled,
     OrderEvent,
     OrderState,
@@ -42,6 +45,7 @@ from raftbook.engine.types import (
     Number,
     OrderStatus,
     OrderType,
+    Role,
     SelfTradePrevention,
     Side,
     TimeInForce,
@@ -52,6 +56,7 @@ from raftbook.json_format.numbers import decimal_text, number_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from raftbook.engine.api_keys import KeyRecord
     from raftbook.engine.instrument import Instrument
 
 Json = dict[str, object]
@@ -154,6 +159,21 @@ def instrument_to_json(instrument: Instrument, status: TradingStatus) -> Json:
     return json
 
 
+def key_to_json(key: KeyRecord) -> Json:
+    """An API key as the log has it, so without its secret; `revoked_at` stands in it where it was revoked."""
+    json: Json = {
+        "key_id": key.key_id,
+        "name": key.name,
+        "role": key.role.label,
+        "accounts": list(key.accounts),
+        "public_key": key.public_key,
+        "created_at": key.created_at,
+    }
+    if key.revoked_at is not None:
+        json["revoked_at"] = key.revoked_at
+    return json
+
+
 def book_to_json(
     symbol: str,
     log_index: int,
@@ -179,7 +199,7 @@ def book_to_json(
     if status is not TradingStatus.TRADING:
         json["status"] = status.label
     if status is TradingStatus.AUCTION:
-        json["indication"] = _outcome(indication, instrument)
+        json["indication"] = indication_to_json(indication, instrument)
     return json
 
 
@@ -195,7 +215,7 @@ def event_to_json(event: Event, instruments: Mapping[str, Instrument]) -> Json:
         changed = _head(event) | instrument_to_json(event.instrument, event.status)
         return changed if event.reason is None else {**changed, "reason": event.reason.value}
     if isinstance(event, AuctionEvent):
-        return _head(event) | _outcome(event, instruments[event.symbol])
+        return _head(event) | indication_to_json(event, instruments[event.symbol])
     json: Json = {"event": event.kind.label, "log_index": event.log_index, "timestamp": event.timestamp}
     if isinstance(event, MassCanceled):
         json["account"] = event.account
@@ -205,6 +225,8 @@ def event_to_json(event: Event, instruments: Mapping[str, Instrument]) -> Json:
             json["side"] = event.side.label
         json["canceled_count"] = event.canceled_count
         return json
+    if isinstance(event, KeyEvent):
+        return json | key_to_json(event.key)
     if isinstance(event, Ticked):
         return json
     assert_never(event)
@@ -220,7 +242,8 @@ def _head(event: InstrumentEvent | AuctionEvent) -> Json:
     }
 
 
-def _outcome(of: AuctionEvent | Indication, instrument: Instrument) -> Json:
+def indication_to_json(of: AuctionEvent | Indication, instrument: Instrument) -> Json:
+    """What an uncross would do, or did."""
     json: Json = {} if of.price is None else {"price": decimal_text(of.price, instrument.price_decimals)}
     json["quantity"] = decimal_text(of.quantity, instrument.quantity_decimals)
     json["imbalance_quantity"] = decimal_text(of.imbalance_quantity, instrument.quantity_decimals)
@@ -332,6 +355,8 @@ _OPERATION_OF: Final[Mapping[type[Command], dict[str, object]]] = {
     SetStatus: {"op": "set_status"},
     Uncross: {"op": "uncross"},
     Tick: {"op": "tick"},
+    CreateKey: {"op": "create_key"},
+    RevokeKey: {"op": "revoke_key"},
     Malformed: {},
 }
 
@@ -362,6 +387,6 @@ def _set_fields(command: Command) -> Json:
 
 _CONVERTERS: Final[Mapping[type, Callable[[Any], str]]] = {
     Number: number_text,
-    **dict.fromkeys((Side, OrderType, TimeInForce, TradingStatus, SelfTradePrevention), attrgetter("label")),
+    **dict.fromkeys((Side, OrderType, TimeInForce, TradingStatus, SelfTradePrevention, Role), attrgetter("label")),
 }
 """What makes JSON of a value that is none yet."""

@@ -31,7 +31,7 @@ from typing import Final, NamedTuple
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from raftbook.engine.types import KEY_ID_PATTERN, PUBLIC_KEY_BYTES, Role
+from raftbook.engine.types import KEY_ID_PATTERN, Role
 from raftbook.errors import InvalidKeyError
 
 KEY_HEADER: Final = "Raftbook-Key"
@@ -45,6 +45,7 @@ STREAM_TARGET: Final = "/v1/stream"
 """What an `authenticate` message on a WebSocket signs, as a GET without a body."""
 
 SECRET_BYTES: Final = 32
+PUBLIC_KEY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 64
 NONCE_PATTERN: Final = re.compile(r"[A-Za-z0-9_\-]{16,64}", re.ASCII)
 
@@ -88,23 +89,9 @@ def parse_key(text: str) -> ApiKey:
     return ApiKey(_ROLES[role], key_id, secret)
 
 
-def derive_public_key(secret: bytes) -> bytes:
-    """The raw public key of a secret, PUBLIC_KEY_BYTES long: all that a node keeps of it. About 50 µs."""
-    return Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw()
-
-
-def format_public_key(public_key: bytes) -> str:
-    """As it stands in JSON and in the configuration: base64url without padding."""
-    assert len(public_key) == PUBLIC_KEY_BYTES, len(public_key)
-    return _to_base64url(public_key)
-
-
-def parse_public_key(text: str) -> bytes:
-    """The raw public key; InvalidKeyError where the text is none."""
-    public_key = _from_base64url(text, PUBLIC_KEY_BYTES)
-    if public_key is None:
-        raise InvalidKeyError("a public key is 32 bytes as base64url without padding, 43 characters")
-    return public_key
+def derive_public_key(secret: bytes) -> str:
+    """The public key of a secret as base64url: all that a node keeps of it. About 50 µs."""
+    return _to_base64url(Ed25519PrivateKey.from_private_bytes(secret).public_key().public_bytes_raw())
 
 
 def text_to_sign(node_id: str, method: str, target: str, timestamp: int, nonce: str, body: bytes) -> bytes:
@@ -118,13 +105,14 @@ def sign(secret: bytes, text: bytes) -> str:
     return _to_base64url(Ed25519PrivateKey.from_private_bytes(secret).sign(text))
 
 
-def verify(public_key: bytes, signature: str, text: bytes) -> bool:
+def verify(public_key: str, signature: str, text: bytes) -> bool:
     """Did the owner of `public_key` sign `text`? About 100 µs."""
-    raw = _from_base64url(signature, SIGNATURE_BYTES)
-    if raw is None:
+    raw_key = _from_base64url(public_key, PUBLIC_KEY_BYTES)
+    raw_signature = _from_base64url(signature, SIGNATURE_BYTES)
+    if raw_key is None or raw_signature is None:
         return False
     try:
-        Ed25519PublicKey.from_public_bytes(public_key).verify(raw, text)
+        Ed25519PublicKey.from_public_bytes(raw_key).verify(raw_signature, text)
     except InvalidSignature:
         return False
     return True
