@@ -17,6 +17,7 @@ from raftbook.engine.commands import AddInstrument
 from raftbook.engine.types import MAX_DECIMALS, MAX_INTEGER, Number, SelfTradePrevention
 from raftbook.errors import ConfigError
 from raftbook.node.toml_tables import shortened
+from raftbook.security.tls import TlsFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,6 +152,16 @@ class LimitsConfig(Struct, frozen=True, kw_only=True):
     snapshot_entries: Annotated[int, Meta(ge=1, le=1 << 40)] = 20_000
     log_retain_entries: Annotated[int, Meta(ge=0, le=1 << 40)] = 10_000
 
+    # The latest events that subscribers can still be told one by one; who has missed more gets a snapshot.
+    feed_events_kept: Annotated[int, Meta(ge=1, le=100_000_000)] = 65_536
+
+    # What may wait for a subscriber that does not read. Beyond it the connection is closed (4008), so that it costs
+    # nobody else anything; the client resumes from what it has seen.
+    subscriber_backlog_bytes: Annotated[int, Meta(ge=4096, le=1 << 30)] = 4 << 20
+    # A connection that wants more of either is refused it (`too_many_subscriptions`, `busy`), and goes on.
+    max_subscriptions_per_connection: Annotated[int, Meta(ge=1, le=100_000)] = 64
+    max_outstanding_per_connection: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
+
 
 class RaftConfig(Struct, frozen=True, kw_only=True):
     """Times of the election, in seconds.
@@ -165,12 +176,41 @@ class RaftConfig(Struct, frozen=True, kw_only=True):
     fallback_timeout_s: Annotated[float, Meta(ge=0.02, le=300)] = 1.5
 
 
+class SecurityConfig(Struct, frozen=True, kw_only=True):
+    """TLS, for peers and clients alike, where the three files are given; and whether clients need keys.
+
+    "{id}" in a path stands for the id of the node. Paths are relative to the folder of the configuration's file; of a
+    shipped configuration, and in variables, to where the node starts.
+    """
+
+    ca_file: Annotated[str | None, Meta(description="a path", examples=["certs/ca.pem"])] = None
+    certificate_file: Annotated[str | None, Meta(description="a path", examples=["certs/{id}.pem"])] = None
+    key_file: Annotated[str | None, Meta(description="a path", examples=["certs/{id}.key"])] = None
+
+    # Of clients too, on top of their keys: a certificate that the cluster's CA signed.
+    require_client_certificates: bool = False
+    require_keys: bool = False
+
+    @property
+    def has_tls(self) -> bool:
+        return self.ca_file is not None
+
+    def tls_files(self, node_id: str) -> TlsFiles | None:
+        """That node's files; None without TLS."""
+        if self.ca_file is None or self.certificate_file is None or self.key_file is None:
+            return None
+        return TlsFiles(
+            *(Path(path.replace("{id}", node_id)) for path in (self.ca_file, self.certificate_file, self.key_file))
+        )
+
+
 class Config(Struct, frozen=True, kw_only=True):
     cluster: ClusterConfig
     nodes: tuple[NodeConfig, ...]
     instruments: tuple[InstrumentConfig, ...] = ()
     limits: LimitsConfig = LimitsConfig()
     raft: RaftConfig = RaftConfig()
+    security: SecurityConfig = SecurityConfig()
 
     def node(self, node_id: str) -> NodeConfig:
         """The node of that id. ConfigError lists the ids there are."""
@@ -179,6 +219,10 @@ class Config(Struct, frozen=True, kw_only=True):
                 return node
         known = ", ".join(node.id for node in self.nodes)
         raise ConfigError(f"cluster {self.cluster.name} has no node {shortened(node_id)}; its nodes are {known}")
+
+    def url(self, node_id: str) -> str:
+        """Where clients reach that node."""
+        return f"{'https' if self.security.has_tls else 'http'}://{self.node(node_id).api_address}"
 
     def node_folder(self, node_id: str, data_dir: str | Path | None = None) -> Path:
         """Where that node keeps its files; `data_dir`, where given, wins over the configured one."""

@@ -11,12 +11,20 @@ from raftbook.engine.types import MAX_INTEGER, SYMBOL_PATTERN
 from raftbook.errors import ConfigError
 from raftbook.node.config import DECIMAL_PATTERN, Address, decimal_number, parse_address
 from raftbook.node.toml_tables import shortened
+from raftbook.security.certificates import HOST_NAME_PATTERN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from raftbook.node.config import InstrumentConfig, LimitsConfig, NodeConfig, RaftConfig
+    from raftbook.node.config import InstrumentConfig, LimitsConfig, NodeConfig, RaftConfig, SecurityConfig
     from raftbook.node.toml_tables import Table
+
+TLS_FILE_KEYS: Final = ("ca_file", "certificate_file", "key_file")
+_TLS_FILE_EXAMPLES: Final = {
+    "ca_file": "certs/ca.pem",
+    "certificate_file": "certs/{id}.pem",
+    "key_file": "certs/{id}.key",
+}
 
 MAX_NODES: Final = 9
 """Each node more is one more disk and link to wait for; nine survive the loss of any four."""
@@ -52,7 +60,24 @@ def check_raft(raft: RaftConfig, table: Table) -> None:
             raise ConfigError(f"{table.where(key)}: {value} is not more than {words}; raise it above {bound:g}")
 
 
-def check_nodes(nodes: Sequence[tuple[NodeConfig, Table]], file: str) -> None:
+def check_security(security: SecurityConfig, table: Table, node_count: int) -> None:
+    missing = [key for key in TLS_FILE_KEYS if getattr(security, key) is None]
+    if missing and (len(missing) < len(TLS_FILE_KEYS) or security.require_client_certificates):
+        why = "TLS needs all three files" if len(missing) < len(TLS_FILE_KEYS) else "client certificates are for TLS"
+        raise ConfigError(
+            f"{table.where(missing[0])}: it is missing, and {why}; make them with `raftbook certs init` and "
+            f'`raftbook certs node ID`, and write {missing[0]} = "{_TLS_FILE_EXAMPLES[missing[0]]}"'
+        )
+    for key in ("certificate_file", "key_file"):
+        path = getattr(security, key)
+        if path is not None and "{id}" not in path and node_count > 1 and key not in table.variables:
+            raise ConfigError(
+                f"{table.where(key)}: {shortened(path)} is the same file for all {node_count} nodes; write {{id}} "
+                f'where the id of the node belongs: {key} = "{_TLS_FILE_EXAMPLES[key]}"'
+            )
+
+
+def check_nodes(nodes: Sequence[tuple[NodeConfig, Table]], security: SecurityConfig, file: str) -> None:
     if not nodes:
         raise ConfigError(f"{file}: it names no node; add a [[nodes]] table with id, peer_address and api_address")
     if len(nodes) > MAX_NODES:
@@ -61,13 +86,13 @@ def check_nodes(nodes: Sequence[tuple[NodeConfig, Table]], file: str) -> None:
     taken: dict[Address, str] = {}
     for node, table in nodes:
         for key, text in (("peer_address", node.peer_address), ("api_address", node.api_address)):
-            address = _loopback(text, table.where(key))
+            address = _checked_address(text, security, table.where(key))
             if address in taken:
                 raise ConfigError(f"{table.where(key)}: {text} is also the {taken[address]}; give each its own port")
             taken[address] = f"{key} of node {node.id}"
 
 
-def _loopback(text: str, where: str) -> Address:
+def _checked_address(text: str, security: SecurityConfig, where: str) -> Address:
     """`text` as an address in a form in which equal ones compare equal."""
     try:
         address = parse_address(text)
@@ -79,12 +104,29 @@ def _loopback(text: str, where: str) -> Address:
         ip = ipaddress.ip_address(address.host)
     except ValueError:
         ip = None
-    if ip is None or not ip.is_loopback:
+    if ip is not None and ip.is_loopback:
+        return Address(str(ip), address.port)
+    if not (security.has_tls and security.require_keys):
+        lacking = " and ".join(
+            words
+            for words, is_there in (
+                ("ca_file, certificate_file and key_file (made by `raftbook certs init`)", security.has_tls),
+                ("require_keys = true", security.require_keys),
+            )
+            if not is_there
+        )
         raise ConfigError(
             f"{where}: {shortened(address.host)} is no loopback address; listening beyond this machine needs TLS and "
-            f'keys, which this version does not have, so write "127.0.0.1:{address.port}"'
+            f'keys: add {lacking} to [security], or write "127.0.0.1:{address.port}"'
         )
-    return Address(str(ip), address.port)
+    if ip is not None and (ip.is_unspecified or ip.is_multicast):
+        raise ConfigError(
+            f"{where}: {address.host} is no address of one machine, and others dial it; write the address or the name "
+            "under which they reach this machine"
+        )
+    if ip is None and not HOST_NAME_PATTERN.fullmatch(address.host):
+        raise ConfigError(f"{where}: {shortened(address.host)} is no host name; write one such as n1.example.com")
+    return Address(str(ip) if ip is not None else address.host.lower(), address.port)
 
 
 def check_instruments(instruments: Sequence[tuple[InstrumentConfig, Table]]) -> None:

@@ -20,8 +20,23 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from raftbook.errors import ConfigError
-from raftbook.node.config import ClusterConfig, Config, InstrumentConfig, LimitsConfig, NodeConfig, RaftConfig
-from raftbook.node.config_checks import check_instruments, check_limits, check_nodes, check_raft
+from raftbook.node.config import (
+    ClusterConfig,
+    Config,
+    InstrumentConfig,
+    LimitsConfig,
+    NodeConfig,
+    RaftConfig,
+    SecurityConfig,
+)
+from raftbook.node.config_checks import (
+    TLS_FILE_KEYS,
+    check_instruments,
+    check_limits,
+    check_nodes,
+    check_raft,
+    check_security,
+)
 from raftbook.node.toml_tables import format_value, nearest, parse_document, variable_name
 
 if TYPE_CHECKING:
@@ -30,6 +45,8 @@ if TYPE_CHECKING:
 
     from msgspec import Struct
 
+    from raftbook.node.toml_tables import Table
+
 MAX_FILE_BYTES: Final = 1 << 20
 
 _SHIPPED_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]*", re.ASCII)
@@ -37,6 +54,7 @@ _VARIABLE_TABLES: Final[Mapping[str, type[Struct]]] = {
     "cluster": ClusterConfig,
     "limits": LimitsConfig,
     "raft": RaftConfig,
+    "security": SecurityConfig,
 }
 
 
@@ -44,6 +62,7 @@ def load_config(path_or_name: str | Path, environ: Mapping[str, str]) -> Config:
     """The configuration in that file, or the shipped one of that name ("local-3"); `environ` is the environment."""
     file = str(path_or_name)
     source: Path | Traversable = Path(path_or_name)
+    folder = Path(path_or_name).parent
     if not Path(path_or_name).is_file() and _SHIPPED_NAME.fullmatch(file):
         shipped = _shipped_configs()
         if file not in shipped:
@@ -51,22 +70,27 @@ def load_config(path_or_name: str | Path, environ: Mapping[str, str]) -> Config:
                 f"no configuration {file!r}: give the path of a TOML file or the name of a shipped one "
                 f"({', '.join(shipped)})"
             )
-        source = shipped[file]
-    return parse_config(_read(source, file), file=file, environ=environ)
+        source, folder = shipped[file], Path()
+    return parse_config(_read(source, file), file=file, environ=environ, folder=folder)
 
 
-def parse_config(text: str, *, file: str, environ: Mapping[str, str]) -> Config:
-    """The configuration that `text` (TOML) and `environ` give; `file` is what error messages call the text."""
+def parse_config(text: str, *, file: str, environ: Mapping[str, str], folder: Path = Path()) -> Config:
+    """The configuration that `text` (TOML) and `environ` give; `file` is what error messages call the text.
+
+    The paths in it are relative to `folder`.
+    """
     document = parse_document(text, file=file, environ=environ, known_tables=Config.__struct_fields__)
     _check_variables(environ)
     cluster, _ = document.table("cluster", ClusterConfig)
     limits, limits_table = document.table("limits", LimitsConfig)
     raft, raft_table = document.table("raft", RaftConfig)
+    security, security_table = document.table("security", SecurityConfig)
     nodes = document.list_of_tables("nodes", NodeConfig)
     instruments = document.list_of_tables("instruments", InstrumentConfig)
     check_limits(limits, limits_table)
     check_raft(raft, raft_table)
-    check_nodes(nodes, file)
+    check_security(security, security_table, len(nodes))
+    check_nodes(nodes, security, file)
     check_instruments(instruments)
     return Config(
         cluster=cluster,
@@ -74,6 +98,7 @@ def parse_config(text: str, *, file: str, environ: Mapping[str, str]) -> Config:
         instruments=tuple(instrument for instrument, _ in instruments),
         limits=limits,
         raft=raft,
+        security=_with_paths_in(folder, security, security_table),
     )
 
 
@@ -87,6 +112,13 @@ def dumps(config: Config) -> str:
             lines += [f"{key} = {format_value(item)}" for key, item in keys.items() if item is not None]
             lines.append("")
     return "\n".join(lines)
+
+
+def _with_paths_in(folder: Path, security: SecurityConfig, table: Table) -> SecurityConfig:
+    given = {key: getattr(security, key) for key in TLS_FILE_KEYS if key not in table.variables}
+    return msgspec.structs.replace(
+        security, **{key: str(folder / path) for key, path in given.items() if path is not None}
+    )
 
 
 def _read(source: Path | Traversable, file: str) -> str:

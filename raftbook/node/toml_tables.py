@@ -91,7 +91,7 @@ def format_value(value: object) -> str:
     if isinstance(value, str):
         # JSON's escapes are TOML's too, save that TOML wants DEL escaped as well.
         return msgspec.json.encode(str(value)).decode().replace("\x7f", "\\u007f")
-    return repr(value)
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _convert(table: Table, struct: type[StructT]) -> StructT:
