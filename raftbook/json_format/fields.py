@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 DEFAULT_ACCOUNT: Final = "default"
 
-ABSENT: Final = msgspec.Raw(b"null")
-"""Stands for a number that is not given."""
-
 _MemberT = TypeVar("_MemberT", Side, OrderType, TimeInForce, TradingStatus, SelfTradePrevention, Role)
 
 SIDES: Final[Mapping[str, Side]] = {member.label: member for member in Side}
@@ -128,8 +125,8 @@ def number(field: str, raw: msgspec.Raw, lowest: int = 1) -> Number:
     return parsed
 
 
-def optional_number(field: str, raw: msgspec.Raw, lowest: int = 1) -> Number | None:
-    return None if raw is ABSENT or bytes(raw) == b"null" else number(field, raw, lowest)
+def optional_number(field: str, raw: msgspec.Raw | msgspec.UnsetType, lowest: int = 1) -> Number | None:
+    return None if raw is msgspec.UNSET or bytes(raw) == b"null" else number(field, raw, lowest)
 
 
 @lru_cache(maxsize=4096)

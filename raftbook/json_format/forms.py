@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec import UNSET
 
 from raftbook.engine.commands import (
     AddInstrument,
@@ -24,27 +25,54 @@ from raftbook.engine.commands import (
 )
 from raftbook.engine.types import MAX_DECIMALS, MAX_INTEGER, Number, OrderType, TimeInForce, TradingStatus
 from raftbook.json_format import fields
-from raftbook.json_format.fields import ABSENT
+from raftbook.json_format.schema_types import (
+    Account,
+    ClientOrderId,
+    Count,
+    Decimals,
+    KeyId,
+    KeyName,
+    NewDisplayQuantity,
+    NewQuantity,
+    OptionalDisplayQuantity,
+    OptionalLimit,
+    OptionalPercent,
+    OptionalPrice,
+    OptionalStep,
+    OptionalStopPrice,
+    OrderId,
+    OrderTypeWord,
+    PublicKey,
+    Quantity,
+    RoleWord,
+    SelfTradePreventionWord,
+    SideWord,
+    StatusBehindAuctionWord,
+    StatusWord,
+    Symbol,
+    Time,
+    TimeInForceWord,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-class _NewOrder(msgspec.Struct, tag_field="op", tag="new", forbid_unknown_fields=True):
-    symbol: str
-    side: str
-    quantity: msgspec.Raw
-    account: str | None = None
-    client_order_id: str | None = None
-    order_type: str | None = None
-    time_in_force: str | None = None
-    price: msgspec.Raw = ABSENT
+class NewOrderForm(msgspec.Struct, tag_field="op", tag="new", forbid_unknown_fields=True):
+    symbol: Symbol
+    side: SideWord
+    quantity: Quantity
+    account: Account | None = None
+    client_order_id: ClientOrderId | None = None
+    order_type: OrderTypeWord | None = None
+    time_in_force: TimeInForceWord | None = None
+    price: OptionalPrice = UNSET
     post_only: bool | None = None
-    display_quantity: msgspec.Raw = ABSENT
-    stop_price: msgspec.Raw = ABSENT
-    expire_time: int | None = None
-    self_trade_prevention: str | None = None
-    not_after: int | None = None
+    display_quantity: OptionalDisplayQuantity = UNSET
+    stop_price: OptionalStopPrice = UNSET
+    expire_time: Time | None = None
+    self_trade_prevention: SelfTradePreventionWord | None = None
+    not_after: Time | None = None
 
     def to_command(self, generate_client_order_id: Callable[[], str] | None) -> NewOrder:
         client_order_id = self.client_order_id
@@ -82,11 +110,11 @@ class _NewOrder(msgspec.Struct, tag_field="op", tag="new", forbid_unknown_fields
         return TimeInForce.IOC if order_type is OrderType.MARKET else TimeInForce.GTC
 
 
-class _CancelOrder(msgspec.Struct, tag_field="op", tag="cancel", forbid_unknown_fields=True):
-    account: str | None = None
-    order_id: int | None = None
-    client_order_id: str | None = None
-    not_after: int | None = None
+class CancelOrderForm(msgspec.Struct, tag_field="op", tag="cancel", forbid_unknown_fields=True):
+    account: Account | None = None
+    order_id: OrderId | None = None
+    client_order_id: ClientOrderId | None = None
+    not_after: Time | None = None
 
     def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> CancelOrder:
         return CancelOrder(
@@ -96,11 +124,11 @@ class _CancelOrder(msgspec.Struct, tag_field="op", tag="cancel", forbid_unknown_
         )
 
 
-class _CancelAll(msgspec.Struct, tag_field="op", tag="cancel_all", forbid_unknown_fields=True):
-    account: str | None = None
-    symbol: str | None = None
-    side: str | None = None
-    not_after: int | None = None
+class CancelAllForm(msgspec.Struct, tag_field="op", tag="cancel_all", forbid_unknown_fields=True):
+    account: Account | None = None
+    symbol: Symbol | None = None
+    side: SideWord | None = None
+    not_after: Time | None = None
 
     def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> CancelAll:
         return CancelAll(
@@ -111,16 +139,16 @@ class _CancelAll(msgspec.Struct, tag_field="op", tag="cancel_all", forbid_unknow
         )
 
 
-class _ReplaceOrder(msgspec.Struct, tag_field="op", tag="replace", forbid_unknown_fields=True):
-    account: str | None = None
-    order_id: int | None = None
-    client_order_id: str | None = None
-    price: msgspec.Raw = ABSENT
-    quantity: msgspec.Raw = ABSENT
-    display_quantity: msgspec.Raw = ABSENT
-    stop_price: msgspec.Raw = ABSENT
-    expire_time: int | None = None
-    not_after: int | None = None
+class ReplaceOrderForm(msgspec.Struct, tag_field="op", tag="replace", forbid_unknown_fields=True):
+    account: Account | None = None
+    order_id: OrderId | None = None
+    client_order_id: ClientOrderId | None = None
+    price: OptionalPrice = UNSET
+    quantity: NewQuantity = UNSET
+    display_quantity: NewDisplayQuantity = UNSET
+    stop_price: OptionalStopPrice = UNSET
+    expire_time: Time | None = None
+    not_after: Time | None = None
 
     def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> ReplaceOrder:
         return ReplaceOrder(
@@ -135,22 +163,22 @@ class _ReplaceOrder(msgspec.Struct, tag_field="op", tag="replace", forbid_unknow
         )
 
 
-class _AddInstrument(msgspec.Struct, tag_field="op", tag="add_instrument", forbid_unknown_fields=True):
+class AddInstrumentForm(msgspec.Struct, tag_field="op", tag="add_instrument", forbid_unknown_fields=True):
     """`tick_size` and `lot_size` are the smallest step where they are absent."""
 
-    symbol: str
-    price_decimals: int
-    quantity_decimals: int
-    tick_size: msgspec.Raw = ABSENT
-    lot_size: msgspec.Raw = ABSENT
-    min_quantity: msgspec.Raw = ABSENT
-    max_quantity: msgspec.Raw = ABSENT
-    min_notional: msgspec.Raw = ABSENT
-    price_band: msgspec.Raw = ABSENT
-    market_protection: msgspec.Raw = ABSENT
-    max_open_orders: int | None = None
-    self_trade_prevention: str | None = None
-    not_after: int | None = None
+    symbol: Symbol
+    price_decimals: Decimals
+    quantity_decimals: Decimals
+    tick_size: OptionalStep = UNSET
+    lot_size: OptionalStep = UNSET
+    min_quantity: OptionalLimit = UNSET
+    max_quantity: OptionalLimit = UNSET
+    min_notional: OptionalLimit = UNSET
+    price_band: OptionalPercent = UNSET
+    market_protection: OptionalPercent = UNSET
+    max_open_orders: Count | None = None
+    self_trade_prevention: SelfTradePreventionWord | None = None
+    not_after: Time | None = None
 
     def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> AddInstrument:
         price_decimals = fields.integer("price_decimals", self.price_decimals, 0, MAX_DECIMALS)
@@ -173,10 +201,10 @@ class _AddInstrument(msgspec.Struct, tag_field="op", tag="add_instrument", forbi
         )
 
 
-class _SetStatus(msgspec.Struct, tag_field="op", tag="set_status", forbid_unknown_fields=True):
-    symbol: str
-    status: str
-    not_after: int | None = None
+class SetStatusForm(msgspec.Struct, tag_field="op", tag="set_status", forbid_unknown_fields=True):
+    symbol: Symbol
+    status: StatusWord
+    not_after: Time | None = None
 
     def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> SetStatus:
         return SetStatus(
@@ -186,10 +214,10 @@ class _SetStatus(msgspec.Struct, tag_field="op", tag="set_status", forbid_unknow
         )
 
 
-class _Uncross(msgspec.Struct, tag_field="op", tag="uncross", forbid_unknown_fields=True):
-    symbol: str
-    status: str | None = None
-    not_after: int | None = None
+class UncrossForm(msgspec.Struct, tag_field="op", tag="uncross", forbid_unknown_fields=True):
+    symbol: Symbol
+    status: StatusBehindAuctionWord | None = None
+    not_after: Time | None = None
 
     def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> Uncross:
         status = TradingStatus.TRADING
@@ -198,22 +226,22 @@ class _Uncross(msgspec.Struct, tag_field="op", tag="uncross", forbid_unknown_fie
         return Uncross(fields.symbol(self.symbol), status, fields.optional_time("not_after", self.not_after))
 
 
-class _Tick(msgspec.Struct, tag_field="op", tag="tick", forbid_unknown_fields=True):
-    not_after: int | None = None
+class TickForm(msgspec.Struct, tag_field="op", tag="tick", forbid_unknown_fields=True):
+    not_after: Time | None = None
 
     def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> Tick:
         return Tick(fields.optional_time("not_after", self.not_after))
 
 
-class _CreateKey(msgspec.Struct, tag_field="op", tag="create_key", forbid_unknown_fields=True):
+class CreateKeyForm(msgspec.Struct, tag_field="op", tag="create_key", forbid_unknown_fields=True):
     """`accounts` may be left out of an admin key, which is for all."""
 
-    key_id: str
-    name: str
-    role: str
-    public_key: str
+    key_id: KeyId
+    name: KeyName
+    role: RoleWord
+    public_key: PublicKey
     accounts: list[str] | None = None
-    not_after: int | None = None
+    not_after: Time | None = None
 
     def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> CreateKey:
         role = fields.member("role", fields.ROLES, self.role)
@@ -227,38 +255,38 @@ class _CreateKey(msgspec.Struct, tag_field="op", tag="create_key", forbid_unknow
         )
 
 
-class _RevokeKey(msgspec.Struct, tag_field="op", tag="revoke_key", forbid_unknown_fields=True):
-    key_id: str
-    not_after: int | None = None
+class RevokeKeyForm(msgspec.Struct, tag_field="op", tag="revoke_key", forbid_unknown_fields=True):
+    key_id: KeyId
+    not_after: Time | None = None
 
     def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> RevokeKey:
         return RevokeKey(fields.key_id(self.key_id), fields.optional_time("not_after", self.not_after))
 
 
 Form = (
-    _NewOrder
-    | _CancelOrder
-    | _CancelAll
-    | _ReplaceOrder
-    | _AddInstrument
-    | _SetStatus
-    | _Uncross
-    | _Tick
-    | _CreateKey
-    | _RevokeKey
+    NewOrderForm
+    | CancelOrderForm
+    | CancelAllForm
+    | ReplaceOrderForm
+    | AddInstrumentForm
+    | SetStatusForm
+    | UncrossForm
+    | TickForm
+    | CreateKeyForm
+    | RevokeKeyForm
 )
 
 FORMS: Final[Mapping[str, type[Form]]] = {
-    "new": _NewOrder,
-    "cancel": _CancelOrder,
-    "cancel_all": _CancelAll,
-    "replace": _ReplaceOrder,
-    "add_instrument": _AddInstrument,
-    "set_status": _SetStatus,
-    "uncross": _Uncross,
-    "tick": _Tick,
-    "create_key": _CreateKey,
-    "revoke_key": _RevokeKey,
+    "new": NewOrderForm,
+    "cancel": CancelOrderForm,
+    "cancel_all": CancelAllForm,
+    "replace": ReplaceOrderForm,
+    "add_instrument": AddInstrumentForm,
+    "set_status": SetStatusForm,
+    "uncross": UncrossForm,
+    "tick": TickForm,
+    "create_key": CreateKeyForm,
+    "revoke_key": RevokeKeyForm,
 }
 """`op` -> its form."""
 
