@@ -50,23 +50,27 @@ format: .venv/ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Needs uv (https://docs.astral.sh/uv). Keeps the locked versions that still fit; `make lock UPGRADE=--upgrade` renews them.
-LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-config --quiet \
+# Keeps the locked versions that still fit; `make lock UPGRADE=--upgrade` renews them.
+LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-config --quiet \
 	--custom-compile-command "make lock" $(UPGRADE)
-lock:
-	$(LOCK) --output-file requirements.lock
-	$(LOCK) --output-file requirements-dev.lock --group dev --constraint requirements.lock
+lock: .venv/ready
+	$(LOCK) --output-file requirements-installer.lock --group installer
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) pyproject.toml --output-file requirements-dev.lock --group dev --constraint requirements.lock
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants
 
-# Made anew from nothing whenever what it holds has changed.
-.venv/ready: requirements-dev.lock pyproject.toml
+# Made anew from nothing whenever what it holds has changed. uv takes a tenth of pip's time; where it cannot reach a
+# package index that pip is configured for, pip does it.
+.venv/ready: requirements-dev.lock requirements-installer.lock pyproject.toml
 	@for python in python3.13 python3.12 python3.11 python3; do \
 		$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
 		exec $$python -m venv --clear .venv; \
 	done; \
 	echo 'raftbook needs Python 3.11 or newer with its venv module (on Debian: apt-get install python3-venv).' >&2; exit 1
-	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-installer.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements-dev.lock \
+		|| $(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
