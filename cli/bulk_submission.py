@@ -38,7 +38,7 @@ def submit_file(file: str, *, access: Access, output: OutputFormat | None) -> No
 
     Raises OutcomeUnknownError, or what else broke the connection, after the reports that came before.
     """
-    with _opened(file) as descriptor:
+    with opened(file) as descriptor:
         bulk = BulkSubmission(descriptor, _writer(output))
         try:
             with _progress(file) as advance:
@@ -91,9 +91,9 @@ class BulkSubmission:
     async def _commands(self) -> AsyncIterator[Command]:
         async for line in read_lines(self._file_descriptor):
             try:
-                command = _command_of(line)
+                command = command_of(line)
             except InvalidCommandError as error:
-                self._unanswered.append(_refusal(line, error))
+                self._unanswered.append(refusal(line, error))
                 if len(self._unanswered) == 1:
                     self._answer_refused()  # Nothing else is under way that would bring it out.
             else:
@@ -111,13 +111,13 @@ class BulkSubmission:
         self._write(report)
 
 
-def _command_of(line: Line) -> Command:
+def command_of(line: Line) -> Command:
     if line.text is None:
         raise InvalidCommandError(f"the line is longer than {MAX_LINE_BYTES} bytes; write one command a line")
     return command_from_json(line.text, generate_client_order_id=new_client_order_id)
 
 
-def _refusal(line: Line, error: InvalidCommandError) -> Report:
+def refusal(line: Line, error: InvalidCommandError) -> Report:
     """The report of a line that is no command, in the form in which a node would give it."""
     return {
         "status": "rejected",
@@ -134,7 +134,7 @@ def _refusal(line: Line, error: InvalidCommandError) -> Report:
 
 
 @contextlib.contextmanager
-def _opened(file: str) -> Iterator[int]:
+def opened(file: str) -> Iterator[int]:
     if file == STDIN:
         yield sys.stdin.fileno()
         return

@@ -9,7 +9,7 @@ import typer
 from cli import options
 from cli.access import CONNECTION_OPTIONS, DEFAULT_ACCESS, Access, talk, talking
 from cli.errors import WrongUsageError
-from cli.output import print_json, print_table, wants_table
+from cli.output import OutputFormat, print_json, print_table, wants_table
 from cli.submission import WAIT_S, submit_and_report
 from raftbook.engine.types import OrderStatus, OrderType, SelfTradePrevention, Side, TimeInForce
 
@@ -82,6 +82,12 @@ def submit(
     timeout_s: Annotated[
         float, typer.Option("--timeout", parser=options.seconds, metavar="S", help="How long to wait, in seconds.")
     ] = WAIT_S,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Submit nothing; say what would happen with the book as it is now, an estimate."
+        ),
+    ] = False,
     access: Access = DEFAULT_ACCESS,
     output: options.Output = None,
 ) -> None:
@@ -94,9 +100,7 @@ def submit(
     """
     if file is not None:
         _check_options_with_file(context)
-        from cli.bulk_submission import submit_file
-
-        submit_file(file, access=access, output=output)
+        _submit_file(file, access, output, dry_run=dry_run)
         return
     fields = {
         "symbol": symbol,
@@ -116,8 +120,24 @@ def submit(
     for name in ("symbol", "side", "quantity"):
         if fields[name] is None:
             raise WrongUsageError(f"--{name} is missing; see `raftbook submit --help`, or name commands with --file")
+    if dry_run:
+        from cli.dry_run_submission import dry_run_order
+
+        dry_run_order(fields, access=access, output=output)
+        return
     wait_s = timeout_s if wait == "committed" else 0.0
     submit_and_report("new", fields, access=access, output=output, wait_s=wait_s)
+
+
+def _submit_file(file: str, access: Access, output: OutputFormat | None, *, dry_run: bool) -> None:
+    if dry_run:
+        from cli.dry_run_submission import dry_run_file
+
+        dry_run_file(file, access=access, output=output)
+    else:
+        from cli.bulk_submission import submit_file
+
+        submit_file(file, access=access, output=output)
 
 
 def _check_options_with_file(context: typer.Context) -> None:
@@ -125,7 +145,7 @@ def _check_options_with_file(context: typer.Context) -> None:
     for parameter in context.command.params:
         source = context.get_parameter_source(parameter.name or "")
         is_given = source is not None and source.name == "COMMANDLINE"
-        if is_given and parameter.name not in ("file", "output", *CONNECTION_OPTIONS):
+        if is_given and parameter.name not in ("file", "dry_run", "output", *CONNECTION_OPTIONS):
             raise WrongUsageError(f"--file says which commands to submit; leave out {parameter.opts[0]}")
 
 
