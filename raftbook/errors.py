@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Any
 
 
 class RaftbookError(Exception):
@@ -128,21 +129,35 @@ class NotHeldError(RaftbookError):
 
 
 class UnreachableError(RaftbookError):
+    """`reasons` says of each URL that was tried why nobody answered there."""
+
     code = "unreachable"
+
+    def __init__(self, message: str, reasons: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.reasons = {} if reasons is None else dict(reasons)
 
 
 class OutcomeUnknownError(RaftbookError):
-    """Some submissions may have been taken, or not; to submit them again under the same client order ids is safe.
+    """Some submissions may have been taken, or not; to submit orders again under the same client order ids is safe.
 
-    `positions` are their places in what the caller handed in, `client_order_ids` the ids to submit again.
+    `positions` are their places in what the caller handed in, `client_order_ids` the ids to submit again. `reports`,
+    where it is not empty, holds what is known of each of the commands: its report, which may be pending, or None.
     """
 
     code = "outcome_unknown"
 
-    def __init__(self, message: str, positions: Sequence[int] = (), client_order_ids: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        positions: Sequence[int] = (),
+        client_order_ids: Sequence[str] = (),
+        reports: Sequence[Mapping[str, Any] | None] = (),
+    ) -> None:
         super().__init__(message)
         self.positions = tuple(positions)
         self.client_order_ids = tuple(client_order_ids)
+        self.reports = tuple(reports)
 
 
 class NotReadyError(RaftbookError):
