@@ -18,6 +18,8 @@ from raftbook.errors import InvalidCommandError, OutcomeUnknownError, RaftbookEr
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+WHOLE_SENTENCE: Final = 1_000
+"""Characters of a command's first sentence in the list of commands: more than any has."""
 BROKEN_PIPE_EXIT_CODE: Final = 141
 """What a shell reports for a program that SIGPIPE ended: the reader of our output went away."""
 
@@ -67,6 +69,19 @@ class RaftbookGroup(TyperGroup):
             _silence(sys.stdout)
             raise typer.Exit(BROKEN_PIPE_EXIT_CODE) from error
         return result
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Plain help: the commands under their headings, each with its whole first sentence."""
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None and not command.hidden:
+                panel = getattr(command, "rich_help_panel", None) or "Commands"
+                panels.setdefault(panel, []).append((name, command.get_short_help_str(WHOLE_SENTENCE)))
+        width = max((len(name) for rows in panels.values() for name, _ in rows), default=0)
+        for panel, rows in panels.items():
+            with formatter.section(panel):
+                formatter.write_dl([(name.ljust(width), sentence) for name, sentence in rows])
 
     def main(
         self,

@@ -160,7 +160,7 @@ class TestWhatItSays:
 
 @pytest.mark.parametrize("seed", range(6))
 async def test_what_it_says_is_what_then_happens(client, seed):
-    """Random flow by three accounts, without what others cannot see: each command is first tried out, then submitted."""
+    """Random flow by three accounts, without what others cannot see: each command is tried out, then submitted."""
     random_source = random.Random(seed)
     await submit(client, SPEC | {"tick_size": "0.05", "lot_size": "2", "min_quantity": "2", "max_open_orders": 9})
     traded = waiting = refused = 0
