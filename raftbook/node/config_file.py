@@ -64,7 +64,7 @@ def load_config(path_or_name: str | Path, environ: Mapping[str, str]) -> Config:
     source: Path | Traversable = Path(path_or_name)
     folder = Path(path_or_name).parent
     if not Path(path_or_name).is_file() and _SHIPPED_NAME.fullmatch(file):
-        shipped = _shipped_configs()
+        shipped = shipped_configs()
         if file not in shipped:
             raise ConfigError(
                 f"no configuration {file!r}: give the path of a TOML file or the name of a shipped one "
@@ -135,7 +135,7 @@ def _read(source: Path | Traversable, file: str) -> str:
         raise ConfigError(f"{file}: not UTF-8 at byte {error.start}; save it as UTF-8 text") from error
 
 
-def _shipped_configs() -> dict[str, Traversable]:
+def shipped_configs() -> dict[str, Traversable]:
     """Name -> file. They lie inside the installed package, and beside it in a source checkout."""
     package = importlib.resources.files("raftbook")
     folder = package / "cluster_configs"
