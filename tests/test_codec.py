@@ -24,14 +24,17 @@ from raftbook.codec import (
     encode_snapshot,
     split_entry,
 )
+from raftbook.engine.api_keys import KeyRecord
 from raftbook.engine.commands import (
     AddInstrument,
     CancelAll,
     CancelOrder,
+    CreateKey,
     Entry,
     Malformed,
     NewOrder,
     ReplaceOrder,
+    RevokeKey,
     Run,
     SetStatus,
     Tick,
@@ -40,6 +43,7 @@ from raftbook.engine.commands import (
 from raftbook.engine.events import (
     AuctionEvent,
     InstrumentEvent,
+    KeyEvent,
     MassCanceled,
     OrderEvent,
     OrderState,
@@ -50,11 +54,13 @@ from raftbook.engine.events import (
 from raftbook.engine.instrument import Instrument
 from raftbook.engine.types import (
     MAX_INTEGER,
+    MOST_ACCOUNTS_OF_KEY,
     EventKind,
     Number,
     OrderStatus,
     OrderType,
     Reason,
+    Role,
     SelfTradePrevention,
     Side,
     TimeInForce,
@@ -64,6 +70,7 @@ from raftbook.errors import SnapshotError
 from tests.support.strategies import (
     commands,
     identifiers,
+    new_keys,
     positive_integers,
     raw_runs,
     sides,
@@ -75,6 +82,9 @@ NEW_ORDER = NewOrder(
     "ACME", "alice", "a1", Side.BUY, OrderType.LIMIT, TimeInForce.GTC, Number(10025, 2), Number(5, 0), False, 1000
 )
 NEW_ORDER_FIELDS = [1, 1, "ACME", "alice", "a1", 1, 1, 1, [10025, 2], [5, 0], False, 1000]
+
+PUBLIC_KEY = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+NEW_KEY = CreateKey("key00001", "desk", Role.TRADE, ("alice", "bob"), PUBLIC_KEY)
 
 GOLDEN_COMMANDS = [
     (NEW_ORDER, "8c01016441434d4565616c6963656261310101018219272902820500f41903e8"),
@@ -95,6 +105,13 @@ GOLDEN_COMMANDS = [
     (SetStatus("ACME", TradingStatus.AUCTION), "8501066441434d4504f6"),
     (Uncross("ACME"), "8501086441434d4501f6"),
     (Uncross("ACME", TradingStatus.CLOSED, 5), "8501086441434d450305"),
+    (RevokeKey("key00001"), "84010a686b65793030303031f6"),
+    (RevokeKey("key00001", 5), "84010a686b6579303030303105"),
+    (NEW_KEY, f"880109686b65793030303031646465736b028265616c69636563626f62782b{PUBLIC_KEY.encode().hex()}f6"),
+    (
+        NEW_KEY._replace(role=Role.ADMIN, accounts=("*",), not_after=5),
+        f"880109686b65793030303031646465736b0381612a782b{PUBLIC_KEY.encode().hex()}05",
+    ),
     (
         NEW_ORDER._replace(
             order_type=OrderType.STOP_LIMIT,
@@ -149,6 +166,14 @@ def test_the_stored_bytes_of_an_entry_never_change():
     assert raw.hex() == "83011a000f424081" + "83646e312e3107" + "8244830107f6" + "41ff"
 
 
+def test_the_longest_command_is_not_too_long():
+    accounts = tuple(f"{number}".ljust(36, "a") for number in range(MOST_ACCOUNTS_OF_KEY))
+    longest = CreateKey("k" * 32, "n" * 64, Role.TRADE, accounts, PUBLIC_KEY, MAX_INTEGER)
+    raw = encode_command(longest)
+    assert len(raw) == 463 <= MAX_COMMAND_BYTES
+    assert decode_command(raw) == longest
+
+
 @given(commands)
 def test_a_command_comes_back_as_it_was_and_its_bytes_are_canonical(command):
     raw = encode_command(command)
@@ -157,7 +182,7 @@ def test_a_command_comes_back_as_it_was_and_its_bytes_are_canonical(command):
     assert type(decoded) is type(command)
     assert list(map(type, decoded)) == list(map(type, command))
     assert raw == cbor2.dumps(cbor2.loads(raw), canonical=True)
-    assert len(raw) <= MAX_COMMAND_BYTES // 2
+    assert len(raw) <= MAX_COMMAND_BYTES
 
 
 def with_field(index, value):
@@ -178,6 +203,11 @@ def long_instrument(**later):
     """Bytes of an instrument with these limits."""
     names = AddInstrument._fields[AddInstrument._fields.index("not_after") + 1 :]
     return cbor2.dumps([1, 5, "ACME", 2, 0, [1, 2], [1, 0], None, *(later.get(name) for name in names)])
+
+
+def new_key(**changes):
+    """Bytes of a key whose fields have these values instead."""
+    return cbor2.dumps([1, 9, *(NEW_KEY._asdict() | {"role": 2, "accounts": ["alice", "bob"]} | changes).values()])
 
 
 MALFORMED = {
@@ -263,6 +293,24 @@ MALFORMED = {
     "an uncross into another auction": cbor2.dumps([1, 8, "ACME", 4, None]),
     "an uncross into no status": cbor2.dumps([1, 8, "ACME", None, None]),
     "an uncross of no symbol": cbor2.dumps([1, 8, None, 1, None]),
+    "a key id in capitals": new_key(key_id="KEY00001"),
+    "a key id of 7 characters": new_key(key_id="key0001"),
+    "a key id of 33 characters": new_key(key_id="k" * 33),
+    "a key id that is a number": cbor2.dumps([1, 10, 7, None]),
+    "a key's name with a space": new_key(name="the desk"),
+    "a key's name of 65 characters": new_key(name="n" * 65),
+    "a role of later": new_key(role=4),
+    "a role in words": new_key(role="admin"),
+    "accounts that are text": new_key(accounts="alice"),
+    "an account of a key with a space": new_key(accounts=["al ice"]),
+    "accounts that fall": new_key(accounts=["bob", "alice"]),
+    "an account twice": new_key(accounts=["alice", "alice"]),
+    "all accounts and one more": new_key(accounts=["*", "alice"]),
+    "nine accounts": new_key(accounts=[f"account-{number}" for number in range(9)]),
+    "a public key of 31 bytes": new_key(public_key="A" * 42),
+    "a public key with padding": new_key(public_key=PUBLIC_KEY + "="),
+    "a public key in its other form": new_key(public_key=PUBLIC_KEY[:-1] + "p"),
+    "a public key in bytes": new_key(public_key=bytes(32)),
     "an array of indefinite length": b"\x9f\x01\x07\xf6\xff",
     "a text of indefinite length": b"\x85\x01\x06\x7f\x64ACME\xff\x02\xf6",
     "an integer longer than needed": b"\x83\x01\x18\x07\xf6",
@@ -554,10 +602,16 @@ events = st.one_of(
         st.none() | sides,
     ),
     st.builds(Ticked, kinds, *places),
+    st.builds(
+        KeyEvent,
+        kinds,
+        *places,
+        st.builds(lambda command, *times: KeyRecord(*command[:-1], *times), new_keys, timestamps, timestamps),
+    ),
 )
 
 COMMAND_TYPES = {Malformed: 0, NewOrder: 1, CancelOrder: 2, CancelAll: 3, ReplaceOrder: 4, AddInstrument: 5}
-COMMAND_TYPES |= {SetStatus: 6, Tick: 7, Uncross: 8}
+COMMAND_TYPES |= {SetStatus: 6, Tick: 7, Uncross: 8, CreateKey: 9, RevokeKey: 10}
 
 
 def as_it_stands(event):

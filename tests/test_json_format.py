@@ -12,13 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raftbook.engine.api_keys import KeyRecord
 from raftbook.engine.commands import (
     AddInstrument,
     CancelAll,
     CancelOrder,
+    CreateKey,
     Malformed,
     NewOrder,
     ReplaceOrder,
+    RevokeKey,
     SetStatus,
     Tick,
     Uncross,
@@ -28,6 +31,7 @@ from raftbook.engine.events import (
     Execution,
     Indication,
     InstrumentEvent,
+    KeyEvent,
     MassCanceled,
     OrderEvent,
     OrderState,
@@ -43,6 +47,7 @@ from raftbook.engine.types import (
     OrderStatus,
     OrderType,
     Reason,
+    Role,
     SelfTradePrevention,
     Side,
     TimeInForce,
@@ -68,6 +73,8 @@ from raftbook.json_format import (
 )
 from tests.support.strategies import commands
 
+PUBLIC_KEY = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
+NEW_KEY = {"op": "create_key", "key_id": "key00001", "name": "desk", "role": "read", "public_key": PUBLIC_KEY}
 NEW = {
     "op": "new",
     "symbol": "ACME",
@@ -185,6 +192,23 @@ def new_with_quantity(text):
         ('{"op":"uncross","symbol":"ACME","status":"trading"}', Uncross("ACME", TradingStatus.TRADING)),
         ('{"op":"uncross","symbol":"ACME","status":"closed"}', Uncross("ACME", TradingStatus.CLOSED)),
         ('{"op":"tick"}', Tick()),
+        (
+            json.dumps(NEW_KEY | {"role": "trade", "accounts": ["bob", "alice"]}),
+            CreateKey("key00001", "desk", Role.TRADE, ("alice", "bob"), PUBLIC_KEY),
+        ),
+        (
+            json.dumps(NEW_KEY | {"role": "admin"}),
+            CreateKey("key00001", "desk", Role.ADMIN, ("*",), PUBLIC_KEY),
+        ),
+        (
+            json.dumps(NEW_KEY),
+            CreateKey("key00001", "desk", Role.READ, (), PUBLIC_KEY),
+        ),
+        (
+            json.dumps(NEW_KEY | {"accounts": ["*"], "not_after": 17}),
+            CreateKey("key00001", "desk", Role.READ, ("*",), PUBLIC_KEY, 17),
+        ),
+        ('{"op":"revoke_key","key_id":"key00001"}', RevokeKey("key00001")),
         (' \n{"op" : "tick"}\r\n', Tick()),
     ],
 )
@@ -327,6 +351,15 @@ def test_a_quantity_that_is_no_number_above_zero_is_refused(text, problem):
         (new_with(zzzzzz="1"), "zzzzzz", "unknown field; known are op, symbol"),
         (new_with(post_only=1), "post_only", "post_only: got int; expected true or false"),
         (new_with(post_only="true"), "post_only", "post_only: got str"),
+        (json.dumps(NEW_KEY | {"key_id": "A"}), "key_id", "key_id: 'A' is none; expected a string of 8 to 32 of"),
+        (json.dumps(NEW_KEY | {"name": "the desk"}), "name", "name: 'the desk' is none; expected a string of 1 to 64"),
+        (json.dumps(NEW_KEY | {"role": "root"}), "role", "unknown value 'root'; expected read, trade or admin"),
+        (json.dumps(NEW_KEY | {"public_key": "A" * 44}), "public_key", "is none; expected 43 characters"),
+        (json.dumps(NEW_KEY | {"accounts": "alice"}), "accounts", "accounts: got str; expected an array of at most 8"),
+        (json.dumps(NEW_KEY | {"accounts": ["al ice"]}), "accounts", "'al ice' is no identifier; expected an array"),
+        (json.dumps(NEW_KEY | {"accounts": ["*", "a"]}), "accounts", "'\\*' is no identifier"),
+        (json.dumps(NEW_KEY | {"accounts": ["a", "b", "a"]}), "accounts", "'a' is given twice"),
+        (json.dumps(NEW_KEY | {"accounts": list("abcdefghi")}), "accounts", "9 are given; expected an array of at"),
         (new_with(not_after=1.5), "not_after", "not_after: got float; expected an integer from 0"),
         (new_with(not_after=-1), "not_after", "not_after: -1 is out of range"),
         (new_with(not_after=2**63), "not_after", "is out of range"),
@@ -382,7 +415,7 @@ def test_a_quantity_that_is_no_number_above_zero_is_refused(text, problem):
         ),
         ('{"op":"uncross","symbol":"A","status":1}', "status", "status: got int; expected trading or closed$"),
         ('{"op":"uncross"}', "symbol", "symbol: missing"),
-        ('{"op":"uncros","symbol":"A"}', "op", "op: .*expected one of new, cancel, .*, uncross, tick$"),
+        ('{"op":"uncros","symbol":"A"}', "op", "op: .*expected one of new, cancel, .*, create_key, revoke_key$"),
         ('{"op":"new","symbol":"A","quantity":' + "[" * 16_000, None, "nested too deeply"),
         ("[" * 10_000_000, None, "at most 16384 bytes"),
     ],
@@ -551,7 +584,7 @@ def test_random_text_is_a_command_or_an_error(data):
         assert not isinstance(command_from_json(data), Malformed)
 
 
-FIELD_NAMES = sorted({name for command in (NewOrder, ReplaceOrder, AddInstrument, Uncross) for name in command._fields})
+FIELD_NAMES = sorted({name for form in (NewOrder, ReplaceOrder, AddInstrument, CreateKey) for name in form._fields})
 
 
 @given(
@@ -905,6 +938,42 @@ def test_every_field_of_an_order_is_told():
             },
         ),
         (Ticked(EventKind.TICKED, 12, 99), {"event": "ticked", "log_index": 12, "timestamp": 99}),
+        (
+            KeyEvent(
+                EventKind.KEY_REVOKED, 12, 99, KeyRecord("key00001", "desk", Role.READ, ("a", "b"), PUBLIC_KEY, 90, 99)
+            ),
+            {
+                "event": "key_revoked",
+                "log_index": 12,
+                "timestamp": 99,
+                "key_id": "key00001",
+                "name": "desk",
+                "role": "read",
+                "accounts": ["a", "b"],
+                "public_key": PUBLIC_KEY,
+                "created_at": 90,
+                "revoked_at": 99,
+            },
+        ),
+        (
+            Rejection(
+                EventKind.KEY_REJECTED, None, None, 12, 99,
+                CreateKey("key00001", "desk", Role.TRADE, (), PUBLIC_KEY, 100), Reason.INVALID_KEY, "no account",
+            ),
+            {
+                "event": "key_rejected",
+                "log_index": 12,
+                "timestamp": 99,
+                "key_id": "key00001",
+                "name": "desk",
+                "role": "trade",
+                "accounts": [],
+                "public_key": PUBLIC_KEY,
+                "status": "rejected",
+                "reason": "invalid_key",
+                "detail": "no account",
+            },
+        ),
     ],
     ids=lambda value: type(value).__name__,
 )  # fmt: skip

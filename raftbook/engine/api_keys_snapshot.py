@@ -12,6 +12,7 @@ from raftbook.engine.types import (
     KEY_ID_PATTERN,
     KEY_NAME_PATTERN,
     MOST_ACCOUNTS_OF_KEY,
+    MOST_KEYS,
     PUBLIC_KEY_PATTERN,
     Role,
 )
@@ -47,6 +48,8 @@ def restore_keys(keys: ApiKeys, data: object) -> None:
         if record.key_id in keys.records or record.public_key in keys.key_ids:
             raise ValueError(f"snapshot: key {record.key_id}, or its public key, occurs twice")
         keys.add(record)
+    if not keys.records and keys.most_keys == MOST_KEYS:
+        raise ValueError("snapshot: where there are no keys, nothing is said of them")
 
 
 def _restore_key(data: object) -> KeyRecord:

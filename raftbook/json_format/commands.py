@@ -103,13 +103,21 @@ def command_from_fields(
     that reads back as the same float. Raises InvalidCommandError.
     """
     for name, value in fields.items():
-        if not isinstance(value, _PLAIN_TYPES) or (isinstance(value, float) and not isfinite(value)):
-            raise InvalidCommandError(f"{shown(name)}: a command holds text, numbers, true, false and null only", name)
+        if not _is_plain(value):
+            raise InvalidCommandError(
+                f"{shown(name)}: a command holds text, numbers, true, false, null and arrays of text only", name
+            )
     try:
         data = _encoder.encode(fields)
     except (ValueError, OverflowError) as error:
         raise InvalidCommandError(f"a field holds what JSON cannot say: {error}; send text or a number") from error
     return command_from_json(data, op, generate_client_order_id=generate_client_order_id)
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return all(isinstance(item, str) for item in value)
+    return isinstance(value, _PLAIN_TYPES) and not (isinstance(value, float) and not isfinite(value))
 
 
 def fields_from_json(data: bytes | str) -> dict[str, msgspec.Raw]:

@@ -385,7 +385,8 @@ def _set_fields(command: Command) -> Json:
     return json
 
 
-_CONVERTERS: Final[Mapping[type, Callable[[Any], str]]] = {
+_CONVERTERS: Final[Mapping[type, Callable[[Any], str | list[str]]]] = {
+    tuple: list,
     Number: number_text,
     **dict.fromkeys((Side, OrderType, TimeInForce, TradingStatus, SelfTradePrevention, Role), attrgetter("label")),
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from raftbook.engine.events import InstrumentEvent, MassCanceled, Ticked
+from raftbook.engine.events import InstrumentEvent, KeyEvent, MassCanceled, Ticked
 from raftbook.engine.types import EventKind, Side
 from raftbook.errors import SequenceGapError, SnapshotError
 from raftbook.market_data.candles import CANDLE_INTERVALS, Candles
@@ -37,7 +37,7 @@ TRADES_KEPT: Final = 1_000
 CANDLES_KEPT: Final = 1_500
 """Per symbol and interval: a day of minutes and an hour, two months of hours."""
 
-_WITHOUT_SYMBOL: Final = (MassCanceled, Ticked)
+_WITHOUT_SYMBOL: Final = (KeyEvent, MassCanceled, Ticked)
 
 
 class MarketData:

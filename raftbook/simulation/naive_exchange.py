@@ -11,6 +11,7 @@ Whatever must be remembered is a list that is searched from end to end. The one 
     naive_book.py        one instrument's orders, and what reads them
     naive_records.py     all orders, and the events
     naive_refusals.py    refused new orders, and what makes one the copy of another
+    naive_keys.py        API keys
 
 Each command costs O(orders known) or more, so this is for logs of some thousand commands.
 """
@@ -24,6 +25,7 @@ from raftbook.engine import (
     CancelAll,
     CancelOrder,
     Command,
+    CreateKey,
     EventKind,
     Execution,
     Malformed,
@@ -34,15 +36,17 @@ from raftbook.engine import (
     Reason,
     Rejection,
     ReplaceOrder,
+    RevokeKey,
     SetStatus,
     Tick,
     Ticked,
     TradingStatus,
     Uncross,
 )
-from raftbook.engine.types import CLOSED_ORDERS_KEPT, NO_ORIGIN
+from raftbook.engine.types import CLOSED_ORDERS_KEPT, MOST_KEYS, NO_ORIGIN
 from raftbook.simulation.naive_auction import auction_of
 from raftbook.simulation.naive_book import NaiveBook, NaiveOrder
+from raftbook.simulation.naive_keys import NaiveKeys
 from raftbook.simulation.naive_matching import arrive, change_status, elect_stops, uncross
 from raftbook.simulation.naive_records import NaiveRecords
 from raftbook.simulation.naive_refusals import NaiveRefusals, as_entered
@@ -66,6 +70,8 @@ _KIND_OF_REJECTION: Final[dict[type[Command], EventKind]] = {
     SetStatus: EventKind.STATUS_REJECTED,
     Uncross: EventKind.STATUS_REJECTED,
     Tick: EventKind.COMMAND_REJECTED,
+    CreateKey: EventKind.KEY_REJECTED,
+    RevokeKey: EventKind.KEY_REJECTED,
     Malformed: EventKind.COMMAND_REJECTED,
 }
 
@@ -73,9 +79,10 @@ _KIND_OF_REJECTION: Final[dict[type[Command], EventKind]] = {
 class NaiveExchange:
     """`books` by symbol in the order in which they were added."""
 
-    def __init__(self, closed_orders_kept: int = CLOSED_ORDERS_KEPT) -> None:
+    def __init__(self, closed_orders_kept: int = CLOSED_ORDERS_KEPT, most_keys: int = MOST_KEYS) -> None:
         self.records = NaiveRecords(closed_orders_kept)
         self.refusals = NaiveRefusals(self.records)
+        self.keys = NaiveKeys(self.records, most_keys)
         self.executed: set[tuple[str, int]] = set()  # Every (origin, sequence) there was.
 
     @property
@@ -175,6 +182,12 @@ class NaiveExchange:
             case Tick():
                 self._refuse_late(command)
                 self.records.events.append(Ticked(EventKind.TICKED, self.log_index, self.time))
+            case CreateKey():
+                self._refuse_late(command)
+                self.keys.create(command)
+            case RevokeKey():
+                self._refuse_late(command)
+                self.keys.revoke(command)
             case Malformed():
                 raise RefusedError(Reason.MALFORMED)
         return None

@@ -20,12 +20,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tests.engine.dense_flow import DenseFlow
+from tests.engine.key_flow import MOST_KEYS, KeyFlow
 from tests.engine.side_by_side import SideBySide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 COMMANDS_PER_LIFE = 400
+KEYS_SHARE = 0.06
+"""Of the entries that have a command about an API key."""
 LINE_EVERY_LIVES = 50
 """Where standard error is no terminal."""
 ENTRIES_PER_CHECK = 3
@@ -49,14 +52,15 @@ class Failure(NamedTuple):
 def live(seed: int) -> Life:
     """One life, the same for every time it is lived. AssertionError where engine and oracle differ."""
     numbers = Random(seed)
-    flow = DenseFlow(numbers)
-    both = SideBySide(flow.closed_orders_kept)
+    flow, keys = DenseFlow(numbers), KeyFlow(Random(f"keys of {seed}"), KEYS_SHARE)
+    both = SideBySide(flow.closed_orders_kept, MOST_KEYS)
     now = flow.first_moment
     both.apply(now, flow.instruments())
     entries = 0
     while both.next_sequence <= COMMANDS_PER_LIFE:
         now += flow.elapsed(now)
-        both.apply(now, flow.commands(now, both.naive.all_orders(open_only=True), both.exchange.statuses))
+        commands = flow.commands(now, both.naive.all_orders(open_only=True), both.exchange.statuses)
+        both.apply(now, (*commands, *keys.commands(now)))
         entries += 1
         if entries % ENTRIES_PER_CHECK == 0:
             both.exchange.check()

@@ -30,6 +30,7 @@ from raftbook.engine.types import CLOSED_ORDERS_KEPT
 from raftbook.simulation.workload import OrderFlow
 from raftbook.state_machine import StateMachine
 from tests.engine.dense_flow import DenseFlow
+from tests.engine.key_flow import KeyFlow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -102,9 +103,25 @@ def flow_log() -> Log:
     return Log("flow", CLOSED_ORDERS_KEPT, tuple(raw_entries))
 
 
+def keys_log() -> Log:
+    """API keys between orders."""
+    numbers = Random(1)
+    flow, keys = DenseFlow(numbers), KeyFlow(numbers, share=0.5)
+    now, sequence = flow.first_moment, 1
+    commands: Sequence[Command] = flow.instruments()
+    raw_entries = []
+    while sequence <= DENSE_COMMANDS:
+        raw_entries.append(raw_entry(now, sequence, commands))
+        sequence += len(commands)
+        now += flow.elapsed(now)
+        commands = (*flow.commands(now, (), {}), *keys.commands(now))
+    return Log("keys", flow.closed_orders_kept, tuple(raw_entries))
+
+
 def logs() -> Iterator[Log]:
     yield from map(dense_log, DENSE_SEEDS)
     yield flow_log()
+    yield keys_log()
 
 
 def events_of(executions: Iterable[Execution]) -> list[Event]:

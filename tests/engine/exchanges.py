@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from raftbook.engine import (
     AddInstrument,
+    CreateKey,
     Entry,
     Exchange,
     NewOrder,
     Number,
     OrderType,
     ReplaceOrder,
+    RevokeKey,
+    Role,
     Run,
     SelfTradePrevention,
     SetStatus,
@@ -72,7 +75,7 @@ def rich_exchange() -> Exchange:
     ]
     return exchange_of(
         Entry(DAY_NS // 2, (Run("n1.1", 1, (*instruments, *orders_of_acme())),)),
-        Entry(DAY_NS // 2 + 10, (Run("n2.1", 1, tuple(orders_of_call())),)),
+        Entry(DAY_NS // 2 + 10, (Run("n2.1", 1, tuple(orders_of_call())), Run("n2.2", 1, api_keys()))),
     )
 
 
@@ -118,6 +121,22 @@ def orders_of_acme():
         sell_stop("bob", "refused-too", 90, not_after=later + 100, quantity=Number(0, 0)),
         limit("alice", "dark", Side.BUY, 100, 5)._replace(symbol="DARK"),
         SetStatus("DARK", TradingStatus.HALTED),
+    )
+
+
+def new_key(key_id, role=Role.READ, *accounts):
+    """Its public key is made of its id."""
+    return CreateKey(key_id, "desk", role, accounts, f"{key_id:A>42}A")
+
+
+def api_keys():
+    """One of each role, and one that is revoked."""
+    return (
+        new_key("admin001", Role.ADMIN, "*"),
+        new_key("trade001", Role.TRADE, "alice", "bob"),
+        new_key("read0001"),
+        new_key("revoked1", Role.READ, "carol"),
+        RevokeKey("revoked1"),
     )
 
 

@@ -9,6 +9,8 @@ from raftbook.engine import (
     Execution,
     Instrument,
     InstrumentEvent,
+    KeyEvent,
+    KeyRecord,
     MassCanceled,
     OrderEvent,
     OrderState,
@@ -65,6 +67,8 @@ def render_event(exchange: Exchange, event: Event) -> str:
                 words += _limits(event.instrument)
         case AuctionEvent():
             words.append(_render_auction(exchange, event))
+        case KeyEvent():
+            words.append(_render_key(event.key))
         case Ticked():
             words.append(f"at {render_time(event.timestamp)}")
     return " ".join(words)
@@ -156,6 +160,14 @@ def _render_auction(exchange: Exchange, event: AuctionEvent) -> str:
     price = "no price" if event.price is None else f"@ {_price(exchange, event.symbol, event.price)}"
     side = "" if event.imbalance_side is None else f" {event.imbalance_side.label}"
     return f"{quantity} {price}, imbalance {imbalance}{side}"
+
+
+def _render_key(key: KeyRecord) -> str:
+    revoked = "" if key.revoked_at is None else f", revoked at {render_time(key.revoked_at)}"
+    accounts = " ".join(key.accounts) or "no account"
+    return (
+        f"{key.key_id} {key.role.label} of {key.name} for {accounts}, created at {render_time(key.created_at)}{revoked}"
+    )
 
 
 def _limits(instrument: Instrument) -> list[str]:

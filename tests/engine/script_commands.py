@@ -12,11 +12,14 @@ from raftbook.engine import (
     CancelAll,
     CancelOrder,
     Command,
+    CreateKey,
     Malformed,
     NewOrder,
     Number,
     OrderType,
     ReplaceOrder,
+    RevokeKey,
+    Role,
     SelfTradePrevention,
     SetStatus,
     Side,
@@ -35,6 +38,7 @@ Value = TypeVar("Value")
 SIDES = {side.label: side for side in Side}
 ORDER_TYPES = {order_type.label: order_type for order_type in OrderType}
 TIMES_IN_FORCE = {time_in_force.label: time_in_force for time_in_force in TimeInForce}
+ROLES = {role.label: role for role in Role}
 MODES = {mode.label: mode for mode in SelfTradePrevention}
 
 
@@ -69,6 +73,11 @@ def _command(plain: list[str], named: dict[str, str]) -> Command:
             return Uncross(symbol, TradingStatus[status.upper()], not_after)
         case ["tick"]:
             return Tick(not_after)
+        case ["key", "revoke", key_id]:
+            return RevokeKey(key_id, not_after)
+        case ["key", key_id, role, *accounts]:
+            public_key = named.pop("public", key_id).rjust(42, "A") + "A"
+            return CreateKey(key_id, named.pop("name", "ann"), ROLES[role], tuple(accounts), public_key, not_after)
         case [account, "cancel", name]:
             return CancelOrder(account, *_order_name(name), not_after)
         case [account, "cancel_all", *rest]:

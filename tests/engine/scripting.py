@@ -1,6 +1,7 @@
 """The language of tests/engine/scripts: commands, a line `----`, and what the exchange answered.
 
     closed_orders_kept 3                                first line only: so few that forgetting can be watched
+    most_keys 3                                         likewise
     at 50                                               the log time of what follows; `1d` is the first midnight, `1d-1`
     instrument ACME price_decimals=2 quantity_decimals=0 tick_size=0.01 lot_size=1 [min_quantity=1 …, any limit]
     status ACME halted                                  trading, auction, halted, closed
@@ -12,6 +13,8 @@
     alice replace a1 [price=100.30] [quantity=4] [stop=…] [display=…] [expire=…]
     alice cancel a1                                     an order is named by its client order id, or by #ORDER_ID
     alice cancel_all [ACME] [buy|sell]
+    key key00001 trade alice bob [name=ann] [public=…]  creates an API key; its public key is made of its id
+    key revoke key00001
     tick
     malformed no such bytes
     pass                                                an entry without commands
@@ -78,6 +81,10 @@ class Session:
             case ["closed_orders_kept", count]:
                 assert self.submitted == 0, "set it first"
                 self.start(closed_orders_kept=int(count))
+                return []
+            case ["most_keys", count]:
+                assert self.submitted == 0, "set it first"
+                self.start(most_keys=int(count))
                 return []
             case ["at", time]:
                 self.time = parse_time(time)

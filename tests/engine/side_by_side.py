@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from raftbook.codec import encode_events
 from raftbook.engine import Entry, Exchange, OrderEvent, Rejection, Run
+from raftbook.engine.types import MOST_KEYS
 from raftbook.simulation.naive_exchange import NaiveExchange
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ ORIGIN = "n1.1"
 class SideBySide:
     """`reached` counts the events by kind and by reason, so that a test knows what it has seen."""
 
-    def __init__(self, closed_orders_kept: int) -> None:
-        self.exchange = Exchange(closed_orders_kept=closed_orders_kept)
-        self.naive = NaiveExchange(closed_orders_kept)
+    def __init__(self, closed_orders_kept: int, most_keys: int = MOST_KEYS) -> None:
+        self.exchange = Exchange(closed_orders_kept=closed_orders_kept, most_keys=most_keys)
+        self.naive = NaiveExchange(closed_orders_kept, most_keys)
         self.next_sequence = 1
         self.reached: Counter[str] = Counter()
         self.digest = blake2b(digest_size=32)
@@ -69,6 +70,7 @@ class SideBySide:
             _assert_equal(f"book of {symbol}", exchange.level3(symbol), book.level3())
             _assert_equal(f"depth of {symbol}", exchange.depth(symbol), book.depth())
         _assert_equal("open orders", exchange.orders(open_only=True), naive.all_orders(open_only=True))
+        _assert_equal("API keys", [*exchange.api_keys.records.values()], naive.keys.keys)
         _assert_equal("orders", exchange.orders(open_only=False), naive.all_orders(open_only=False))
 
     def restore(self) -> None:

@@ -43,7 +43,7 @@ from tests.engine.determinism import (
     state_machine,
 )
 
-LOG_NAMES = (*(f"dense-{seed}" for seed in DENSE_SEEDS), "flow")
+LOG_NAMES = (*(f"dense-{seed}" for seed in DENSE_SEEDS), "flow", "keys")
 
 
 @pytest.fixture(scope="module")

@@ -191,6 +191,14 @@ class TestCheck:
             ("registry.accounts['alice'].open_counts['ACME'] += 1", "its live orders are counted"),
             ("registry.accounts['alice'].open_counts['CALL'] = 1", "its live orders are counted"),
             ("del registry.accounts['carol'].open_counts['ACME']", "its live orders are counted"),
+            # API keys.
+            ("keys.most_keys = 3", "a bounded number of keys"),
+            ("keys.key_ids.popitem()", "every public key belongs to one key"),
+            ("keys.records['another1'] = keys.records.pop('read0001')", "is found under its id"),
+            ("change_key('trade001', accounts=())", "its accounts go with its role"),
+            ("change_key('trade001', accounts=('bob', 'alice'))", "its accounts are in rising order"),
+            ("change_key('revoked1', revoked_at=1)", "was created, then revoked, in log time"),
+            ("change_key('trade001', created_at=2 * DAY_NS)", "was created, then revoked, in log time"),
         ],
     )
     def test_it_names_the_broken_invariant_of_the_rarer_kinds(self, broken, invariant):
@@ -212,9 +220,14 @@ class TestCheck:
             acme.instrument = acme.instrument._replace(max_open_orders=max_open_orders)
             exchange.instruments["ACME"] = acme.instrument
 
+        def change_key(key_id, **changes):
+            exchange.api_keys.records[key_id] = exchange.api_keys.records[key_id]._replace(**changes)
+
         names = {
             "exchange": exchange,
             "registry": registry,
+            "keys": exchange.api_keys,
+            "change_key": change_key,
             "order": registry.find,
             "dark_order": registry.find("alice", "dark"),
             "alice": registry.accounts["alice"],

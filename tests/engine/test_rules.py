@@ -16,6 +16,8 @@ from raftbook.engine import (
     Reason,
     Rejection,
     ReplaceOrder,
+    RevokeKey,
+    Role,
     Run,
     SetStatus,
     Side,
@@ -23,7 +25,7 @@ from raftbook.engine import (
     TradingStatus,
     Uncross,
 )
-from tests.engine.exchanges import ACME, ONE, exchange_with, limit
+from tests.engine.exchanges import ACME, ONE, exchange_with, limit, new_key
 
 NOW = 100
 
@@ -36,6 +38,8 @@ COMMANDS = (
     SetStatus("ACME", TradingStatus.HALTED),
     Uncross("ACME"),
     Tick(),
+    new_key("newkey01"),
+    RevokeKey("oldkey01"),
 )
 """One of every kind that can be late; each would be accepted, but for the uncross."""
 
@@ -53,6 +57,10 @@ REFUSED = (
     (SetStatus("NONE", TradingStatus.HALTED), Reason.UNKNOWN_SYMBOL),
     (Uncross("NONE"), Reason.UNKNOWN_SYMBOL),
     (Uncross("ACME"), Reason.NOT_IN_AUCTION),
+    (new_key("oldkey01"), Reason.KEY_EXISTS),
+    (new_key("newkey01", Role.TRADE), Reason.INVALID_KEY),
+    (RevokeKey("nosuch01"), Reason.UNKNOWN_KEY),
+    (RevokeKey("admin001"), Reason.LAST_ADMIN_KEY),
     (Malformed("no such bytes"), Reason.MALFORMED),
 )
 
@@ -60,7 +68,13 @@ REFUSED = (
 def exchange_now():
     """ACME trades, alice bids in it, SHUT is closed, and time has come to NOW."""
     shut = ACME._replace(symbol="SHUT")
-    exchange = exchange_with(limit("alice", "a1", Side.BUY, 100, 5), shut, SetStatus("SHUT", TradingStatus.CLOSED))
+    exchange = exchange_with(
+        limit("alice", "a1", Side.BUY, 100, 5),
+        shut,
+        SetStatus("SHUT", TradingStatus.CLOSED),
+        new_key("oldkey01"),
+        new_key("admin001", Role.ADMIN, "*"),
+    )
     exchange.apply(2, Entry(NOW, ()))
     return exchange
 

@@ -14,6 +14,7 @@ from raftbook.engine import (
     Exchange,
     OrderStatus,
     OrderType,
+    Role,
     Run,
     SetStatus,
     Side,
@@ -49,7 +50,7 @@ class TestSnapshot:
 
     @pytest.mark.parametrize(
         "nonsense",
-        [None, 7, "", [], [2], [3, 0, 0, 0, 0, 1, [], [], [], []], [2, 0, 0, 0, 0, 1, [], [], []], {}],
+        [None, 7, "", [], [2], [4, 0, 0, 0, 0, 1, [], [], [], []], [2, 0, 0, 0, 0, 1, [], [], []], {}],
     )
     def test_what_is_no_snapshot_is_refused(self, nonsense):
         with pytest.raises(ValueError, match="snapshot: "):
@@ -74,6 +75,33 @@ class TestSnapshot:
         with pytest.raises(ValueError, match=f"snapshot: .*{complaint}"):
             Exchange.from_snapshot(snapshot)
 
+    @pytest.mark.parametrize(
+        ("alteration", "complaint"),
+        [
+            ("keys[0][0] = keys[1][0]", "occurs twice"),
+            ("keys[0][4] = keys[1][4]", "occurs twice"),
+            ("keys[1][3].reverse()", "rising order"),
+            ("keys[1][3] = []", "accounts go with its role"),
+            ("keys[2][3] = [f'account-{number}' for number in range(9)]", "has 9 accounts, more than 8"),
+            ("keys[0][2] = 4", "role has no value 4"),
+            ("snapshot[10] = [10_000, []]", "where there are no keys, nothing is said of them"),
+            ("snapshot[10][0] = 3", "a bounded number of keys"),
+            ("snapshot[0] = 2", "must have 10 fields, not 11"),
+            ("del snapshot[10]", "must have 11 fields, not 10"),
+        ],
+    )
+    def test_it_names_what_is_wrong_with_an_api_key(self, alteration, complaint):
+        snapshot = copy.deepcopy(rich_exchange().to_snapshot())
+        exec(alteration, {"snapshot": snapshot, "keys": snapshot[10][1]})
+        with pytest.raises(ValueError, match=f"snapshot: .*{complaint}"):
+            Exchange.from_snapshot(snapshot)
+
+    def test_before_there_is_a_key_it_is_what_older_releases_read_and_write(self):
+        snapshot = trading_exchange().to_snapshot()
+        assert snapshot[0] == 2
+        assert len(snapshot) == 10
+        assert Exchange.from_snapshot(snapshot).to_snapshot() == snapshot
+
     def test_the_exchange_of_the_next_tests_has_something_of_everything(self):
         exchange = rich_exchange()
         orders = exchange.orders(open_only=False)
@@ -83,6 +111,8 @@ class TestSnapshot:
         assert any(order.quantity < 5 for order in orders if order.client_order_id == "gtd"), "it was decremented"
         assert all(exchange.indication("CALL"))
         assert exchange.next_expiry is not None
+        assert {key.role for key in exchange.api_keys.records.values()} == set(Role)
+        assert any(key.revoked_at is not None for key in exchange.api_keys.records.values())
         assert len(list(exchange.refused_orders)) == 2
         assert exchange.registry.forgotten_net_quantity == {}
         assert Exchange.from_snapshot(exchange.to_snapshot()).to_snapshot() == exchange.to_snapshot()

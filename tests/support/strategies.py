@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
+
 from hypothesis import strategies as st
 
 from raftbook.codec import RawRun, encode_command
@@ -10,8 +12,10 @@ from raftbook.engine.commands import (
     CancelAll,
     CancelOrder,
     Command,
+    CreateKey,
     NewOrder,
     ReplaceOrder,
+    RevokeKey,
     SetStatus,
     Tick,
     Uncross,
@@ -21,6 +25,7 @@ from raftbook.engine.types import (
     MAX_INTEGER,
     Number,
     OrderType,
+    Role,
     SelfTradePrevention,
     Side,
     TimeInForce,
@@ -96,6 +101,16 @@ new_instruments = with_any_of(
     max_open_orders=st.none() | positive_integers,
     self_trade_prevention=self_trade_preventions,
 )
+key_ids = st.from_regex(r"[a-z0-9]{8,32}", fullmatch=True)
+new_keys = st.builds(
+    CreateKey,
+    key_ids,
+    st.from_regex(r"[A-Za-z0-9._:@\-]{1,64}", fullmatch=True),
+    st.sampled_from(Role),
+    st.just(("*",)) | st.lists(identifiers, max_size=8, unique=True).map(sorted).map(tuple),
+    st.binary(min_size=32, max_size=32).map(lambda raw: urlsafe_b64encode(raw).decode().rstrip("=")),
+    not_after,
+)
 commands: st.SearchStrategy[Command] = st.one_of(
     new_orders,
     cancel_orders,
@@ -105,6 +120,8 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(SetStatus, symbols, st.sampled_from(TradingStatus), not_after),
     st.builds(Uncross, symbols, st.sampled_from([TradingStatus.TRADING, TradingStatus.CLOSED]), not_after),
     st.builds(Tick, not_after),
+    new_keys,
+    st.builds(RevokeKey, key_ids, not_after),
 )
 
 timestamps = st.just(0) | positive_integers
