@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import options
+from cli import completion, options
 from cli.errors import tell
 
 if TYPE_CHECKING:
@@ -18,9 +18,17 @@ app = typer.Typer(help="Run a node, or rebuild it.", no_args_is_help=True)
 
 ConfigFile = Annotated[
     str,
-    typer.Option("--config", metavar="FILE", help="The cluster's TOML file, or a shipped one's name: local-3."),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        autocompletion=completion.configs,
+        help="The cluster's TOML file, or a shipped one's name: local-3.",
+    ),
 ]
-NodeId = Annotated[str, typer.Option("--id", metavar="ID", help="Which of its nodes this is.")]
+NodeId = Annotated[
+    str,
+    typer.Option("--id", metavar="ID", autocompletion=completion.node_ids, help="Which of its nodes this is."),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="Where nodes keep their files; wins over the file's data_dir."),

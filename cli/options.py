@@ -1,6 +1,6 @@
 """Options and arguments that several commands share.
 
-Use them through the module (`options.Url = options.DEFAULT_URL`): Typer reads the annotations at run time.
+Use them through the module (`symbol: options.Symbol`): Typer reads the annotations at run time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from cli import completion
 from cli.output import OutputFormat
 from raftbook.engine.types import MAX_INTEGER, SelfTradePrevention, Side
 
@@ -154,8 +155,17 @@ ExpireTime = Annotated[
         help="When a gtd order expires: 2026-11-30T16:00:00Z, or nanoseconds since the epoch.",
     ),
 ]
-Symbol = Annotated[str, typer.Argument(metavar="SYMBOL", help="The instrument, such as ACME.")]
-SymbolFilter = Annotated[str | None, typer.Option("--symbol", metavar="SYMBOL", help="Only this instrument.")]
+Symbol = Annotated[
+    str, typer.Argument(metavar="SYMBOL", autocompletion=completion.symbols, help="The instrument, such as ACME.")
+]
+SymbolOption = Annotated[
+    str | None,
+    typer.Option("--symbol", metavar="SYMBOL", autocompletion=completion.symbols, help="The instrument."),
+]
+SymbolFilter = Annotated[
+    str | None,
+    typer.Option("--symbol", metavar="SYMBOL", autocompletion=completion.symbols, help="Only this instrument."),
+]
 SideFilter = Annotated[str | None, choice("--side", labels(Side), "Only this side.")]
 
 

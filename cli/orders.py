@@ -33,7 +33,7 @@ def submit(
             "--file", metavar="FILE", help="Submit the commands in this file, a JSON object a line; - is stdin."
         ),
     ] = None,
-    symbol: Annotated[str | None, typer.Option("--symbol", metavar="SYMBOL", help="The instrument.")] = None,
+    symbol: options.SymbolOption = None,
     side: Annotated[str | None, options.choice("--side", SIDES)] = None,
     quantity: Annotated[str | None, typer.Option("--quantity", metavar="Q", help="How much, such as 5.")] = None,
     price: options.Price = None,

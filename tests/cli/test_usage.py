@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from cli import options
 from cli.main import app
 from raftbook import __version__
-from raftbook.engine.types import OrderStatus, OrderType, SelfTradePrevention, TimeInForce, TradingStatus
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -178,29 +177,6 @@ class TestMoments:
     def test_that_are_none_or_not_exact_are_refused(self, text):
         with pytest.raises(typer.BadParameter, match=re.escape(f"'{text}'")):
             options.moment(text)
-
-
-class TestCompletion:
-    """What a shell offers behind an option, asked for as the scripts of `raftbook --install-completion` do."""
-
-    @pytest.mark.parametrize(
-        ("words", "offered"),
-        [
-            (("submit", "--type"), [member.label for member in OrderType]),
-            (("submit", "--tif"), [member.label for member in TimeInForce]),
-            (("submit", "--self-trade-prevention"), [member.label for member in SelfTradePrevention]),
-            (("submit", "--side"), ["buy", "sell"]),
-            (("orders", "--status"), [*(member.label for member in OrderStatus), "all"]),
-            (("instrument", "status", "ACME"), [member.label for member in TradingStatus]),
-            (("instrument", "uncross", "ACME", "--then"), ["trading", "closed"]),
-        ],
-        ids=" ".join,
-    )
-    def test_offers_every_word_that_is_allowed(self, words, offered):
-        line = " ".join(["raftbook", *words, ""])
-        asked = {"_RAFTBOOK_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) + 1)}
-        result = CliRunner().invoke(app, [], prog_name="raftbook", env=asked)
-        assert result.stdout.split() == offered
 
 
 class TestFailures:
