@@ -121,7 +121,7 @@ class LocalCluster:
     # ---------------------------------------------------------------- what is where
 
     def url(self, node_id: str) -> str:
-        return f"http://{self.config.node(node_id).api_address}"
+        return self.config.url(node_id)
 
     @property
     def urls(self) -> dict[str, str]:

@@ -17,6 +17,7 @@ ERRORS = "raftbook.errors"
 INTAKE = "raftbook.intake"
 JSON_FORMAT = "raftbook.json_format"
 MARKET_DATA = "raftbook.market_data"
+FEED = "raftbook.feed"
 STATE_MACHINE = "raftbook.state_machine"
 REPLICATION = "raftbook.replication"
 MEMBER = "raftbook.member"
@@ -25,6 +26,7 @@ SECURITY = "raftbook.security"
 SIGNING = "raftbook.security.signing"
 # What a client is made of; cli and simulation may use it too.
 CLIENT = ("raftbook.client", "raftbook.pipelining", "raftbook.verification")
+HTTP_SERVER = ("raftbook.node.http_protocol", "raftbook.node.websocket_protocol", "raftbook.node.connection_table")
 CORE = (ENGINE, CODEC, ERRORS, INTAKE, JSON_FORMAT, MARKET_DATA, STATE_MACHINE)
 
 MAY_IMPORT = {
@@ -33,18 +35,20 @@ MAY_IMPORT = {
     INTAKE: (ENGINE, ERRORS),
     MARKET_DATA: (ENGINE, ERRORS),
     CODEC: (ENGINE, INTAKE, ERRORS),
-    JSON_FORMAT: (ENGINE, ERRORS),
+    JSON_FORMAT: (MARKET_DATA, ENGINE, ERRORS),
+    FEED: (MARKET_DATA, JSON_FORMAT, ENGINE, ERRORS),
     STATE_MACHINE: (CODEC, ENGINE, ERRORS),
     SECURITY: (ENGINE, ERRORS),
     SIGNING: (ENGINE, ERRORS),
     REPLICATION: (CODEC, INTAKE, ENGINE, ERRORS),
     MEMBER: (REPLICATION, *CORE),
-    NODE: (MEMBER, REPLICATION, SECURITY, *CORE),
+    NODE: (MEMBER, REPLICATION, FEED, SECURITY, *CORE),
     # The one place where a whole node is put together, its gateway included.
     "raftbook.node.runner": (NODE, MEMBER, REPLICATION, "raftbook.gateway", SECURITY, *CORE),
-    "raftbook.node.http_server": ("raftbook.gateway", SECURITY, ERRORS),
-    "raftbook.gateway": ("raftbook.node.service", "raftbook.node.config", SECURITY, *CORE),
-    **dict.fromkeys(CLIENT, (ENGINE, CODEC, ERRORS, JSON_FORMAT, SIGNING, *CLIENT)),
+    "raftbook.node.http_server": (*HTTP_SERVER, REPLICATION, "raftbook.gateway", ERRORS),
+    "raftbook.node.http_protocol": ("raftbook.node.config", "raftbook.gateway", ERRORS),
+    "raftbook.gateway": ("raftbook.node.service", "raftbook.node.config", FEED, SECURITY, *CORE),
+    **dict.fromkeys(CLIENT, (ENGINE, CODEC, ERRORS, JSON_FORMAT, SIGNING, "raftbook.security.tls", *CLIENT)),
     "raftbook.offline": (REPLICATION, *CORE),
     "raftbook.simulation": (MEMBER, REPLICATION, *CLIENT, *CORE),
     "cli.bench.stock_node": (),

@@ -130,6 +130,21 @@ class LimitsConfig(Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 28)] = 4 << 20
     max_commands_per_request: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
 
+    # Clients beyond either are turned away (503); as many descriptors as the node needs itself are never theirs. An
+    # address is an IPv4 address, or the first 64 bits of an IPv6 one.
+    max_connections: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+    max_connections_per_address: Annotated[int, Meta(ge=1, le=1_000_000)] = 2_000
+
+    # A client that takes longer is told so (408) and its connection closed; one whose header is larger gets a 431. A
+    # WebSocket is none of these: it answers pings. Clients close idle connections before the node does (httpx: 5 s),
+    # so that no request meets a closed end.
+    max_header_bytes: Annotated[int, Meta(ge=1024, le=1 << 20)] = 32 << 10
+    tls_handshake_timeout_s: Annotated[float, Meta(ge=0.1, le=600)] = 5.0
+    header_timeout_s: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
+    body_timeout_s: Annotated[float, Meta(ge=0.1, le=3600)] = 30.0
+    keep_alive_timeout_s: Annotated[float, Meta(ge=0.1, le=3600)] = 75.0
+    write_timeout_s: Annotated[float, Meta(ge=0.1, le=3600)] = 30.0
+
     # Submissions that the log does not hold yet, on one node. Beyond any of them the answer is `busy` (429).
     intake_max_items: Annotated[int, Meta(ge=1, le=100_000_000)] = 200_000
     intake_max_bytes: Annotated[int, Meta(ge=1024, le=1 << 36)] = 64 << 20

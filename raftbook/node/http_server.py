@@ -9,31 +9,38 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from structlog import get_logger
 
 from raftbook.errors import ProblemError
 from raftbook.gateway.http_api import make_app
-from raftbook.gateway.responses import problem_response
+from raftbook.node.connection_table import ConnectionTable, source_of
+from raftbook.node.http_protocol import NodeHttpProtocol, last_answer
+from raftbook.node.websocket_protocol import NodeWebSocketProtocol
+from raftbook.replication.accepting import Acceptor, connect_protocol
 
 if TYPE_CHECKING:
     import socket
+    import ssl
     from collections.abc import Iterator
 
     from raftbook.gateway.service import Service
 
+_log = get_logger()
+
 DRAIN_S: Final = 3
 """Then, for the answers that clients wait for; and as long again for what nobody waits for."""
 
-QUIET_S: Final = 0.5
-"""A connection on which nothing has happened for so long may be closed without a last answer."""
-
-KEEP_ALIVE_S: Final = 75
-"""Longer than clients keep idle connections (httpx: 5 s), so that they close first: no request meets a closed end."""
-
-_LEAVE_INTERVAL_S: Final = 0.02
+LISTEN_BACKLOG: Final = 1024
 
 RESERVED_DESCRIPTORS: Final = 128
 """What clients must leave to the log, the snapshots and the peers: a log that cannot open a segment halts the node."""
+
+_LEAVE_INTERVAL_S: Final = 0.02
+_TICKS_BETWEEN_CHECKS: Final = 5
+"""uvicorn's ticks of 0.1 s."""
+_TLS_SHUTDOWN_S: Final = 2.0
+"""For a client to say that it has read the end of an encrypted connection."""
+_FAULT_LOG_INTERVAL_S: Final = 1.0
 
 
 def _max_client_connections() -> int:
@@ -41,101 +48,63 @@ def _max_client_connections() -> int:
     return sys.maxsize if limit == resource.RLIM_INFINITY else limit - min(RESERVED_DESCRIPTORS, limit // 2)
 
 
-def _refusal_of_a_connection() -> bytes:
-    detail = (
-        "too many clients are connected to this node; use another one, or raise its limit of open files (ulimit -n)"
-    )
-    response = problem_response(ProblemError(503, "too_many_connections", detail, retry_after_s=1.0))
-    fields = [name + b": " + value for name, value in response.raw_headers]
-    lines = [b"HTTP/1.1 503 Service Unavailable", *fields, b"connection: close", b"", bytes(response.body)]
-    return b"\r\n".join(lines)
-
-
-def _waiting_connections(listener: socket.socket) -> Iterator[socket.socket]:
-    """Those that the system has accepted and the loop has not: their clients may have sent something already."""
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            # There are no more, or no descriptors for them; those clients hear of it when the listener is closed.
-            return
-        connection.setblocking(False)
-        yield connection
-
-
-class NodeHttpProtocol(HttpToolsProtocol):
-    """uvicorn keeps a connection that never says anything for ever, so it is their number that is bounded."""
-
-    is_leaving = False
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.active_at = self.loop.time()
-        if len(self.connections) > _max_client_connections():
-            transport.write(_refusal_of_a_connection())
-            transport.close()
-
-    def data_received(self, data: bytes) -> None:
-        self.active_at = self.loop.time()
-        super().data_received(data)
-
-    def on_headers_complete(self) -> None:
-        super().on_headers_complete()
-        if self.is_leaving:
-            self.cycle.keep_alive = False
-
-    def on_response_complete(self) -> None:
-        self.active_at = self.loop.time()
-        super().on_response_complete()
-
-    def leave(self) -> None:
-        """The next answer is the last on this connection, and says so (`connection: close`)."""
-        self.is_leaving = True
-        if self._is_answering:
-            self.cycle.keep_alive = False
-
-    def close_if_quiet(self) -> None:
-        if not self._is_answering and self.loop.time() - self.active_at >= QUIET_S:
-            self.transport.close()
-
-    @property
-    def _is_answering(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
-
-
 class HttpServer(uvicorn.Server):
-    """uvicorn in the node's own loop; signals are the node's affair.
+    """uvicorn in the node's own loop; signals are the node's affair. With `tls` it speaks HTTPS, and nothing else.
 
     It leaves so that no client is left in doubt. uvicorn would close every connection on which no answer is due, also
     that of a client whose next request is on its way, and drop those that it has not accepted yet.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, *, tls: ssl.SSLContext | None = None) -> None:
+        limits = service.config.limits
         super().__init__(
             uvicorn.Config(
                 make_app(service),
                 http=NodeHttpProtocol,
-                ws="none",
+                ws=NodeWebSocketProtocol,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 server_header=False,
                 date_header=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_keep_alive=limits.keep_alive_timeout_s,  # type: ignore[arg-type]  # It goes to call_later.
                 timeout_graceful_shutdown=DRAIN_S,
             )
         )
+        self._limits = limits
+        self._tls = tls
+        self._table = ConnectionTable(
+            max_connections=min(limits.max_connections, _max_client_connections()),
+            max_per_source=limits.max_connections_per_address,
+        )
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._faults_unlogged = 0
+        self._fault_logged_at_s = float("-inf")
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        assert sockets, "a node has bound its address before it opens its files"
+        acceptors = [Acceptor(listener, self._take) for listener in sockets]
+        for acceptor in acceptors:
+            acceptor.start(LISTEN_BACKLOG)
+        self.servers = acceptors  # type: ignore[assignment]  # They are closed like servers.
+        self.started = True
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_BETWEEN_CHECKS == 0:
+            for protocol in tuple(self.server_state.connections):
+                if isinstance(protocol, NodeHttpProtocol):
+                    protocol.close_if_overdue()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening; give each connection a last answer, or close it when it has been quiet for a while."""
         loop = asyncio.get_running_loop()
-        accepted = [connection for listener in sockets or () for connection in _waiting_connections(listener)]
         for server in self.servers:
             server.close()
-        for connection in accepted:
-            await loop.connect_accepted_socket(self._new_protocol, connection)
-        connections: set[NodeHttpProtocol] = self.server_state.connections  # type: ignore[assignment]
-        for protocol in connections:
+        # Those that the system had accepted and the loop had not: their clients may have sent something already.
+        await asyncio.gather(*self._connecting)
+        connections: set[NodeHttpProtocol | NodeWebSocketProtocol] = self.server_state.connections  # type: ignore[assignment]
+        for protocol in tuple(connections):
             protocol.leave()
         deadline = loop.time() + DRAIN_S
         while connections and loop.time() < deadline:
@@ -144,8 +113,52 @@ class HttpServer(uvicorn.Server):
             await asyncio.sleep(_LEAVE_INTERVAL_S)
         await super().shutdown(sockets)
 
-    def _new_protocol(self) -> NodeHttpProtocol:
-        return NodeHttpProtocol(self.config, self.server_state, self.lifespan.state)
+    # One connection.
+
+    def _take(self, connection: socket.socket, address: str) -> None:
+        source = source_of(address)
+        reason = self._table.admit(source)
+        if reason is None:
+            task = asyncio.create_task(self._connect(connection, source), name="connect")
+            self._connecting.add(task)
+            task.add_done_callback(self._connected)
+        else:
+            self._refuse(connection, source, reason)
+
+    async def _connect(self, connection: socket.socket, source: str) -> None:
+        protocol = NodeHttpProtocol(
+            self.config, self.server_state, limits=self._limits, on_closed=lambda: self._table.release(source)
+        )
+        fault = await connect_protocol(
+            connection,
+            lambda: protocol,
+            tls=self._tls,
+            handshake_timeout_s=self._limits.tls_handshake_timeout_s,
+            shutdown_timeout_s=_TLS_SHUTDOWN_S,
+        )
+        if fault is not None:
+            self._log_fault("client not connected", source, fault)
+            if not protocol.is_made:  # Else its end has been told, or will be.
+                self._table.release(source)
+
+    def _connected(self, task: asyncio.Task[None]) -> None:
+        self._connecting.discard(task)
+        task.result()  # Raises what nobody foresaw, and the node halts.
+
+    def _refuse(self, connection: socket.socket, source: str, reason: str) -> None:
+        self._log_fault("client refused", source, reason)
+        with connection, contextlib.suppress(OSError):  # It may be gone already.
+            if self._tls is None:
+                connection.send(last_answer(ProblemError(503, "too_many_connections", reason, retry_after_s=1.0)))
+
+    def _log_fault(self, event: str, source: str, reason: str) -> None:
+        """At most once a second: whoever knocks often shall not fill the disk."""
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._fault_logged_at_s < _FAULT_LOG_INTERVAL_S:
+            self._faults_unlogged += 1
+            return
+        _log.warning(event, source=source, reason=reason, unlogged=self._faults_unlogged)
+        self._faults_unlogged, self._fault_logged_at_s = 0, now_s
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

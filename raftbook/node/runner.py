@@ -6,21 +6,24 @@ import asyncio
 import contextlib
 import os
 import random
+import resource
 import signal
 import sys
 import traceback
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from structlog import get_logger
 
-from raftbook.errors import RaftbookError
+from raftbook.errors import CertificateError, RaftbookError
 from raftbook.member.storage_folder import StorageFolder
 from raftbook.node.garbage_collector import tune_garbage_collector
-from raftbook.node.http_server import DRAIN_S, HttpServer
+from raftbook.node.http_server import DRAIN_S, LISTEN_BACKLOG, HttpServer
 from raftbook.node.logs import configure_logs
 from raftbook.node.service import NodeService
 from raftbook.replication.listening import ListenAddress
-from raftbook.replication.transport import TcpPeerTransport
+from raftbook.replication.transport import TcpPeerTransport, TlsContexts
+from raftbook.security.tls import NodeTls
 
 if TYPE_CHECKING:
     import socket
@@ -39,12 +42,14 @@ EXIT_HALTED: Final = 70
 HAND_OVER_S: Final = 2.0
 """On the way out: for another leader, while clients are served as ever."""
 
+EXPIRES_SOON: Final = timedelta(days=30)
+
+MAX_DESCRIPTORS: Final = 65_536
+
 UNTIL_INTERVAL_S: Final = 0.05
 
 SWITCH_INTERVAL_S: Final = 0.0005
 """The log writer's thread must get the interpreter back quickly when its sync is done."""
-
-LISTEN_BACKLOG: Final = 1024
 
 
 def run(
@@ -59,6 +64,8 @@ def run(
     """
     configure_logs(node_id, os.environ)
     node = config.node(node_id)
+    tls = _load_tls(config, node_id)
+    _raise_descriptor_limit()
     with contextlib.ExitStack() as opened:
         # Before the folder, which a node that cannot listen must leave as it is.
         api_listener = opened.enter_context(ListenAddress.for_clients(node_id, node.api).bind())
@@ -68,7 +75,54 @@ def run(
         )
         opened.callback(folder.close)
         runner = opened.enter_context(asyncio.Runner(loop_factory=_new_event_loop))
-        return runner.run(_serve(config, node_id, folder, api_listener, peer_listener, until))
+        return runner.run(_serve(config, node_id, folder, tls, api_listener, peer_listener, until))
+
+
+def _load_tls(config: Config, node_id: str) -> NodeTls | None:
+    """CertificateError where a file is missing or unfit."""
+    files = config.security.tls_files(node_id)
+    if files is None:
+        return None
+    tls = NodeTls.load(
+        files,
+        node_id,
+        hosts=[config.node(node_id).api.host],
+        require_client_certificates=config.security.require_client_certificates,
+        now=datetime.now(UTC),
+    )
+    _log_expiry(tls)
+    return tls
+
+
+def _reload_tls(tls: NodeTls) -> None:
+    """Renewed certificates, from the next handshakes on; what is unfit is told, and the old ones stay in use."""
+    try:
+        tls.reload(now=datetime.now(UTC))
+    except CertificateError as error:
+        _log.error("certificates not reloaded", code=error.code, error=str(error))
+    else:
+        _log.info("certificates reloaded", expires=f"{tls.expires_at:%Y-%m-%d}")
+        _log_expiry(tls)
+
+
+def _log_expiry(tls: NodeTls) -> None:
+    if tls.expires_at - datetime.now(UTC) < EXPIRES_SOON:
+        _log.warning(
+            "the certificate expires soon",
+            expires=f"{tls.expires_at:%Y-%m-%d}",
+            fix="run `raftbook certs renew ID`, then send SIGHUP to the node",
+        )
+
+
+def _raise_descriptor_limit() -> None:
+    """To what the administrator allows: shells start processes with far fewer, for the sake of select()."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (ValueError, OSError) as error:  # macOS has a further limit, of the kernel.
+            _log.warning("the limit of open files stays", limit=soft, error=str(error))
 
 
 def _new_event_loop() -> asyncio.AbstractEventLoop:
@@ -103,6 +157,7 @@ async def _serve(
     config: Config,
     node_id: str,
     folder: StorageFolder,
+    tls: NodeTls | None,
     api_listener: socket.socket,
     peer_listener: socket.socket,
     until: Callable[[NodeService], bool] | None,
@@ -126,15 +181,18 @@ async def _serve(
         on_connected=service.on_connected,
         on_disconnected=service.on_disconnected,
         on_message=service.on_message,
+        tls=TlsContexts(tls.accepting_peers, tls.dialling_peers) if tls is not None else None,
         listener=peer_listener,
     )
     service.attach(transport)
     await transport.start()
     service.start()
-    server = HttpServer(service)
+    server = HttpServer(service, tls=tls.for_clients if tls is not None else None)
     stop = asyncio.Event()
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(stop_signal, stop.set)
+    if tls is not None:
+        loop.add_signal_handler(signal.SIGHUP, _reload_tls, tls)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     tune_garbage_collector()
     serving = asyncio.create_task(server.serve(sockets=[api_listener]), name="http")
@@ -143,6 +201,7 @@ async def _serve(
         cluster=config.cluster.name,
         peer_address=node.peer_address,
         api_address=node.api_address,
+        tls=tls is not None,
         applied_index=service.state.index,
         origin=folder.origin,
     )

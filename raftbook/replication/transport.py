@@ -8,7 +8,7 @@ peer or of the network ends a connection and never more than that: it is logged,
 | handshake, idle time | the connection is closed |
 | size of a message | the connection is closed (ProtocolError) |
 | bytes that wait to be sent to a peer | `send` returns False, the connection is closed |
-| strangers: accepted connections in their handshake | the oldest is closed, of the same source if that has too many |
+| strangers: accepted, in the handshake or in that of TLS | the oldest is closed, of its source if that has too many |
 | connections of one peer | the newest stays |
 """
 
@@ -17,10 +17,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from structlog import get_logger
 
+from raftbook.replication.accepting import Acceptor, connect_protocol
 from raftbook.replication.handshake import dials, refusal_reason
 from raftbook.replication.listening import ListenAddress
 from raftbook.replication.messages import PROTOCOL_VERSION, Hello, encode
@@ -41,6 +43,9 @@ __all__ = ["Address", "TcpPeerTransport", "TlsContexts", "TransportLimits"]
 log = get_logger()
 
 _STRANGER_LOG_INTERVAL_S: Final = 1.0
+_LISTEN_BACKLOG: Final = 100
+
+Waiting = TypeVar("Waiting", PeerConnection, asyncio.Task[None])
 
 
 class TlsContexts(NamedTuple):
@@ -96,10 +101,13 @@ class TcpPeerTransport:
         self._randomness = randomness or secrets.SystemRandom()
         self._log = log.bind(node_id=node_id)
         self._stopping = False
-        self._server: asyncio.Server | None = None
+        self._acceptor: Acceptor | None = None
+        self._knocking: dict[asyncio.Task[None], str] = {}
+        """The handshakes of TLS with strangers, the oldest first -> their sources."""
         self._diallers: list[asyncio.Task[None]] = []
         self._open: dict[PeerConnection, None] = {}
-        self._strangers: dict[PeerConnection, None] = {}
+        self._strangers: dict[PeerConnection, str] = {}
+        """Accepted and in the handshake of ours, the oldest first -> their sources."""
         self._established: dict[str, PeerConnection] = {}
         self._last_fault: dict[str, str] = {}
         self._stranger_faults_unlogged = 0
@@ -113,12 +121,8 @@ class TcpPeerTransport:
         address = ListenAddress.for_peers(self._node_id, self._listen_address)
         listener = self._listener or address.bind()
         try:
-            self._server = await self._loop.create_server(
-                lambda: self._new_connection(dialled=None),
-                sock=listener,
-                ssl=self._tls.accepting if self._tls else None,
-                ssl_handshake_timeout=self._limits.handshake_timeout_s if self._tls else None,
-            )
+            self._acceptor = Acceptor(listener, self._take)
+            self._acceptor.start(_LISTEN_BACKLOG)
         except OSError as error:
             listener.close()
             raise address.failure(error) from error
@@ -131,8 +135,8 @@ class TcpPeerTransport:
     @property
     def listen_port(self) -> int:
         """The port that is listened on: what the operating system chose, where the configured one is 0."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
+        assert self._acceptor is not None
+        return self._acceptor.port
 
     @property
     def connected(self) -> tuple[str, ...]:
@@ -158,15 +162,60 @@ class TcpPeerTransport:
         for dialler in self._diallers:
             dialler.cancel()
         await asyncio.gather(*self._diallers, return_exceptions=True)
-        if self._server is not None:
-            self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
+        knocking = tuple(self._knocking)
+        for task in knocking:
+            task.cancel()
+        await asyncio.gather(*knocking, return_exceptions=True)
         open_connections = tuple(self._open)
         for connection in open_connections:
             connection.drain_and_close("this node stops")
         for connection in open_connections:
             await connection.ended.wait()
-        if self._server is not None:
-            await self._server.wait_closed()
+
+    # Accepting.
+
+    def _take(self, connection: socket.socket, source: str) -> None:
+        task = asyncio.create_task(self._meet(connection, source), name="meet stranger")
+        self._knocking[task] = source
+        task.add_done_callback(partial(self._met, connection))
+        oldest = self._one_too_many(self._knocking, source)
+        if oldest is not None:
+            oldest.cancel()
+
+    async def _meet(self, connection: socket.socket, source: str) -> None:
+        fault = await connect_protocol(
+            connection,
+            lambda: self._new_connection(dialled=None),
+            tls=self._tls.accepting if self._tls else None,
+            handshake_timeout_s=self._limits.handshake_timeout_s,
+            shutdown_timeout_s=self._limits.drain_timeout_s,
+        )
+        if fault is not None:
+            self._stranger_failed(source, None, f"no connection came about: {fault}")
+
+    def _met(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
+        self._knocking.pop(task, None)
+        if task.cancelled():
+            connection.close()
+        else:
+            task.result()
+
+    def _one_too_many(self, waiting: dict[Waiting, str], source: str) -> Waiting | None:
+        """The one that has to go, taken out of `waiting`, whose values are sources and whose last one has just come.
+
+        A real peer is through its handshake within milliseconds; the one that waits longest is the idle one.
+        """
+        of_source = [one for one, its_source in waiting.items() if its_source == source]
+        if len(of_source) > self._limits.max_strangers_per_source:
+            oldest = of_source[0]
+        elif len(waiting) > self._limits.max_strangers:
+            oldest = next(iter(waiting))
+        else:
+            return None
+        del waiting[oldest]
+        return oldest
 
     # Dialling.
 
@@ -215,17 +264,10 @@ class TcpPeerTransport:
             return
         if connection.dialled is not None:
             return
-        self._strangers[connection] = None
-        of_source = [stranger for stranger in self._strangers if stranger.source == connection.source]
-        if len(of_source) > self._limits.max_strangers_per_source:
-            oldest = of_source[0]
-        elif len(self._strangers) > self._limits.max_strangers:
-            oldest = next(iter(self._strangers))
-        else:
-            return
-        # A real peer is through its handshake within milliseconds; the one that waits longest is the idle one.
-        del self._strangers[oldest]
-        oldest.close("too many connections are in their handshake")
+        self._strangers[connection] = connection.source
+        oldest = self._one_too_many(self._strangers, connection.source)
+        if oldest is not None:
+            oldest.close("too many connections are in their handshake")
 
     def own_hello(self, epoch: int) -> Hello:
         return Hello(PROTOCOL_VERSION, self._cluster, self._node_id, self._start_number, self._fresh(), epoch)
@@ -267,7 +309,8 @@ class TcpPeerTransport:
         elif connection.dialled is not None:
             self._peer_failed(connection.dialled, connection.close_reason)
         elif connection.established_at_s is None:
-            self._stranger_failed(connection)
+            claimed_node_id = connection.hello.node_id if connection.hello else None
+            self._stranger_failed(connection.source, claimed_node_id, connection.close_reason)
 
     # Logging that a peer or a stranger cannot flood.
 
@@ -277,7 +320,7 @@ class TcpPeerTransport:
             self._last_fault[peer] = reason
             self._log.warning("peer_not_connected", peer=peer, reason=reason)
 
-    def _stranger_failed(self, connection: PeerConnection) -> None:
+    def _stranger_failed(self, source: str, claimed_node_id: str | None, reason: str) -> None:
         """Log why an accepted connection did not become a peer's, at most once a second."""
         now_s = self._loop.time()
         if now_s - self._stranger_fault_logged_at_s < _STRANGER_LOG_INTERVAL_S:
@@ -285,9 +328,9 @@ class TcpPeerTransport:
             return
         self._log.warning(
             "handshake_failed",
-            source=connection.source,
-            claimed_node_id=connection.hello.node_id if connection.hello else None,
-            reason=connection.close_reason,
+            source=source,
+            claimed_node_id=claimed_node_id,
+            reason=reason,
             unlogged=self._stranger_faults_unlogged,
         )
         self._stranger_faults_unlogged = 0
