@@ -1,9 +1,9 @@
-"""Command arrays in CBOR: the same fields as in JSON, under the same checks."""
+"""Commands in CBOR: the same fields as in JSON, under the same checks."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 import cbor2
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from raftbook.engine.commands import Command
 
 _MAX_DEPTH: Final = 4
-"""An array of maps of plain values needs two."""
+"""An array of maps of plain values needs two; the accounts of a key one more."""
 
 
 def commands_from_cbor_array(
@@ -27,6 +27,23 @@ def commands_from_cbor_array(
 
     Raises InvalidCommandError where the whole is no array, or has more than `max_commands` elements.
     """
+    elements = _decoded(data, "array of maps")
+    if not isinstance(elements, list):
+        raise InvalidCommandError("the body must be one CBOR array of commands")
+    if len(elements) > max_commands:
+        raise InvalidCommandError(f"the array has {len(elements)} commands; send at most {max_commands} at a time")
+    return [_command_or_error(element, generate_client_order_id) for element in elements]
+
+
+def fields_from_cbor(data: bytes) -> dict[str, object]:
+    """The fields of one CBOR map. Raises InvalidCommandError."""
+    fields = _decoded(data, "map")
+    if not _is_map_of_fields(fields):
+        raise InvalidCommandError("the body must be one CBOR map with text keys")
+    return fields
+
+
+def _decoded(data: bytes, expected: str) -> object:
     stream = io.BytesIO(data)
     decoder = cbor2.CBORDecoder(
         stream,
@@ -37,20 +54,20 @@ def commands_from_cbor_array(
         strict_hashable_types=True,
     )
     try:
-        elements = decoder.decode()
+        value: object = decoder.decode()
     except cbor2.CBORDecodeError as error:
-        raise InvalidCommandError(f"the body is not the CBOR of a plain array of maps: {error}") from error
+        raise InvalidCommandError(f"the body is not the CBOR of a plain {expected}: {error}") from error
     if stream.tell() != len(data):
-        raise InvalidCommandError("the body goes on after its CBOR array; send one array and nothing else")
-    if not isinstance(elements, list):
-        raise InvalidCommandError("the body must be one CBOR array of commands")
-    if len(elements) > max_commands:
-        raise InvalidCommandError(f"the array has {len(elements)} commands; send at most {max_commands} at a time")
-    return [_command_or_error(element, generate_client_order_id) for element in elements]
+        raise InvalidCommandError(f"the body goes on after its CBOR {expected}; send one and nothing else")
+    return value
+
+
+def _is_map_of_fields(value: object) -> TypeGuard[dict[str, object]]:
+    return isinstance(value, dict) and all(isinstance(name, str) for name in value)
 
 
 def _command_or_error(element: object, generate_client_order_id: Callable[[], str]) -> Command | InvalidCommandError:
-    if not isinstance(element, dict) or not all(isinstance(name, str) for name in element):
+    if not _is_map_of_fields(element):
         return InvalidCommandError("a command is a map with text keys")
     op = element.pop("op", None)
     if not isinstance(op, str):

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from starlette.routing import Route
-
 from raftbook.errors import ProblemError
-from raftbook.gateway.body import JSON, read_body, require_media_type
+from raftbook.gateway import problem_codes
+from raftbook.gateway.body import read_command, read_fields
+from raftbook.gateway.endpoint import Access, Answer, Body, endpoint, routes_of
 from raftbook.gateway.query import (
     READ_PARAMETERS,
-    SUBMIT_PARAMETERS,
     Query,
+    integer_parameter,
     malformed,
     nearest,
     read_symbol,
     settle_read,
 )
-from raftbook.gateway.responses import json_response
-from raftbook.gateway.submissions import submit_one
+from raftbook.gateway.submissions import command_endpoint, submit_one
+from raftbook.json_format import answers as documents
 from raftbook.json_format import (
     book_to_json,
     command_from_fields,
-    command_from_json,
     decimal_text,
-    fields_from_json,
     instrument_to_json,
     trade_to_json,
 )
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from raftbook.engine.events import OrderState
     from raftbook.engine.exchange import Exchange
     from raftbook.engine.instrument import Instrument
+    from raftbook.gateway.endpoint import EndpointRoute
     from raftbook.gateway.service import Service
 
 MAX_BOOK_DEPTH: Final = 5_000
@@ -46,32 +45,40 @@ MAX_TRADES: Final = 1_000
 """As many as a node keeps per symbol."""
 DEFAULT_TRADES: Final = 100
 
+_TAG: Final = "Market"
+_DEPTH: Final = integer_parameter(
+    "depth", "Levels a side, or orders.", minimum=1, maximum=MAX_BOOK_DEPTH, default=MAX_BOOK_DEPTH
+)
+_LEVEL: Final = integer_parameter("level", "2: price levels; 3: every order.", minimum=2, maximum=3, default=2)
+_FROM_TRADE_ID: Final = integer_parameter("from_trade_id", "The first trade; absent: the latest ones.")
+_LIMIT: Final = integer_parameter("limit", "At most so many.", minimum=1, maximum=MAX_TRADES, default=DEFAULT_TRADES)
+
 
 class MarketHandlers:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._limits = service.config.limits
 
-    def routes(self) -> list[Route]:
-        return [
-            Route("/v1/book/{symbol}", self.book, methods=["GET"]),
-            Route("/v1/trades/{symbol}", self.trades, methods=["GET"]),
-            Route("/v1/instruments", self.list_instruments, methods=["GET"]),
-            Route("/v1/instruments", self.add_instrument, methods=["POST"]),
-            Route("/v1/instruments/{symbol}", self.set_status, methods=["PATCH"]),
-            Route("/v1/instruments/{symbol}/uncross", self.uncross, methods=["POST"]),
-        ]
+    def routes(self) -> list[EndpointRoute]:
+        return routes_of(self)
 
-    async def book(self, request: Request) -> Response:
-        """GET /v1/book/{symbol}: level 2 has a pair (price, displayed quantity) per level, level 3 one per order.
+    @endpoint(
+        "GET",
+        "/v1/book/{symbol}",
+        query=(_DEPTH, _LEVEL, *READ_PARAMETERS),
+        answers={200: (documents.Book, documents.OrderByOrderBook)},
+        problems=(problem_codes.READING, problem_codes.UNKNOWN_SYMBOL),
+        tag=_TAG,
+    )
+    async def book(self, request: Request, query: Query) -> Answer:
+        """The order book: level 2 has a pair (price, displayed quantity) per level, level 3 every order.
 
         An instrument that does not trade has its `status` in it, and one in auction its `indication`; there the sides
         may cross.
         """
-        query = Query(request, "depth", "level", *READ_PARAMETERS)
         symbol = read_symbol(request.path_params["symbol"])
-        depth = query.integer("depth", MAX_BOOK_DEPTH, 1, MAX_BOOK_DEPTH)
-        level = query.integer("level", 2, 2, 3)
+        depth = query.integer("depth")
+        level = query.integer("level")
         log_index = await settle_read(self._service, query)
         exchange = self._service.state.exchange
         instrument = instrument_of(exchange, symbol)
@@ -82,51 +89,73 @@ class MarketHandlers:
             bid_orders, ask_orders = exchange.level3(symbol, depth)
             document["bids"] = _resting(bid_orders, instrument)
             document["asks"] = _resting(ask_orders, instrument)
-        return json_response(document, log_index)
+        return Answer(document, log_index)
 
-    async def trades(self, request: Request) -> Response:
-        """GET /v1/trades/{symbol}: by rising trade id; the latest ones, or those from `from_trade_id` on.
+    @endpoint(
+        "GET",
+        "/v1/trades/{symbol}",
+        query=(_FROM_TRADE_ID, _LIMIT, *READ_PARAMETERS),
+        answers={200: list[documents.Trade]},
+        problems=(problem_codes.READING, problem_codes.UNKNOWN_SYMBOL),
+        tag=_TAG,
+    )
+    async def trades(self, request: Request, query: Query) -> Answer:
+        """Trades by rising trade id: the latest ones, or those from `from_trade_id` on.
 
         The state holds the last 1,000 of an instrument; older ones are missing from the answer.
         """
-        query = Query(request, "from_trade_id", "limit", *READ_PARAMETERS)
         symbol = read_symbol(request.path_params["symbol"])
         first = query.optional_integer("from_trade_id")
-        limit = query.integer("limit", DEFAULT_TRADES, 1, MAX_TRADES)
+        limit = query.integer("limit")
         log_index = await settle_read(self._service, query)
         state = self._service.state
         instrument = instrument_of(state.exchange, symbol)
         trades = state.recent_trades(symbol, first, limit)
-        return json_response([trade_to_json(trade, instrument) for trade in trades], log_index)
+        return Answer([trade_to_json(trade, instrument) for trade in trades], log_index)
 
-    async def list_instruments(self, request: Request) -> Response:
-        log_index = await settle_read(self._service, Query(request, *READ_PARAMETERS))
+    @endpoint(
+        "GET",
+        "/v1/instruments",
+        query=READ_PARAMETERS,
+        answers={200: list[documents.Instrument]},
+        problems=(problem_codes.READING,),
+        tag=_TAG,
+    )
+    async def list_instruments(self, _: Request, query: Query) -> Answer:
+        """All instruments, as they were added."""
+        log_index = await settle_read(self._service, query)
         exchange = self._service.state.exchange
-        documents = [
+        listed = [
             instrument_to_json(instrument, exchange.statuses[symbol])
             for symbol, instrument in exchange.instruments.items()
         ]
-        return json_response(documents, log_index)
+        return Answer(listed, log_index)
 
-    async def add_instrument(self, request: Request) -> Response:
-        wait_s = Query(request, *SUBMIT_PARAMETERS).submission_wait_s()
-        require_media_type(request, JSON)
-        body = await read_body(request, self._limits.max_body_bytes)
-        return await submit_one(self._service, command_from_json(body, "add_instrument"), wait_s)
+    @command_endpoint("POST", "/v1/instruments", Body("add_instrument"), access=Access.ADMIN, tag=_TAG)
+    async def add_instrument(self, request: Request, query: Query) -> Answer | Response:
+        """Adds an instrument, for good."""
+        wait_s = query.submission_wait_s()
+        command = await read_command(request, "add_instrument", self._limits)
+        return await submit_one(self._service, command, wait_s)
 
-    async def set_status(self, request: Request) -> Response:
-        """PATCH /v1/instruments/{symbol} with {"status": …}; nothing else about an instrument ever changes."""
-        return await self._change_trading("set_status", request)
+    @command_endpoint(
+        "PATCH", "/v1/instruments/{symbol}", Body("set_status", ("symbol",)), access=Access.ADMIN, tag=_TAG
+    )
+    async def set_status(self, request: Request, query: Query) -> Answer | Response:
+        """Halts, opens or closes an instrument, or begins an auction; nothing else about it ever changes."""
+        return await self._change_trading("set_status", request, query)
 
-    async def uncross(self, request: Request) -> Response:
-        """POST /v1/instruments/{symbol}/uncross with {"status": …}, what follows the auction, or {} for trading."""
-        return await self._change_trading("uncross", request)
+    @command_endpoint(
+        "POST", "/v1/instruments/{symbol}/uncross", Body("uncross", ("symbol",)), access=Access.ADMIN, tag=_TAG
+    )
+    async def uncross(self, request: Request, query: Query) -> Answer | Response:
+        """Ends an auction at its one price; `status` is what follows, `trading` where it is not given."""
+        return await self._change_trading("uncross", request, query)
 
-    async def _change_trading(self, op: str, request: Request) -> Response:
-        wait_s = Query(request, *SUBMIT_PARAMETERS).submission_wait_s()
+    async def _change_trading(self, op: str, request: Request, query: Query) -> Answer | Response:
+        wait_s = query.submission_wait_s()
         symbol = read_symbol(request.path_params["symbol"])
-        require_media_type(request, JSON)
-        fields = fields_from_json(await read_body(request, self._limits.max_body_bytes))
+        fields = await read_fields(request, self._limits)
         for name in ("symbol", "op"):
             if name in fields:
                 malformed(name, "the path names the instrument already; leave this out of the body")

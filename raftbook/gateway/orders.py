@@ -6,45 +6,45 @@ import itertools
 import secrets
 from typing import TYPE_CHECKING, Final
 
-import cbor2
-from starlette.routing import Route
-
 from raftbook.engine.commands import CancelAll, CancelOrder
-from raftbook.engine.types import MAX_INTEGER, OrderStatus, Side
+from raftbook.engine.types import MAX_INTEGER, OrderStatus
 from raftbook.errors import InvalidCommandError, ProblemError
-from raftbook.gateway.body import CBOR, JSON, read_body, require_media_type
-from raftbook.gateway.cbor import commands_from_cbor_array
+from raftbook.gateway import problem_codes
+from raftbook.gateway.body import read_command, read_commands, read_fields
+from raftbook.gateway.endpoint import Access, Answer, Body, endpoint, routes_of
 from raftbook.gateway.market import instrument_of
 from raftbook.gateway.query import (
+    ACCOUNT,
     READ_PARAMETERS,
+    SIDE,
     SUBMIT_PARAMETERS,
+    SYMBOL,
     Query,
+    choice_parameter,
+    integer_parameter,
     malformed,
     nearest,
     read_identifier,
     read_integer,
     read_origin,
+    seconds_parameter,
     settle_read,
 )
-from raftbook.gateway.responses import encoded_response, json_response
-from raftbook.gateway.submissions import malformed_report, report_json, submit, submit_one
-from raftbook.json_format import (
-    DEFAULT_ACCOUNT,
-    command_from_fields,
-    command_from_json,
-    commands_from_json_array,
-    dumps,
-    fields_from_json,
-    order_to_json,
-)
+from raftbook.gateway.submissions import command_endpoint, malformed_report, report_json, submit, submit_one
+from raftbook.json_format import DEFAULT_ACCOUNT, command_from_fields, order_to_json
+from raftbook.json_format import answers as documents
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
     from starlette.responses import Response
 
     from raftbook.engine.commands import Command
     from raftbook.engine.events import OrderState
+    from raftbook.gateway.endpoint import EndpointRoute
     from raftbook.gateway.service import Service
+    from raftbook.json_format import Json
 
 MAX_ORDERS_PER_ANSWER: Final = 10_000
 NEAR_CANDIDATES: Final = 200
@@ -57,7 +57,25 @@ _STATUSES: Final = {
     "all": tuple(OrderStatus),
 }
 """What `status` selects. Open are all that may still trade, so stops that were not triggered yet as well."""
-_SIDES: Final = {side.label: side for side in Side}
+
+_TAG: Final = "Orders"
+_BY_ID: Final = "/v1/orders/{order_id}"
+_BY_CLIENT_ID: Final = "/v1/orders/by-client-id/{account}/{client_order_id}"
+
+_STATUS: Final = choice_parameter(
+    "status", "`open`: all that may still trade, stops that are not triggered yet among them.", _STATUSES, "open"
+)
+_LIMIT: Final = integer_parameter(
+    "limit", "At most so many.", minimum=1, maximum=MAX_ORDERS_PER_ANSWER, default=MAX_ORDERS_PER_ANSWER
+)
+_FROM_ORDER_ID: Final = integer_parameter("from_order_id", "The first order id of the page.", default=0)
+_COUNT: Final = integer_parameter(
+    "count",
+    "So many submissions from there on, as an array; at most `max_commands_per_request` of the node's configuration.",
+    minimum=1,
+    default=1,
+)
+_WAIT_S: Final = seconds_parameter("wait_s", "How long to wait for the execution.", 0.0)
 
 
 class OrderHandlers:
@@ -67,38 +85,40 @@ class OrderHandlers:
         self._service = service
         self._limits = service.config.limits
 
-    def routes(self) -> list[Route]:
-        by_client_id = "/v1/orders/by-client-id/{account}/{client_order_id}"
-        return [
-            Route("/v1/orders", self.new_order, methods=["POST"]),
-            Route("/v1/orders", self.list_orders, methods=["GET"]),
-            Route("/v1/orders", self.cancel_all, methods=["DELETE"]),
-            Route("/v1/orders/{order_id}", self.get_order, methods=["GET"]),
-            Route("/v1/orders/{order_id}", self.replace_order, methods=["PATCH"]),
-            Route("/v1/orders/{order_id}", self.cancel_order, methods=["DELETE"]),
-            Route(by_client_id, self.get_order, methods=["GET"]),
-            Route(by_client_id, self.replace_order, methods=["PATCH"]),
-            Route(by_client_id, self.cancel_order, methods=["DELETE"]),
-            Route("/v1/commands", self.commands, methods=["POST"]),
-            Route("/v1/submissions/{origin}/{sequence}", self.submission, methods=["GET"]),
-        ]
+    def routes(self) -> list[EndpointRoute]:
+        return routes_of(self)
 
     # ---------------------------------------------------------------- one command
 
-    async def new_order(self, request: Request) -> Response:
-        """POST /v1/orders: an order without `client_order_id` gets a random one, which its report names."""
-        wait_s = Query(request, *SUBMIT_PARAMETERS).submission_wait_s()
-        require_media_type(request, JSON)
-        body = await read_body(request, self._limits.max_body_bytes)
-        command = command_from_json(body, "new", generate_client_order_id=_random_client_order_id)
+    @command_endpoint("POST", "/v1/orders", Body("new"), access=Access.TRADE, tag=_TAG)
+    async def new_order(self, request: Request, query: Query) -> Answer | Response:
+        """Enters an order; one without `client_order_id` gets a random one, which its report names.
+
+        Sent again under the same `client_order_id` it is not entered twice: the answer tells how it stands.
+        """
+        wait_s = query.submission_wait_s()
+        command = await read_command(request, "new", self._limits, generate_client_order_id=_random_client_order_id)
         return await submit_one(self._service, command, wait_s)
 
-    async def replace_order(self, request: Request) -> Response:
-        """PATCH of an order: what is to be changed, as the command `replace` takes it."""
-        query = Query(request, "account", *SUBMIT_PARAMETERS)
+    @command_endpoint(
+        "PATCH",
+        _BY_ID,
+        Body("replace", ("order_id", "client_order_id")),
+        query=(ACCOUNT,),
+        access=Access.TRADE,
+        tag=_TAG,
+    )
+    @command_endpoint(
+        "PATCH",
+        _BY_CLIENT_ID,
+        Body("replace", ("account", "order_id", "client_order_id")),
+        access=Access.TRADE,
+        tag=_TAG,
+    )
+    async def replace_order(self, request: Request, query: Query) -> Answer | Response:
+        """Changes an order; what is not given stays. The account is `default` where none is given."""
         wait_s = query.submission_wait_s()
-        require_media_type(request, JSON)
-        fields: dict[str, object] = dict(fields_from_json(await read_body(request, self._limits.max_body_bytes)))
+        fields = await read_fields(request, self._limits)
         for name in ("order_id", "client_order_id", "op"):
             if name in fields:
                 malformed(name, "the path names the order already; leave this out of the body")
@@ -113,87 +133,130 @@ class OrderHandlers:
             fields["client_order_id"] = client_order_id
         return await submit_one(self._service, command_from_fields("replace", fields), wait_s)
 
-    async def cancel_order(self, request: Request) -> Response:
-        query = Query(request, "account", *SUBMIT_PARAMETERS)
+    @command_endpoint("DELETE", _BY_ID, None, query=(ACCOUNT,), access=Access.TRADE, tag=_TAG)
+    @command_endpoint("DELETE", _BY_CLIENT_ID, None, access=Access.TRADE, tag=_TAG)
+    async def cancel_order(self, request: Request, query: Query) -> Answer | Response:
+        """Cancels an order. The account is `default` where none is given."""
         wait_s = query.submission_wait_s()
         account, order_id, client_order_id = _named_order(request, query)
         command = CancelOrder(account or DEFAULT_ACCOUNT, order_id, client_order_id)
         return await submit_one(self._service, command, wait_s)
 
-    async def cancel_all(self, request: Request) -> Response:
-        """DELETE /v1/orders: whose orders must be said, so that nobody's go by mistake."""
-        query = Query(request, "account", "symbol", "side", *SUBMIT_PARAMETERS)
+    @command_endpoint(
+        "DELETE",
+        "/v1/orders",
+        None,
+        query=(ACCOUNT._replace(required=True), SYMBOL, SIDE),
+        access=Access.TRADE,
+        tag=_TAG,
+    )
+    async def cancel_all(self, _: Request, query: Query) -> Answer | Response:
+        """Cancels all open orders of an account; whose must be said, so that nobody's go by mistake."""
         account = query.account()
         if account is None:
             malformed("account", "name whose orders to cancel, as in DELETE /v1/orders?account=alice")
-        command = CancelAll(account, query.symbol(), query.choice("side", _SIDES, None))
+        command = CancelAll(account, query.symbol(), query.side())
         return await submit_one(self._service, command, query.submission_wait_s())
 
     # ---------------------------------------------------------------- many commands
 
-    async def commands(self, request: Request) -> Response:
-        """POST /v1/commands: the reports in the order of the commands, in the format of the request.
+    @endpoint(
+        "POST",
+        "/v1/commands",
+        query=SUBMIT_PARAMETERS,
+        body=Body(None),
+        answers={200: list[documents.Report], 202: list[documents.Report]},
+        problems=(problem_codes.SUBMITTING, problem_codes.WITH_BODY),
+        access=Access.TRADE,
+        tag=_TAG,
+    )
+    async def commands(self, request: Request, query: Query) -> Answer:
+        """Commands of any kind, and their reports in the same order.
 
-        An element that is no command is answered in its place and stops nothing. 202 where a report is pending.
+        An element that is no command is answered in its place by a report that says so, and stops nothing. The status
+        is 202 where a report is pending.
         """
         service = self._service
-        wait_s = Query(request, *SUBMIT_PARAMETERS).submission_wait_s()
-        media_type = require_media_type(request, JSON, CBOR)
-        body = await read_body(request, self._limits.max_body_bytes)
-        read_array = commands_from_cbor_array if media_type == CBOR else commands_from_json_array
-        elements = read_array(
-            body, self._limits.max_commands_per_request, generate_client_order_id=_random_client_order_id
-        )
+        wait_s = query.submission_wait_s()
+        elements = await read_commands(request, self._limits, generate_client_order_id=_random_client_order_id)
         commands: list[Command] = [element for element in elements if not isinstance(element, InvalidCommandError)]
         reports = iter(await submit(service, commands, wait_s) if commands else ())
-        documents = [
+        written = [
             malformed_report(element)
             if isinstance(element, InvalidCommandError)
             else report_json(service, next(reports))
             for element in elements
         ]
-        status = 202 if any(document["status"] == "pending" for document in documents) else 200
-        encoded = cbor2.dumps(documents) if media_type == CBOR else dumps(documents)
-        return encoded_response(encoded, media_type, service.state.index, status=status)
+        return Answer(written, service.state.index, _status_of(written))
 
-    async def submission(self, request: Request) -> Response:
-        """GET /v1/submissions/{origin}/{sequence}: one report, or with `count` an array of so many from there on."""
+    @endpoint(
+        "GET",
+        "/v1/submissions/{origin}/{sequence}",
+        query=(_COUNT, _WAIT_S),
+        answers={200: (documents.Report, list[documents.Report]), 202: (documents.Report, list[documents.Report])},
+        problems=(problem_codes.NOT_HELD,),
+        tag=_TAG,
+    )
+    async def submission(self, request: Request, query: Query) -> Answer:
+        """The report of a submission, or with `count` an array of so many from there on; 202 while one is pending."""
         service = self._service
-        query = Query(request, "count", "wait_s")
         origin = read_origin(request.path_params["origin"])
         sequence = read_integer("sequence", request.path_params["sequence"], 1, MAX_INTEGER)
-        count = query.integer("count", 1, 1, self._limits.max_commands_per_request)
-        wait_s = query.seconds("wait_s", 0.0)
+        count = query.integer("count")
+        most = self._limits.max_commands_per_request
+        if count > most:
+            malformed("count", f"{count} is more than this node tells at a time; ask for at most {most}")
+        wait_s = query.seconds("wait_s")
         reports = await service.submission(origin, sequence, count, wait_s=wait_s)
-        documents = [report_json(service, report) for report in reports]
-        status = 202 if any(document["status"] == "pending" for document in documents) else 200
-        return json_response(documents if "count" in query else documents[0], service.state.index, status=status)
+        written = [report_json(service, report) for report in reports]
+        return Answer(written if "count" in query else written[0], service.state.index, _status_of(written))
 
     # ---------------------------------------------------------------- reads
 
-    async def list_orders(self, request: Request) -> Response:
-        """GET /v1/orders: open and untriggered ones unless `status` says otherwise, by rising order id.
-
-        At most `limit`; where there are more, a header names the order id to go on from (`from_order_id`).
-        """
-        query = Query(request, "account", "symbol", "side", "status", "limit", "from_order_id", *READ_PARAMETERS)
+    @endpoint(
+        "GET",
+        "/v1/orders",
+        query=(ACCOUNT, SYMBOL, SIDE, _STATUS, _LIMIT, _FROM_ORDER_ID, *READ_PARAMETERS),
+        answers={200: list[documents.Order]},
+        problems=(problem_codes.READING, problem_codes.UNKNOWN_SYMBOL),
+        tag=_TAG,
+        headers={NEXT_HEADER: "Where there are more: the order id to go on from (`from_order_id`)."},
+    )
+    async def list_orders(self, _: Request, query: Query) -> Answer:
+        """Orders by rising order id: open and untriggered ones unless `status` says otherwise."""
         account, symbol = query.account(), query.symbol()
-        side = query.choice("side", _SIDES, None)
+        side = query.side()
         statuses = query.choice("status", _STATUSES, _STATUSES["open"])
-        limit = query.integer("limit", MAX_ORDERS_PER_ANSWER, 1, MAX_ORDERS_PER_ANSWER)
-        first = query.integer("from_order_id", 0, 0, MAX_INTEGER)
+        limit = query.integer("limit")
+        first = query.integer("from_order_id")
         log_index = await settle_read(self._service, query)
         exchange = self._service.state.exchange
         if symbol is not None:
             instrument_of(exchange, symbol)
         found = exchange.iterate_orders(account, symbol, side, statuses, first)
         page = list(itertools.islice(found, limit + 1))
-        headers = {NEXT_HEADER: str(page[limit].order_id)} if len(page) > limit else None
-        documents = [order_to_json(order, exchange.instruments) for order in page[:limit]]
-        return json_response(documents, log_index, headers=headers)
+        headers = {NEXT_HEADER: str(page[limit].order_id)} if len(page) > limit else {}
+        listed = [order_to_json(order, exchange.instruments) for order in page[:limit]]
+        return Answer(listed, log_index, headers=headers)
 
-    async def get_order(self, request: Request) -> Response:
-        query = Query(request, "account", *READ_PARAMETERS)
+    @endpoint(
+        "GET",
+        _BY_ID,
+        query=(ACCOUNT, *READ_PARAMETERS),
+        answers={200: documents.Order},
+        problems=(problem_codes.READING, problem_codes.UNKNOWN_ORDER),
+        tag=_TAG,
+    )
+    @endpoint(
+        "GET",
+        _BY_CLIENT_ID,
+        query=READ_PARAMETERS,
+        answers={200: documents.Order},
+        problems=(problem_codes.READING, problem_codes.UNKNOWN_ORDER),
+        tag=_TAG,
+    )
+    async def get_order(self, request: Request, query: Query) -> Answer:
+        """An order as it stands; closed ones too, for as long as the account has not closed many since."""
         account, order_id, client_order_id = _named_order(request, query)
         log_index = await settle_read(self._service, query)
         exchange = self._service.state.exchange
@@ -206,7 +269,7 @@ class OrderHandlers:
             order = exchange.order_by_client_id(account, client_order_id)
         if order is None or (account is not None and order.account != account):
             raise self._unknown_order(account, order_id, client_order_id)
-        return json_response(order_to_json(order, exchange.instruments), log_index)
+        return Answer(order_to_json(order, exchange.instruments), log_index)
 
     def _unknown_order(self, account: str | None, order_id: int | None, client_order_id: str | None) -> ProblemError:
         of_account = "" if account is None else f" of account {account}"
@@ -224,12 +287,14 @@ def _random_client_order_id() -> str:
     return f"gw-{secrets.token_hex(12)}"
 
 
+def _status_of(reports: Sequence[Json]) -> int:
+    return 202 if any(report["status"] == "pending" for report in reports) else 200
+
+
 def _named_order(request: Request, query: Query) -> tuple[str | None, int | None, str | None]:
     """(account, order id, client order id) that path and query name; one of the ids is None."""
     path = request.path_params
     if "order_id" in path:
         return query.account(), read_integer("order_id", path["order_id"], 1, MAX_INTEGER), None
-    if "account" in query:
-        malformed("account", "the path names it already; leave it out of the query")
     account = read_identifier("account", path["account"])
     return account, None, read_identifier("client_order_id", path["client_order_id"])

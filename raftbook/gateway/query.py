@@ -1,16 +1,21 @@
-"""Strict reading of path and query parameters: a fault is a problem that names the parameter and the fix."""
+"""Strict reading of path and query parameters: a fault is a problem that names the parameter and the fix.
+
+What a parameter may be is declared once, as a Parameter: reading and OpenAPI both go by it.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
-from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeVar
 
-from raftbook.engine.types import IDENTIFIER_PATTERN, MAX_INTEGER, SYMBOL_PATTERN
+from raftbook.engine.types import IDENTIFIER_PATTERN, MAX_INTEGER, SYMBOL_PATTERN, Side
 from raftbook.errors import ProblemError
+from raftbook.json_format import pattern_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from starlette.requests import Request
 
@@ -21,14 +26,87 @@ SUBMISSION_WAIT_S: Final = 6.0
 """A little longer than a submission lives by default, so that the usual answer is a definite one."""
 READ_WAIT_S: Final = 5.0
 
-READ_PARAMETERS: Final = ("consistency", "at_least", "wait_s")
-SUBMIT_PARAMETERS: Final = ("wait", "wait_s")
-
 _INTEGER: Final = re.compile(r"[0-9]{1,19}", re.ASCII)
-_SECONDS: Final = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,6})?", re.ASCII)
+_SECONDS: Final = re.compile(r"[0-9]{1,4}(?:\.[0-9]{1,20})?(?:e[+-]?[0-9]{1,3})?", re.ASCII | re.IGNORECASE)
 _ORIGIN: Final = re.compile(r"[A-Za-z0-9._:\-]{1,64}", re.ASCII)
+_FLAGS: Final[Mapping[str, bool]] = {"": True, "true": True, "1": True, "false": False, "0": False}
 
 _ValueT = TypeVar("_ValueT")
+
+
+class Parameter(NamedTuple):
+    """A parameter of a path or query: `schema` is JSON Schema; one with a default is there even if it is not given."""
+
+    name: str
+    schema: Mapping[str, object]
+    description: str
+    required: bool = False
+
+
+def integer_parameter(
+    name: str, description: str, *, minimum: int = 0, maximum: int = MAX_INTEGER, default: int | None = None
+) -> Parameter:
+    schema: dict[str, object] = {"type": "integer", "minimum": minimum, "maximum": maximum}
+    return Parameter(name, schema if default is None else {**schema, "default": default}, description)
+
+
+def seconds_parameter(name: str, description: str, default: float) -> Parameter:
+    return Parameter(
+        name, {"type": "number", "minimum": 0, "maximum": MAX_WAIT_S, "default": default}, f"{description} In seconds."
+    )
+
+
+def choice_parameter(name: str, description: str, choices: Iterable[str], default: str | None = None) -> Parameter:
+    schema: dict[str, object] = {"type": "string", "enum": list(choices)}
+    return Parameter(name, schema if default is None else {**schema, "default": default}, description)
+
+
+def flag_parameter(name: str, description: str) -> Parameter:
+    return Parameter(name, {"type": "string", "enum": list(_FLAGS), "default": "false"}, description)
+
+
+def _text_parameter(name: str, pattern: re.Pattern[str], example: str, description: str) -> Parameter:
+    schema = {"type": "string", "pattern": pattern_of(pattern.pattern), "examples": [example]}
+    return Parameter(name, schema, description)
+
+
+ACCOUNT: Final = _text_parameter("account", IDENTIFIER_PATTERN, "alice", "Whose orders.")
+SYMBOL: Final = _text_parameter("symbol", SYMBOL_PATTERN, "ACME", "The instrument.")
+SIDES: Final[Mapping[str, Side]] = {side.label: side for side in Side}
+SIDE: Final = choice_parameter("side", "Buy or sell orders alone.", SIDES)
+
+READ_PARAMETERS: Final = (
+    choice_parameter(
+        "consistency",
+        "`local`: the state of this node as it is. `linearizable`: behind all that was ordered before the request; "
+        "that needs a majority.",
+        ("local", "linearizable"),
+        "local",
+    ),
+    integer_parameter("at_least", "Waits until this node has applied the log up to here; goes without `consistency`."),
+    seconds_parameter("wait_s", "How long to wait for that.", READ_WAIT_S),
+)
+SUBMIT_PARAMETERS: Final = (
+    choice_parameter(
+        "wait",
+        "`committed`: the answer tells what became of the command. `pending`: it comes when the node has taken it.",
+        ("committed", "pending"),
+        "committed",
+    ),
+    seconds_parameter("wait_s", "How long to wait for the execution; goes without `wait=pending`.", SUBMISSION_WAIT_S),
+)
+
+PATH_PARAMETERS: Final[Mapping[str, Parameter]] = {
+    parameter.name: parameter._replace(required=True)
+    for parameter in (
+        SYMBOL,
+        ACCOUNT,
+        _text_parameter("client_order_id", IDENTIFIER_PATTERN, "a1", "As the order was submitted with."),
+        integer_parameter("order_id", "As the order's report has it.", minimum=1),
+        _text_parameter("origin", _ORIGIN, "n1.1", "As the submission's report has it."),
+        integer_parameter("sequence", "As the submission's report has it (`origin_sequence`).", minimum=1),
+    )
+}
 
 
 def malformed(field: str, detail: str, **members: object) -> NoReturn:
@@ -68,9 +146,10 @@ def read_origin(text: str) -> str:
 
 
 class Query:
-    """The query parameters of one request: each known, and given at most once."""
+    """The query parameters of one request: each known, and given at most once. What it is asked for was declared."""
 
-    def __init__(self, request: Request, *known: str) -> None:
+    def __init__(self, request: Request, known: Mapping[str, Parameter]) -> None:
+        self._known = known
         self._values: dict[str, str] = {}
         for name, value in request.query_params.multi_items():
             if name not in known:
@@ -84,13 +163,23 @@ class Query:
     def __contains__(self, name: str) -> bool:
         return name in self._values
 
-    def integer(self, name: str, default: int, minimum: int, maximum: int) -> int:
-        return read_integer(name, self._values[name], minimum, maximum) if name in self._values else default
+    def integer(self, name: str) -> int:
+        """The number, or the parameter's default."""
+        default = self._known[name].schema["default"]
+        assert isinstance(default, int)
+        value = self.optional_integer(name)
+        return default if value is None else value
 
-    def optional_integer(self, name: str, minimum: int = 0, maximum: int = MAX_INTEGER) -> int | None:
+    def optional_integer(self, name: str) -> int | None:
+        schema = self._known[name].schema
+        minimum, maximum = schema["minimum"], schema["maximum"]
+        assert isinstance(minimum, int)
+        assert isinstance(maximum, int)
         return read_integer(name, self._values[name], minimum, maximum) if name in self._values else None
 
-    def seconds(self, name: str, default: float) -> float:
+    def seconds(self, name: str) -> float:
+        default = self._known[name].schema["default"]
+        assert isinstance(default, float)
         text = self._values.get(name)
         if text is None:
             return default
@@ -101,12 +190,14 @@ class Query:
 
     def flag(self, name: str) -> bool:
         """True for `?name`, `?name=true` and `?name=1`."""
-        text = self._values.get(name, "false").lower()
-        if text not in ("", "true", "1", "false", "0"):
+        assert name in self._known, name
+        text = self._values.get(name, "false")
+        if text not in _FLAGS:
             malformed(name, f"{_shown(text)} is neither true nor false")
-        return text in ("", "true", "1")
+        return _FLAGS[text]
 
     def choice(self, name: str, choices: Mapping[str, _ValueT], default: _ValueT) -> _ValueT:
+        assert self._known[name].schema["enum"] == list(choices), f"{name} is declared otherwise"
         text = self._values.get(name)
         if text is None:
             return default
@@ -120,12 +211,15 @@ class Query:
     def account(self) -> str | None:
         return read_identifier("account", self._values["account"]) if "account" in self._values else None
 
+    def side(self) -> Side | None:
+        return self.choice("side", SIDES, None)
+
     def submission_wait_s(self) -> float:
         """How long a submission waits for its execution: 0 for `wait=pending`."""
         committed = self.choice("wait", {"committed": True, "pending": False}, default=True)
         if not committed and "wait_s" in self:
             malformed("wait_s", "wait=pending waits for nothing; leave one of the two out")
-        return self.seconds("wait_s", SUBMISSION_WAIT_S) if committed else 0.0
+        return self.seconds("wait_s") if committed else 0.0
 
 
 async def settle_read(service: Service, query: Query) -> int:
@@ -135,7 +229,7 @@ async def settle_read(service: Service, query: Query) -> int:
     """
     linearizable = query.choice("consistency", {"local": False, "linearizable": True}, default=False)
     at_least = query.optional_integer("at_least")
-    wait_s = query.seconds("wait_s", READ_WAIT_S)
+    wait_s = query.seconds("wait_s")
     if at_least is not None and "consistency" in query:
         malformed("at_least", "goes without consistency; leave one of the two out")
     if at_least is not None and service.state.index < at_least:

@@ -1,10 +1,11 @@
-"""Answers: JSON with the log index, and problem documents (RFC 9457)."""
+"""Answers: JSON or CBOR with the log index, and problem documents (RFC 9457), which are always JSON."""
 
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+import cbor2
 from starlette.responses import Response
 
 from raftbook.errors import (
@@ -18,7 +19,11 @@ from raftbook.errors import (
     RaftbookError,
     StorageFullError,
 )
+from raftbook.gateway.media_types import CBOR
 from raftbook.json_format import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LOG_INDEX_HEADER: Final = "Raftbook-Log-Index"
 
@@ -33,16 +38,13 @@ _STATUS_OF_ERROR: Final[dict[type[RaftbookError], int]] = {
 }
 
 
-def json_response(
-    value: object, log_index: int, *, status: int = 200, headers: dict[str, str] | None = None
+def encoded_answer(
+    document: object, media_type: str, log_index: int | None, status: int, headers: Mapping[str, str]
 ) -> Response:
-    return encoded_response(dumps(value), "application/json", log_index, status=status, headers=headers)
-
-
-def encoded_response(
-    body: bytes, media_type: str, log_index: int, *, status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
-    all_headers = {LOG_INDEX_HEADER: str(log_index), **(headers or {})}
+    body = cbor2.dumps(document) if media_type == CBOR else dumps(document)
+    all_headers = dict(headers)
+    if log_index is not None:
+        all_headers[LOG_INDEX_HEADER] = str(log_index)
     return Response(body, status_code=status, media_type=media_type, headers=all_headers)
 
 

@@ -3,23 +3,51 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from raftbook.errors import InvalidCommandError, ProblemError
-from raftbook.gateway.responses import LOG_INDEX_HEADER, json_response, problem_response
+from raftbook.gateway import problem_codes
+from raftbook.gateway.endpoint import Access, Answer, Body, endpoint
+from raftbook.gateway.query import SUBMIT_PARAMETERS, Parameter
+from raftbook.gateway.responses import LOG_INDEX_HEADER, problem_response
 from raftbook.json_format import report_to_json
+from raftbook.json_format.answers import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.responses import Response
 
     from raftbook.engine.commands import Command
-    from raftbook.gateway.service import Report, Service
+    from raftbook.gateway.service import Report as ServiceReport
+    from raftbook.gateway.service import Service
     from raftbook.json_format import Json
 
+_HandlerT = TypeVar("_HandlerT", bound="Callable[..., Awaitable[Answer | Response]]")
 
-async def submit(service: Service, commands: Sequence[Command], wait_s: float) -> Sequence[Report]:
+
+def command_endpoint(
+    method: str, path: str, body: Body | None, *, access: Access, tag: str, query: Sequence[Parameter] = ()
+) -> Callable[[_HandlerT], _HandlerT]:
+    """An endpoint that submits one command: see `endpoint` and `submit_one`."""
+    return endpoint(
+        method,
+        path,
+        query=(*query, *SUBMIT_PARAMETERS),
+        body=body,
+        answers={200: Report, 202: Report},
+        problems=(
+            problem_codes.SUBMITTING,
+            problem_codes.ONE_COMMAND,
+            *(() if body is None else (problem_codes.WITH_BODY,)),
+        ),
+        access=access,
+        tag=tag,
+        headers={"Location": "Of a report that is pending: where to ask again."},
+    )
+
+
+async def submit(service: Service, commands: Sequence[Command], wait_s: float) -> Sequence[ServiceReport]:
     """Hands `commands` to the node; a 503 problem where it is on its way out, or not quite there yet."""
     if service.draining:
         raise ProblemError(
@@ -31,7 +59,7 @@ async def submit(service: Service, commands: Sequence[Command], wait_s: float) -
     return await service.submit(commands, wait_s=max(0.0, wait_s - (clock() - began_at)))
 
 
-async def submit_one(service: Service, command: Command, wait_s: float) -> Response:
+async def submit_one(service: Service, command: Command, wait_s: float) -> Answer | Response:
     """The answer to a single command.
 
     200 with the report where it was accepted, 409 where the engine refused it, 202 where the client did not want
@@ -44,7 +72,7 @@ async def submit_one(service: Service, command: Command, wait_s: float) -> Respo
     if execution is None:
         where = str(document["next"])
         if wait_s == 0:
-            return json_response(document, log_index, status=202, headers={"Location": where})
+            return Answer(document, log_index, 202, {"Location": where})
         problem = ProblemError(
             503,
             "outcome_unknown",
@@ -55,14 +83,14 @@ async def submit_one(service: Service, command: Command, wait_s: float) -> Respo
         )
         return problem_response(problem, {LOG_INDEX_HEADER: str(log_index), "Location": where})
     if execution.accepted:
-        return json_response(document, log_index)
+        return Answer(document, log_index)
     reason = str(document["reason"])
     detail = str(document.get("detail", f"refused: {reason.replace('_', ' ')}"))
     problem = ProblemError(409, reason, detail, members={"report": document})
     return problem_response(problem, {LOG_INDEX_HEADER: str(log_index)})
 
 
-def report_json(service: Service, report: Report) -> Json:
+def report_json(service: Service, report: ServiceReport) -> Json:
     return report_to_json(report.origin, report.sequence, report.execution, service.state.exchange.instruments)
 
 

@@ -3,6 +3,7 @@
     commands   JSON -> commands, with errors that name the field, the problem and what is expected
     forms      the fields of each command, and the command that they say
     fields     what each field must be
+    schema_types  fields of commands with their JSON Schema; answers: what views writes, as types
     numbers    exact decimal numbers
     views      events, orders, reports, trades, instruments, books and commands -> JSON
 
@@ -23,6 +24,7 @@ from raftbook.json_format.commands import (
 from raftbook.json_format.fields import DEFAULT_ACCOUNT
 from raftbook.json_format.forms import OPERATIONS
 from raftbook.json_format.numbers import decimal_text
+from raftbook.json_format.schema_types import pattern_of
 from raftbook.json_format.views import (
     Json,
     book_to_json,
@@ -52,6 +54,7 @@ __all__ = [
     "instrument_to_json",
     "order_to_json",
     "parse_instrument_spec",
+    "pattern_of",
     "report_to_json",
     "trade_to_json",
 ]
