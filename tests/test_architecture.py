@@ -74,11 +74,12 @@ THIRD_PARTY = {
     CODEC: ("cbor2", "msgspec"),
     JSON_FORMAT: ("msgspec",),
     STATE_MACHINE: (),
+    FEED: (),
     SIGNING: ("cryptography",),
 }
 """What the inner units may import from elsewhere; the shells are free, but for what is banned below."""
 
-PURE = (ENGINE, INTAKE, MARKET_DATA, CODEC, JSON_FORMAT, STATE_MACHINE, SIGNING)
+PURE = (ENGINE, INTAKE, MARKET_DATA, FEED, CODEC, JSON_FORMAT, STATE_MACHINE, SIGNING)
 PURE_STANDARD_LIBRARY = {
     "__future__",
     "base64",

@@ -23,6 +23,7 @@ from raftbook.gateway.orders import OrderHandlers
 from raftbook.gateway.origins import AllowedOrigins, OnlyOwnPages
 from raftbook.gateway.page import PageHandlers
 from raftbook.gateway.responses import problem_of, problem_response
+from raftbook.gateway.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,10 +41,12 @@ def make_app(service: Service) -> Starlette:
     config = service.config
     api_addresses = [node.api_address for node in config.nodes]
     origins = AllowedOrigins(api_addresses, config.node(service.status().node_id).api_address)
+    stream = Stream(service)
     routes = [
         *OrderHandlers(service).routes(),
         *MarketHandlers(service).routes(),
         *ClusterHandlers(service).routes(),
+        *stream.http_routes(),
         *PageHandlers(api_addresses).routes(),
     ]
 
@@ -52,7 +55,7 @@ def make_app(service: Service) -> Starlette:
         return _routing_problem(routes, request.method, request.url.path)
 
     app = Starlette(
-        routes=routes,
+        routes=[*routes, *stream.websocket_routes()],
         middleware=[Middleware(_UnexpectedErrors), Middleware(OnlyOwnPages, origins)],
         exception_handlers={
             RaftbookError: _answer_failure,
@@ -61,6 +64,7 @@ def make_app(service: Service) -> Starlette:
         },
     )
     app.router.redirect_slashes = False
+    app.state.stream = stream
     return app
 
 

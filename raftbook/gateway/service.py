@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from raftbook.engine.commands import Command
     from raftbook.engine.events import Execution
+    from raftbook.feed import Feed
     from raftbook.node.config import Config
     from raftbook.state_machine import StateMachine
 
@@ -61,6 +62,15 @@ class Service(Protocol):
     def config(self) -> Config: ...
     @property
     def state(self) -> StateMachine: ...
+    @property
+    def feed(self) -> Feed:
+        """The market data of `state`, and the latest updates of it."""
+        ...
+
+    def listen_to_feed(self, listener: Callable[[], None]) -> None:
+        """`listener` is called whenever there is something new in it, at most once in a turn of the loop."""
+        ...
+
     @property
     def ready(self) -> bool:
         """Serving and caught up, with a leader."""

@@ -16,7 +16,9 @@ from structlog import get_logger
 from raftbook.engine.commands import Tick
 from raftbook.errors import NoQuorumError, NotHeldError, NotReadyError, StateDivergedError, StorageError
 from raftbook.member.member import REPORT_S, HeardReport, Member
+from raftbook.node.feed_keeper import FeedKeeper
 from raftbook.node.forked_child import computed_by_child
+from raftbook.node.observers import Observers
 from raftbook.node.publisher import Publisher, Report
 from raftbook.node.settings import member_settings
 from raftbook.node.snapshots import NodeSnapshots
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from raftbook.engine.commands import Command
+    from raftbook.feed import Feed
     from raftbook.member.digest_comparison import Difference
     from raftbook.member.storage_folder import StorageFolder
     from raftbook.node.config import Config
@@ -88,22 +91,28 @@ class NodeService:
         self._stopped = False
         self._transport: PeerTransport
         self._member: Member
+        self._feed_keeper: FeedKeeper
         self._snapshots: NodeSnapshots
 
     def attach(self, transport: PeerTransport) -> None:
         """Connect the node to its peers; before `start`."""
         self._transport = transport
+        observers = Observers(self._publisher)
         self._member = Member(
             node_id=self.node_id,
             members=tuple(node.id for node in self.config.nodes),
             folder=self._folder,
             transport=transport,
-            observer=self._publisher,
+            observer=observers,
             clock=self._clock,
             wall_clock_ns=self._wall_clock_ns,
             random_source=self._random,
             settings=member_settings(self.config),
         )
+        self._feed_keeper = FeedKeeper(
+            lambda: self._member.state, events_kept=self.config.limits.feed_events_kept, run=self._run_guarded
+        )
+        observers.add(self._feed_keeper)
         self._snapshots = NodeSnapshots(
             self._member,
             self._folder.snapshots,
@@ -153,6 +162,15 @@ class NodeService:
     @property
     def state(self) -> StateMachine:
         return self._member.state
+
+    @property
+    def feed(self) -> Feed:
+        """The market data of what is applied now, and the latest updates of it."""
+        return self._feed_keeper.feed
+
+    def listen_to_feed(self, listener: Callable[[], None]) -> None:
+        """`listener` is called whenever there is something new in it, once for a turn of the loop."""
+        self._feed_keeper.listen(listener)
 
     @property
     def ready(self) -> bool:
@@ -320,11 +338,14 @@ class NodeService:
             self._fail(error)
 
     def _run(self, action: Callable[[], None]) -> None:
+        self._run_guarded(action)
+        self._schedule_step()
+
+    def _run_guarded(self, action: Callable[[], None]) -> None:
         try:
             action()
         except Exception as error:  # noqa: BLE001 (whatever it is, it halts the node)
             self._fail(error)
-        self._schedule_step()
 
     def _on_timer(self) -> None:
         if self._stopped:

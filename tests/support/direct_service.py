@@ -13,12 +13,14 @@ from raftbook.codec import RawRun, encode_command, encode_entry
 from raftbook.engine.events import Execution
 from raftbook.errors import BusyError, NoQuorumError, NotHeldError, NotReadyError
 from raftbook.node.config import ClusterConfig, Config, LimitsConfig, NodeConfig
+from raftbook.node.feed_keeper import FeedKeeper
 from raftbook.state_machine import StateMachine
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from raftbook.engine.commands import Command
+    from raftbook.feed import Feed
 
 START_TIME = 1_700_000_000_000_000_000
 STEP = 1_000_000
@@ -68,6 +70,8 @@ class DirectService:
         self.config = config or make_config()
         self.node_id = node_id
         self.state = StateMachine()
+        events_kept = self.config.limits.feed_events_kept
+        self.feed_keeper = FeedKeeper(lambda: self.state, events_kept=events_kept, run=lambda action: action())
         self.draining = False
         self.ready = True
         self.is_behind = False
@@ -79,6 +83,13 @@ class DirectService:
         self._executes = asyncio.Event()
         self._executes.set()
         self._submitted = asyncio.Condition()
+
+    @property
+    def feed(self) -> Feed:
+        return self.feed_keeper.feed
+
+    def listen_to_feed(self, listener: Callable[[], None]) -> None:
+        self.feed_keeper.listen(listener)
 
     @property
     def taken(self) -> int:
@@ -192,5 +203,8 @@ class DirectService:
 
     def _apply(self, runs: list[RawRun]) -> None:
         index = self.state.index + 1
-        for execution in self.state.apply(index, encode_entry(START_TIME + index * STEP, runs)):
+        executions = self.state.apply(index, encode_entry(START_TIME + index * STEP, runs))
+        for execution in executions:
             self._executions[execution.sequence - 1] = execution
+        self.feed_keeper.executed(executions, self.state.exchange.watermarks)
+        self.feed_keeper.applied(index)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from raftbook.node.websocket_protocol import UVICORN_SETTINGS, NodeWebSocketProtocol
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -28,7 +30,15 @@ def url_of(listener: socket.socket) -> str:
 async def serve(app: ASGIApp, listener: socket.socket | None = None) -> AsyncIterator[str]:
     """Serves `app` inside the context, and yields its URL."""
     listener = listener or free_listener()
-    config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_level="warning", access_log=False)
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws=NodeWebSocketProtocol,
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
+        **UVICORN_SETTINGS,
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve([listener]))
     try:
