@@ -142,7 +142,14 @@ def open_client(access: Access, *, timeout_s: float = 10.0) -> RaftbookClient:
     from raftbook.client import RaftbookClient
 
     try:
-        return RaftbookClient(access.urls[0], access.api_key, timeout_s)
+        return RaftbookClient(
+            access.urls,
+            api_key=access.api_key,
+            timeout_s=timeout_s,
+            ca_file=access.ca_file,
+            certificate_file=access.certificate_file,
+            key_file=access.certificate_key_file,
+        )
     except ConfigError as error:
         raise WrongUsageError(f"--url or RAFTBOOK_URL: {error}") from error
 

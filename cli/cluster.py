@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -10,6 +10,9 @@ from cli import options
 from cli.access import DEFAULT_ACCESS, Access, talk, talking
 from cli.errors import ExitCode, tell
 from cli.output import print_json, print_table, wants_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 app = typer.Typer()
 cluster_app = typer.Typer(help="Look at the cluster.", no_args_is_help=True)
@@ -22,7 +25,7 @@ def status(
     output: options.Output = None,
 ) -> None:
     """Shows every node as the one at --url sees it, names the leader, and says if there is no quorum."""
-    found: dict[str, Any] = talk(access, lambda client: client.cluster())
+    found = talk(access, lambda client: client.cluster())
     if wants_table(output):
         from cli.render import cluster_table
 
@@ -33,7 +36,7 @@ def status(
         tell(sentence)
 
 
-def advice(cluster: dict[str, Any]) -> list[str]:
+def advice(cluster: Mapping[str, Any]) -> list[str]:
     """What an operator should know at once and do: nothing where a leader leads and every node answers."""
     missing = [node["id"] for node in cluster["nodes"] if not node["reachable"]]
     starts = " and ".join(f"`raftbook node start --config FILE --id {node_id}`" for node_id in missing)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 import typer
@@ -11,7 +10,7 @@ import typer
 from cli.access import Access, talk
 from cli.errors import ExitCode, tell
 from cli.output import OutputFormat, console, print_json, wants_table
-from raftbook.errors import OutcomeUnknownError, ProblemError, UnreachableError
+from raftbook.errors import OutcomeUnknownError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 WAIT_S: Final = 10.0
 """How long a definite answer is waited for: twice as long as a submission lives unless it says otherwise."""
-COLLECT_WAIT_S: Final = 2.0
 ANSWER_S: Final = 1.0
 """What a node that was asked to wait so long may take beyond it, to answer that it waited in vain."""
 
@@ -83,23 +81,17 @@ async def _report_in_time(client: RaftbookClient, command: Command, wait_s: floa
 
 async def _settled_report(client: RaftbookClient, command: Command, wait_s: float) -> Report:
     """The report of `command`; still pending where `wait_s` was not enough."""
-    deadline = time.monotonic() + wait_s
     try:
         if wait_s == 0:
-            (report,) = await client.submit_pending([command])
+            (report,) = await client.submit_once([command])
             return report
-        report = await client.submit(command, wait_s=min(wait_s, COLLECT_WAIT_S))
+        return await client.submit(command, wait_s=wait_s)
     except OutcomeUnknownError as error:
+        if error.reports and error.reports[0] is not None:
+            return error.reports[0]
         # Whoever left it to us to name the order learns the name, without which it could not be submitted again.
         again = _submit_again(command)
         raise OutcomeUnknownError(f"the answer of {client.url} is lost, and with it the outcome; {again}") from error
-    while report["status"] == "pending" and (left_s := deadline - time.monotonic()) > 0:
-        origin, sequence = str(report["origin"]), int(str(report["origin_sequence"]))
-        try:
-            (report,) = await client.collect(origin, sequence, 1, wait_s=min(left_s, COLLECT_WAIT_S))
-        except (ProblemError, UnreachableError) as error:
-            raise OutcomeUnknownError(f"{_advice(command, report, wait_s)} ({error})") from error
-    return report
 
 
 def _advice(command: Command, report: Report, wait_s: float) -> str:

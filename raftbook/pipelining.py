@@ -18,29 +18,29 @@ from raftbook.errors import OutcomeUnknownError, ProblemError, RaftbookError, Un
 from raftbook.json_format import command_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 
+    from raftbook.client.documents import Report
     from raftbook.engine.commands import Command
 
 _COLLECT_WAIT_S: Final = 5.0
 
-_Report: TypeAlias = dict[str, object]
 CommandLike: TypeAlias = "Command | Mapping[str, object]"
 
 
 class Submitter(Protocol):
     """What pipelining needs of a client; RaftbookClient says what each does."""
 
-    async def submit_pending(self, commands: Sequence[CommandLike], *, busy_timeout_s: float) -> list[_Report]: ...
+    async def submit_once(self, commands: Sequence[CommandLike], *, busy_timeout_s: float) -> list[Report]: ...
 
-    async def collect(self, origin: str, first_sequence: int, count: int, *, wait_s: float) -> list[_Report]: ...
+    async def collect(self, origin: str, first_sequence: int, count: int, *, wait_s: float) -> list[Report]: ...
 
 
 @dataclass(slots=True)
 class _Batch:
     first_position: int
     commands: list[Mapping[str, object]]
-    reports: list[_Report] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
 
 
 def as_document(command: CommandLike) -> Mapping[str, object]:
@@ -64,7 +64,7 @@ async def pipeline(
     window: int,
     batch: int,
     stall_timeout_s: float,
-) -> AsyncIterator[tuple[int, _Report]]:
+) -> AsyncGenerator[tuple[int, Report]]:
     """Yields (position, report) in the order of `commands`; see RaftbookClient.pipeline."""
     if not 1 <= batch <= window:
         raise ValueError(f"batch must be from 1 to window ({window}), not {batch}")
@@ -73,8 +73,8 @@ async def pipeline(
     sent: asyncio.Queue[_Batch | None] = asyncio.Queue()
     unanswered: deque[_Batch] = deque()
 
-    async def submit(chunk: list[Mapping[str, object]]) -> list[_Report]:
-        return await client.submit_pending(chunk, busy_timeout_s=stall_timeout_s)
+    async def submit(chunk: list[Mapping[str, object]]) -> list[Report]:
+        return await client.submit_once(chunk, busy_timeout_s=stall_timeout_s)
 
     feeder = asyncio.create_task(_feed(commands, inbox))
     sender = asyncio.create_task(_send(submit, inbox, batch, room, sent, unanswered))
@@ -115,7 +115,7 @@ async def _feed(
 
 
 async def _send(
-    submit: Callable[[list[Mapping[str, object]]], Awaitable[list[_Report]]],
+    submit: Callable[[list[Mapping[str, object]]], Awaitable[list[Report]]],
     inbox: asyncio.Queue[Mapping[str, object] | None],
     batch: int,
     room: asyncio.Semaphore,
@@ -157,7 +157,7 @@ async def _take(inbox: asyncio.Queue[Mapping[str, object] | None], batch: int) -
     return commands
 
 
-async def _settled(client: Submitter, batch: _Batch, stall_timeout_s: float) -> list[_Report]:
+async def _settled(client: Submitter, batch: _Batch, stall_timeout_s: float) -> list[Report]:
     """The reports of `batch` when none is pending any more."""
     taken = [place for place, report in enumerate(batch.reports) if report["status"] == "pending"]
     if not taken:

@@ -15,7 +15,7 @@ import msgspec
 from raftbook.errors import ProblemError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class NodeClient(Protocol):
@@ -24,9 +24,9 @@ class NodeClient(Protocol):
     @property
     def url(self) -> str: ...
 
-    async def cluster(self) -> dict[str, object]: ...
+    async def cluster(self) -> Mapping[str, object]: ...
 
-    async def node(self, *, digest_at: int | None = None, state_digest: bool = False) -> dict[str, object]: ...
+    async def node(self, *, digest_at: int | None = None, state_digest: bool = False) -> Mapping[str, object]: ...
 
     def at(self, url: str) -> Self: ...
 

@@ -48,7 +48,9 @@ MAY_IMPORT = {
     "raftbook.node.http_server": (*HTTP_SERVER, REPLICATION, "raftbook.gateway", ERRORS),
     "raftbook.node.http_protocol": ("raftbook.node.config", "raftbook.gateway", ERRORS),
     "raftbook.gateway": ("raftbook.node.service", "raftbook.node.config", FEED, SECURITY, *CORE),
-    **dict.fromkeys(CLIENT, (ENGINE, CODEC, ERRORS, JSON_FORMAT, SIGNING, "raftbook.security.tls", *CLIENT)),
+    **dict.fromkeys(
+        CLIENT, (ENGINE, CODEC, ERRORS, JSON_FORMAT, MARKET_DATA, SIGNING, "raftbook.security.tls", *CLIENT)
+    ),
     "raftbook.offline": (REPLICATION, *CORE),
     "raftbook.simulation": (MEMBER, REPLICATION, *CLIENT, *CORE),
     "cli.bench.stock_node": (),

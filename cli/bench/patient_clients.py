@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import time
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cli.bench.measurement import BenchmarkFailedError
 from cli.demo.ledger import Ledger
@@ -135,9 +135,8 @@ class PatientClients:
 
     async def _attempt(self, client: RaftbookClient, commands: list[Command]) -> list[Command]:
         """Those without a definite answer."""
-        reports: list[dict[str, Any]]
         try:
-            reports = await client.submit_many(commands, wait_s=WAIT_S)
+            reports = await client.submit_once(commands, wait_s=WAIT_S)
         except (UnreachableError, ProblemError) as error:
             if isinstance(error, ProblemError) and error.status < 429:
                 raise BenchmarkFailedError(f"a node refused the flow: {error}") from error

@@ -227,7 +227,7 @@ async def _digests_at(cluster: LocalCluster, index: int) -> dict[str, str]:
     async with RaftbookClient(cluster.url("n1")) as client:
         digests = {}
         for node_id, url in cluster.urls.items():
-            node: dict[str, Any] = await client.at(url).node(digest_at=index)
+            node = await client.at(url).node(digest_at=index)
             digests[node_id] = str(node["digest_at"]["digest"])
         return digests
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from raftbook.errors import OutcomeUnknownError, ProblemError, UnreachableError
 
@@ -84,7 +84,7 @@ class Trader:
         Returns the commands that are to be submitted again because their node went while they were pending.
         """
         client = self._clients[self.node_id]
-        reports: list[dict[str, Any]] = await client.submit_many(commands, wait_s=SUBMIT_WAIT_S)
+        reports = await client.submit_once(commands, wait_s=SUBMIT_WAIT_S)
         while True:
             now = time.monotonic()
             pending = [(c, r) for c, r in zip(commands, reports, strict=True) if r["status"] == "pending"]
@@ -96,9 +96,8 @@ class Trader:
             commands = [command for command, _ in pending]
             first = pending[0][1]
             try:
-                reports = await client.collect(
-                    first["origin"], first["origin_sequence"], len(pending), wait_s=SUBMIT_WAIT_S
-                )
+                origin, sequence = str(first["origin"]), int(first["origin_sequence"] or 0)
+                reports = await client.collect(origin, sequence, len(pending), wait_s=SUBMIT_WAIT_S)
             except (UnreachableError, ProblemError):
                 self._ledger.resubmitted += len(commands)
                 self._move_on()

@@ -12,15 +12,20 @@ from typer.testing import CliRunner
 
 from cli.main import app
 
+CLUSTER = b'{"name":"test","leader":"n1","quorum":true,"nodes":[]}'
+
 
 @contextmanager
-def node_that_dies_over_a_request():
-    """Yields the URL of a server that reads a request and closes the connection without a word."""
+def node_that_dies_over_an_order():
+    """Yields the URL of a server that tells of its cluster, reads an order and closes the connection without a word."""
 
     def serve():
         connection, _ = listener.accept()
         with connection:
-            connection.recv(1 << 16)
+            assert connection.recv(1 << 16).startswith(b"GET /v1/cluster ")
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(CLUSTER), CLUSTER))
+            assert connection.recv(1 << 16).startswith(b"POST /v1/commands?")
+        listener.close()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve)
@@ -33,7 +38,9 @@ def node_that_dies_over_a_request():
 @pytest.mark.parametrize("named", [(), ("--client-order-id", "mine")], ids=["generated id", "own id"])
 def test_a_lost_answer_leaves_with_3_and_the_name_under_which_to_submit_again(wait, named):
     order = ("submit", "--symbol", "ACME", "--side", "buy", "--quantity", "1", "--price", "1", "--wait", wait)
-    with node_that_dies_over_a_request() as url:
+    if wait == "committed":
+        order += ("--timeout", "0.1")
+    with node_that_dies_over_an_order() as url:
         result = CliRunner().invoke(app, [*order, *named, "--url", url])
     assert result.exit_code == 3
     assert len(result.stderr.splitlines()) == 1

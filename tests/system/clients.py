@@ -223,7 +223,7 @@ class Clients:
         is_refused = False
         try:
             commands = [record.command for record in records]
-            reports = list(await client.at(self._cluster.url(node_id)).submit_many(commands, wait_s=wait_s))
+            reports = list(await client.at(self._cluster.url(node_id)).submit_once(commands, wait_s=wait_s))
         except (UnreachableError, ProblemError):
             is_refused = True
         except OutcomeUnknownError:

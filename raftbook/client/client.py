@@ -1,0 +1,450 @@
+"""The asynchronous client: commands with definite answers, and reads, at whichever node serves."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, Literal, NotRequired, TypedDict, cast, overload
+from urllib.parse import quote
+
+import httpx
+import msgspec
+
+from raftbook.client.authentication import Authenticator
+from raftbook.client.delivery import Delivery, with_not_after
+from raftbook.client.http import HttpExchange, LostAnswerError, unexpected_answer
+from raftbook.client.nodes import Nodes, another_may_serve, failure_of_all
+from raftbook.client.submitting import Submitting, when_not_busy
+from raftbook.errors import ConfigError, ProblemError, RaftbookError, UnreachableError
+from raftbook.pipelining import CommandLike, as_document, pipeline
+from raftbook.security.tls import client_context
+from raftbook.verification import Verification, verify
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self, Unpack
+
+    from raftbook.client.documents import (
+        Book,
+        Cluster,
+        Instrument,
+        Node,
+        Order,
+        OrderBook,
+        ReadOptions,
+        Report,
+        Trade,
+    )
+    from raftbook.client.http import Answer
+
+DEFAULT_URL: Final = "http://127.0.0.1:8101"
+DEFAULT_WAIT_S: Final = 6.0
+"""How long a definite answer is waited for; a little longer than a command lives by default."""
+READ_WAIT_S: Final = 5.0
+"""Nodes let a read wait so long for what it asks them to have applied."""
+FAILOVER_TIMEOUT_S: Final = 3.0
+"""For an answer to a read, where there are other nodes to ask."""
+ORDERS_PER_PAGE: Final = 10_000
+
+
+class Changes(TypedDict):
+    """What `replace` may change; `display_quantity` "0" shows the whole order, `expire_time` is in nanoseconds."""
+
+    price: NotRequired[str]
+    quantity: NotRequired[str]
+    stop_price: NotRequired[str]
+    display_quantity: NotRequired[str]
+    expire_time: NotRequired[int]
+
+
+class RaftbookClient:
+    """Talks to a cluster through one node at a time; close it with `aclose` or as a context manager.
+
+    `urls` name one or more nodes ("http://127.0.0.1:8101"; several in one string are separated by commas). The others
+    are learned from the first that answers. The client stays with a node that serves, and goes to the next one when it
+    is unreachable, leaves, has not caught up or answers 503.
+
+    `timeout_s` bounds each answer, on top of the time that the request itself asks the node to wait. `api_key` is the
+    string that `raftbook account create` printed. For https URLs, `ca_file` holds the cluster's CA (else the system's
+    count), `certificate_file` and `key_file` the client's own certificate where nodes ask for one. `transport` stands
+    in for the network (httpx.ASGITransport runs against an application in the same process).
+
+    Raises ConfigError (CertificateError, InvalidKeyError) where one of these is of no use.
+    """
+
+    log_index: int
+    """The highest log index that an answer named; pass it as `at_least` to read your own writes at any node."""
+
+    def __init__(
+        self,
+        *urls: str | Iterable[str],
+        api_key: str | None = None,
+        timeout_s: float = 10.0,
+        ca_file: Path | str | None = None,
+        certificate_file: Path | str | None = None,
+        key_file: Path | str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._nodes = Nodes(_checked_urls(urls))
+        self.log_index = 0
+        self._timeout_s = timeout_s
+        self._tls: ssl.SSLContext | None = None
+        if self.url.startswith("https://") or any((ca_file, certificate_file, key_file)):
+            self._tls = client_context(ca_file, certificate_file, key_file)
+        self._http = HttpExchange(Authenticator(api_key), self._tls, transport)
+        self._knows_cluster = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    @property
+    def url(self) -> str:
+        """Of the node that the client talks to now."""
+        return self._nodes.current
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Of all nodes that the client knows, from that one on."""
+        return tuple(self._nodes.round())
+
+    def at(self, url: str) -> Self:
+        """A client of that node alone, which shares this one's connections and key; close only this one."""
+        other = object.__new__(type(self))
+        other._nodes = Nodes(_checked_urls([url]))
+        other.log_index = 0
+        other._timeout_s, other._tls, other._http = self._timeout_s, self._tls, self._http
+        other._knows_cluster = True
+        return other
+
+    # ---------------------------------------------------------------- submissions
+
+    async def submit(self, command: CommandLike, *, wait_s: float = DEFAULT_WAIT_S) -> Report:
+        """The report of one command. A new order without a client order id gets a random one.
+
+        Raises as `submit_many` does.
+        """
+        (report,) = await self.submit_many([command], wait_s=wait_s)
+        return report
+
+    async def submit_many(self, commands: Sequence[CommandLike], *, wait_s: float = DEFAULT_WAIT_S) -> list[Report]:
+        """The definite reports of `commands`, in order; a node takes all of them, and executes them in order.
+
+        Where a node dies with them, or does not execute them in time, they go to the next one as delivery.py says, for
+        as long as `wait_s`. All copies of a command carry one `not_after`: 5 s from now, unless it has its own. While
+        a node is busy (nothing was taken) this waits and tries again, for as long as `timeout_s`.
+
+        Raises:
+            OutcomeUnknownError: some have no definite answer; it names them.
+            UnreachableError, ProblemError: no node took anything.
+        """
+        if not commands:
+            return []
+        await self._learn_cluster()
+        now_ns = time.time_ns()
+        delivery = Delivery([with_not_after(as_document(command), now_ns) for command in commands])
+        return await self._submitting().deliver(delivery, wait_s=wait_s)
+
+    async def submit_once(
+        self, commands: Sequence[CommandLike], *, wait_s: float = 0.0, busy_timeout_s: float | None = None
+    ) -> list[Report]:
+        """Hands `commands` to one node, once; the reports of those that it did not execute within `wait_s` are pending.
+
+        `collect` fetches these later. A node that takes nothing is passed over for the next one; while one is busy this
+        waits and tries again, for as long as `busy_timeout_s` (`timeout_s` by default).
+
+        Raises:
+            OutcomeUnknownError: the answer is lost.
+            UnreachableError, ProblemError: no node took anything.
+        """
+        await self._learn_cluster()
+        documents = [as_document(command) for command in commands]
+        patience_s = self._timeout_s if busy_timeout_s is None else busy_timeout_s
+        return await self._submitting().send_once(documents, wait_s=wait_s, busy_timeout_s=patience_s)
+
+    async def collect(self, origin: str, first_sequence: int, count: int, *, wait_s: float = 0.0) -> list[Report]:
+        """The reports of `count` consecutive submissions, after waiting up to `wait_s` for those still pending.
+
+        Any node knows them once it has executed them, whichever took them.
+        """
+        path = f"/v1/submissions/{quote(origin, safe='')}/{first_sequence}"
+        answer = await self._get(path, {"count": str(count), "wait_s": f"{wait_s:.3f}"}, wait_s=wait_s)
+        return cast("list[Report]", _documents(answer))
+
+    async def pipeline(
+        self,
+        commands: Iterable[CommandLike] | AsyncIterable[CommandLike],
+        *,
+        window: int = 4_000,
+        batch: int = 250,
+        stall_timeout_s: float = 60.0,
+    ) -> AsyncIterator[tuple[int, Report]]:
+        """Submits `commands` in order and yields (position in the input, report) in the same order.
+
+        Up to `window` commands are under way at once, sent in requests of up to `batch`, all to the same node, since
+        that is what keeps the order. OutcomeUnknownError names the positions whose answer is missing when the
+        connection breaks, or when nothing was executed for `stall_timeout_s`; commands after the last of them were
+        never sent.
+        """
+        await self._learn_cluster()
+        node = self.at(self.url)
+        reports = pipeline(node, commands, window=window, batch=batch, stall_timeout_s=stall_timeout_s)
+        try:
+            async for position, report in reports:
+                self.log_index = max(self.log_index, report["log_index"] or 0)
+                yield position, report
+        finally:
+            await reports.aclose()
+
+    async def cancel(self, account: str, *, client_order_id: str | None = None, order_id: int | None = None) -> Report:
+        """Cancels the order that exactly one of `client_order_id` and `order_id` names."""
+        return await self.submit({"op": "cancel", **_order_name(account, client_order_id, order_id)})
+
+    async def cancel_all(self, account: str, *, symbol: str | None = None, side: str | None = None) -> Report:
+        return await self.submit({"op": "cancel_all", "account": account, **_given(symbol=symbol, side=side)})
+
+    async def replace(
+        self,
+        account: str,
+        *,
+        client_order_id: str | None = None,
+        order_id: int | None = None,
+        **changes: Unpack[Changes],
+    ) -> Report:
+        """Changes what is given of the order that exactly one of `client_order_id` and `order_id` names."""
+        name = _order_name(account, client_order_id, order_id)
+        given = {field: value for field, value in changes.items() if value is not None}
+        return await self.submit({"op": "replace", **name, **given})
+
+    async def add_instrument(self, instrument: CommandLike) -> Report:
+        """Adds the instrument that an AddInstrument, or the fields of one, describes."""
+        return await self.submit(
+            {"op": "add_instrument", **instrument} if not isinstance(instrument, tuple) else instrument
+        )
+
+    async def set_status(self, symbol: str, status: str) -> Report:
+        """Changes the trading status: "trading", "auction", "halted" or "closed"."""
+        return await self.submit({"op": "set_status", "symbol": symbol, "status": status})
+
+    async def uncross(self, symbol: str, status: str = "trading") -> Report:
+        """Ends the instrument's auction with its trades; `status`, "trading" or "closed", follows."""
+        return await self.submit({"op": "uncross", "symbol": symbol, "status": status})
+
+    # ---------------------------------------------------------------- reads
+
+    async def order(
+        self,
+        *,
+        order_id: int | None = None,
+        account: str | None = None,
+        client_order_id: str | None = None,
+        **read: Unpack[ReadOptions],
+    ) -> Order:
+        """One order, by `order_id` or by `account` and `client_order_id`. ProblemError `unknown_order`."""
+        if order_id is not None:
+            return cast("Order", await self._read(f"/v1/orders/{order_id}", _given(account=account), read))
+        if account is None or client_order_id is None:
+            raise ValueError("name the order by order_id, or by account and client_order_id")
+        path = f"/v1/orders/by-client-id/{quote(account, safe='')}/{quote(client_order_id, safe='')}"
+        return cast("Order", await self._read(path, {}, read))
+
+    async def orders(
+        self,
+        *,
+        account: str | None = None,
+        symbol: str | None = None,
+        side: str | None = None,
+        status: str | None = None,
+        **read: Unpack[ReadOptions],
+    ) -> list[Order]:
+        """Orders by rising order id: the open and untriggered ones, or those of `status` ("expired", …, "all").
+
+        Fetched in pages, so beyond 10,000 orders what is answered may span several log indexes.
+        """
+        parameters = _given(account=account, symbol=symbol, side=side, status=status, limit=str(ORDERS_PER_PAGE))
+        orders: list[Order] = []
+        while True:
+            answer = await self._get("/v1/orders", {**parameters, **_read_parameters(read)}, wait_s=_wait_s(read))
+            orders += cast("list[Order]", _documents(answer))
+            following = answer.headers.get("Raftbook-Next-Order-Id")
+            if following is None:
+                return orders
+            parameters = {**parameters, "from_order_id": following}
+
+    @overload
+    async def book(
+        self, symbol: str, *, depth: int | None = None, level: Literal[2] = 2, **read: Unpack[ReadOptions]
+    ) -> Book: ...
+
+    @overload
+    async def book(
+        self, symbol: str, *, depth: int | None = None, level: Literal[3], **read: Unpack[ReadOptions]
+    ) -> OrderBook: ...
+
+    async def book(
+        self, symbol: str, *, depth: int | None = None, level: Literal[2, 3] = 2, **read: Unpack[ReadOptions]
+    ) -> Book | OrderBook:
+        """The best `depth` levels of both sides, or all: sums by price (level 2), or orders in priority (level 3)."""
+        parameters = _given(depth=_text(depth), level=str(level))
+        document = await self._read(f"/v1/book/{quote(symbol, safe='')}", parameters, read)
+        return cast("Book", document) if level == 2 else cast("OrderBook", document)
+
+    async def trades(
+        self,
+        symbol: str,
+        *,
+        from_trade_id: int | None = None,
+        limit: int | None = None,
+        **read: Unpack[ReadOptions],
+    ) -> list[Trade]:
+        """Trades by rising id: the latest ones, or those from `from_trade_id` on."""
+        parameters = {**_given(from_trade_id=_text(from_trade_id), limit=_text(limit)), **_read_parameters(read)}
+        answer = await self._get(f"/v1/trades/{quote(symbol, safe='')}", parameters, wait_s=_wait_s(read))
+        return cast("list[Trade]", _documents(answer))
+
+    async def instruments(self, **read: Unpack[ReadOptions]) -> list[Instrument]:
+        answer = await self._get("/v1/instruments", _read_parameters(read), wait_s=_wait_s(read))
+        return cast("list[Instrument]", _documents(answer))
+
+    async def cluster(self) -> Cluster:
+        """The cluster as the asked node sees it; from now on the client knows all of its nodes."""
+        answer = await self._anywhere("/v1/cluster", {}, wait_s=0.0)
+        try:
+            members = msgspec.convert(answer.document, _Members).nodes
+        except msgspec.ValidationError as error:
+            raise ProblemError(
+                200, "unexpected_answer", f"{answer.url} does not tell its cluster's nodes: {error}"
+            ) from error
+        if not self._knows_cluster:
+            scheme = answer.url.partition("://")[0]
+            self._nodes.learn(f"{scheme}://{member.api_address}" for member in members)
+            self._knows_cluster = True
+        return cast("Cluster", answer.document)
+
+    async def node(self, *, digest_at: int | None = None, state_digest: bool = False) -> Node:
+        """The status of the node at `url`, with the digests that are asked for."""
+        parameters = _given(digest_at=_text(digest_at), state_digest="true" if state_digest else None)
+        return cast("Node", _document(await self._get("/v1/node", parameters)))
+
+    async def verify(self) -> Verification:
+        """Compares the digests of all nodes of the cluster at one index."""
+        return await verify(self)
+
+    # ---------------------------------------------------------------- one request
+
+    def _submitting(self) -> Submitting:
+        return Submitting(self._http, self._nodes, timeout_s=self._timeout_s, told=self._note)
+
+    def _note(self, answer: Answer) -> None:
+        self.log_index = max(self.log_index, answer.log_index)
+
+    async def _learn_cluster(self) -> None:
+        if not self._knows_cluster:
+            await self.cluster()
+
+    async def _read(self, path: str, parameters: dict[str, str], read: ReadOptions) -> object:
+        return _document(await self._get(path, {**parameters, **_read_parameters(read)}, wait_s=_wait_s(read)))
+
+    async def _get(self, path: str, parameters: dict[str, str], wait_s: float = 0.0) -> Answer:
+        await self._learn_cluster()
+        return await self._anywhere(path, parameters, wait_s)
+
+    async def _anywhere(self, path: str, parameters: dict[str, str], wait_s: float) -> Answer:
+        """The answer of the first node that gives one. Raises what happened at all of them."""
+        nodes = self._nodes.round()
+        failures: list[RaftbookError] = []
+        for url in nodes:
+            patience_s = self._timeout_s if len(failures) == len(nodes) - 1 else self._failover_timeout_s
+            try:
+                answer = await when_not_busy(
+                    lambda url=url, patience_s=patience_s: self._http.request(  # type: ignore[misc]
+                        url, "GET", path, parameters, timeout_s=patience_s + wait_s
+                    ),
+                    self._timeout_s,
+                )
+            except (UnreachableError, ProblemError) as error:
+                if not another_may_serve(error):
+                    raise
+                failures.append(error)
+            except LostAnswerError as error:
+                failures.append(UnreachableError(f"{error}; is the node still running?", {url: str(error)}))
+            else:
+                self._note(answer)
+                return answer
+            self._nodes.move_on(url)
+        raise failure_of_all(failures)
+
+    @property
+    def _failover_timeout_s(self) -> float:
+        return min(self._timeout_s, FAILOVER_TIMEOUT_S)
+
+
+class _Member(msgspec.Struct):
+    api_address: str
+
+
+class _Members(msgspec.Struct):
+    nodes: list[_Member]
+
+
+def _document(answer: Answer) -> object:
+    if not isinstance(answer.document, dict):
+        raise unexpected_answer(answer.url, 200)
+    return answer.document
+
+
+def _documents(answer: Answer) -> object:
+    try:
+        return msgspec.convert(answer.document, list[dict[str, object]])
+    except msgspec.ValidationError:
+        raise unexpected_answer(answer.url, 200) from None
+
+
+def _checked_urls(urls: Iterable[str | Iterable[str]]) -> list[str]:
+    """What was given as one or several strings, commas between URLs or not; the default where nothing was given."""
+    texts = [text for given in urls for text in ([given] if isinstance(given, str) else given)]
+    return [_checked_url(url.strip()) for text in texts or [DEFAULT_URL] for url in text.split(",")]
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ConfigError(f"{url!r} is no URL ({error}); write one such as {DEFAULT_URL}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
+        raise ConfigError(f"{url!r} is no URL of a node; write one such as {DEFAULT_URL}")
+    return url.rstrip("/")
+
+
+def _order_name(account: str, client_order_id: str | None, order_id: int | None) -> dict[str, object]:
+    if (client_order_id is None) == (order_id is None):
+        raise ValueError("name the order by exactly one of client_order_id and order_id")
+    if order_id is not None:
+        return {"account": account, "order_id": order_id}
+    return {"account": account, "client_order_id": client_order_id}
+
+
+def _read_parameters(read: ReadOptions) -> dict[str, str]:
+    return _given(consistency=read.get("consistency"), at_least=_text(read.get("at_least")))
+
+
+def _wait_s(read: ReadOptions) -> float:
+    """How long a node may let such a read wait for its own state."""
+    return READ_WAIT_S if any(value is not None for value in read.values()) else 0.0
+
+
+def _given(**parameters: str | None) -> dict[str, str]:
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)
