@@ -6,7 +6,7 @@ CHAOS := --seeds 1-20
 MUTANTS :=
 SIMULATE := --seeds 200
 
-.PHONY: demo test lint types bench simulate remedies chaos mutants format lock clean
+.PHONY: demo test lint types docs docs-serve bench simulate remedies chaos mutants format lock clean
 
 demo: .venv/ready
 	$(BIN)/raftbook demo
@@ -22,6 +22,14 @@ lint: .venv/ready
 
 types: .venv/ready
 	$(BIN)/mypy
+
+# Into site/, which needs no server and no network: open site/index.html.
+docs: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# While you write it: http://127.0.0.1:8000, made anew whenever a page changes.
+docs-serve: .venv/ready
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve
 
 # BENCH="cluster --seconds 30" measures something else than all of it.
 bench: .venv/ready
@@ -59,7 +67,7 @@ lock: .venv/ready
 	$(LOCK) pyproject.toml --output-file requirements-dev.lock --group dev --constraint requirements.lock
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants site
 
 # Made anew from nothing whenever what it holds has changed. uv takes a tenth of pip's time; where it cannot reach a
 # package index that pip is configured for, pip does it.
