@@ -15,7 +15,7 @@ from raftbook.errors import ProblemError
 from raftbook.gateway.http_api import make_app
 from raftbook.node.connection_table import ConnectionTable, source_of
 from raftbook.node.http_protocol import NodeHttpProtocol, last_answer
-from raftbook.node.websocket_protocol import NodeWebSocketProtocol
+from raftbook.node.websocket_protocol import UVICORN_SETTINGS, NodeWebSocketProtocol
 from raftbook.replication.accepting import Acceptor, connect_protocol
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class HttpServer(uvicorn.Server):
                 make_app(service),
                 http=NodeHttpProtocol,
                 ws=NodeWebSocketProtocol,
+                **UVICORN_SETTINGS,
                 lifespan="off",
                 log_config=None,
                 access_log=False,
