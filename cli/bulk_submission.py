@@ -23,12 +23,12 @@ from raftbook.errors import InvalidCommandError, RaftbookError
 from raftbook.json_format import command_from_json
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from raftbook.client import RaftbookClient
     from raftbook.engine.commands import Command
 
-    Report = dict[str, Any]
+    Report = Mapping[str, Any]
 
 STDIN: Final = "-"
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 from raftbook.errors import RaftbookError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from raftbook.client import RaftbookClient
+    from raftbook.client import Instrument
 
 PATIENCE_S: Final = 0.5
 DEFAULT_CONFIG: Final = "local-3"
@@ -26,31 +24,23 @@ DEFAULT_CONFIG: Final = "local-3"
 
 def symbols(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
     """The instruments of the node that the command would talk to."""
-
-    async def ask(client: RaftbookClient) -> list[dict[str, Any]]:
-        return list(await client.instruments())
-
-    found = _ask_a_node(context, ask)
-    return [
-        (str(instrument["symbol"]), str(instrument["status"]))
-        for instrument in found
-        if str(instrument["symbol"]).startswith(incomplete)
-    ]
-
-
-def _ask_a_node(context: typer.Context, ask: Callable[[RaftbookClient], Awaitable[list[Any]]]) -> list[Any]:
     import asyncio
 
     from cli.access import access_of, open_client
 
-    async def run() -> list[Any]:
+    async def ask() -> list[Instrument]:
         async with open_client(access_of(context.params), timeout_s=PATIENCE_S) as client, asyncio.timeout(PATIENCE_S):
-            return await ask(client)
+            return await client.instruments()
 
     try:
-        return asyncio.run(run())
+        found = asyncio.run(ask())
     except (RaftbookError, TimeoutError):
         return []  # Nobody answers: there is nothing to offer, and no place to say why.
+    return [
+        (instrument["symbol"], instrument["status"])
+        for instrument in found
+        if instrument["symbol"].startswith(incomplete)
+    ]
 
 
 def configs(incomplete: str) -> list[str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from cli.json_lines import Line
-    from raftbook.client import RaftbookClient
+    from raftbook.client import Order, OrderBook, RaftbookClient
     from raftbook.engine.commands import Command
 
     Report = Mapping[str, Any]
@@ -78,20 +78,20 @@ def _dry_run_of(commands: Iterable[Command], access: Access) -> DryRun:
 async def view_for(client: RaftbookClient, commands: Iterable[Command]) -> MarketView:
     """The market as far as these commands have to do with it."""
     kept = list(commands)
-    instruments: list[dict[str, Any]] = await client.instruments()
+    instruments = await client.instruments()
     accounts = {str(account) for command in kept if (account := getattr(command, "account", None)) is not None}
-    orders: list[dict[str, Any]] = []
+    orders: list[Order] = []
     for account in sorted(accounts):
         orders += await client.orders(account=account, status="all")
     # An account's orders may be anywhere, and a command may name one of them by its number alone.
     concerned = {getattr(command, "symbol", None) for command in kept} | {order["symbol"] for order in orders}
-    books: dict[str, dict[str, Any]] = {}
+    books: dict[str, OrderBook] = {}
     last_prices: dict[str, str] = {}
-    for symbol in [str(instrument["symbol"]) for instrument in instruments]:
+    known = [instrument["symbol"] for instrument in instruments]
+    for symbol in known:
         if symbol in concerned:
             books[symbol] = await client.book(symbol, level=3)
-            last_prices.update([(symbol, str(trade["price"])) for trade in await client.trades(symbol, limit=1)])
-    known = {str(instrument["symbol"]) for instrument in instruments}
+            last_prices.update([(symbol, trade["price"]) for trade in await client.trades(symbol, limit=1)])
     return MarketView(instruments, books, last_prices, [order for order in orders if order["symbol"] in known])
 
 

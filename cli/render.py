@@ -149,7 +149,7 @@ def event_line(event: Json) -> str:
             f"{', in the auction' if event.get('auction') else ''}"
         )
     if event.get("imbalance_quantity") is not None:
-        return f"{place}{kind} {event['symbol']} {_auction(event)}"
+        return f"{place}{kind} {event['symbol']} {auction_words(event)}"
     words = [f"{place}{kind}"]
     words += [shown(event[key]) for key in ("symbol", "client_order_id", "side") if event.get(key) is not None]
     words += _terms(event)
@@ -182,7 +182,7 @@ def _terms(event: Json) -> list[str]:
     return words
 
 
-def _auction(event: Json) -> str:
+def auction_words(event: Json) -> str:
     """`5 @ 100.25, imbalance 2 buy`, or `no price`: what would trade, or did."""
     told = "no price" if event.get("price") is None else f"{event['quantity']} @ {event['price']}"
     side = event.get("imbalance_side")
@@ -209,7 +209,7 @@ def ladder(book: Json) -> Table:
     if book.get("status") is not None:
         title += f", {book['status']}"
     if book.get("indication") is not None:
-        title += f": {_auction(book['indication'])}"
+        title += f": {auction_words(book['indication'])}"
     table = columns(title, "bid", "price", "ask", "", right=("bid", "price", "ask"))
     largest = max((Decimal(quantity) for _, quantity, *_ in (*bids, *asks)), default=Decimal(1))
     if bids and asks and Decimal(bids[0][0]) >= Decimal(asks[0][0]):
