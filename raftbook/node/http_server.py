@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import resource
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import uvicorn
@@ -14,7 +15,7 @@ from structlog import get_logger
 from raftbook.errors import ProblemError
 from raftbook.gateway.http_api import make_app
 from raftbook.node.connection_table import ConnectionTable, source_of
-from raftbook.node.http_protocol import NodeHttpProtocol, last_answer
+from raftbook.node.http_protocol import QUIET_S, NodeHttpProtocol, last_answer
 from raftbook.node.websocket_protocol import UVICORN_SETTINGS, NodeWebSocketProtocol
 from raftbook.replication.accepting import Acceptor, connect_protocol
 
@@ -103,7 +104,10 @@ class HttpServer(uvicorn.Server):
         for server in self.servers:
             server.close()
         # Those that the system had accepted and the loop had not: their clients may have sent something already.
-        await asyncio.gather(*self._connecting)
+        if self._connecting:
+            _, silent = await asyncio.wait(self._connecting, timeout=QUIET_S)
+            for task in silent:
+                task.cancel()
         connections: set[NodeHttpProtocol | NodeWebSocketProtocol] = self.server_state.connections  # type: ignore[assignment]
         for protocol in tuple(connections):
             protocol.leave()
@@ -127,24 +131,35 @@ class HttpServer(uvicorn.Server):
             self._refuse(connection, source, reason)
 
     async def _connect(self, connection: socket.socket, source: str) -> None:
-        protocol = NodeHttpProtocol(
-            self.config, self.server_state, limits=self._limits, on_closed=lambda: self._table.release(source)
-        )
-        fault = await connect_protocol(
-            connection,
-            lambda: protocol,
-            tls=self._tls,
-            handshake_timeout_s=self._limits.tls_handshake_timeout_s,
-            shutdown_timeout_s=_TLS_SHUTDOWN_S,
-        )
+        """Until the connection has its protocol, or has come to nothing."""
+        protocol: NodeHttpProtocol | None = None
+
+        def new_protocol() -> NodeHttpProtocol:
+            nonlocal protocol
+            protocol = NodeHttpProtocol(
+                self.config, self.server_state, limits=self._limits, on_closed=partial(self._table.release, source)
+            )
+            return protocol
+
+        try:
+            fault = await connect_protocol(
+                connection,
+                new_protocol,
+                tls=self._tls,
+                handshake_timeout_s=self._limits.tls_handshake_timeout_s,
+                shutdown_timeout_s=_TLS_SHUTDOWN_S,
+            )
+        finally:
+            if protocol is None or not protocol.is_made:  # Else its end has been told, or will be.
+                connection.close()
+                self._table.release(source)
         if fault is not None:
             self._log_fault("client not connected", source, fault)
-            if not protocol.is_made:  # Else its end has been told, or will be.
-                self._table.release(source)
 
     def _connected(self, task: asyncio.Task[None]) -> None:
         self._connecting.discard(task)
-        task.result()  # Raises what nobody foresaw, and the node halts.
+        if not task.cancelled():
+            task.result()  # Raises what nobody foresaw, and the node halts.
 
     def _refuse(self, connection: socket.socket, source: str, reason: str) -> None:
         self._log_fault("client refused", source, reason)

@@ -43,7 +43,7 @@ __all__ = ["Address", "TcpPeerTransport", "TlsContexts", "TransportLimits"]
 log = get_logger()
 
 _STRANGER_LOG_INTERVAL_S: Final = 1.0
-_LISTEN_BACKLOG: Final = 100
+_LISTEN_BACKLOG: Final = 1024
 
 Waiting = TypeVar("Waiting", PeerConnection, asyncio.Task[None])
 
