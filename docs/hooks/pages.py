@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import client_reference
 import command_reference
 import configuration_reference
+import http_reference
 from mkdocs.exceptions import PluginError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ GENERATORS: Final[Mapping[str, Callable[[], str]]] = {
     "client": client_reference.render,
     "commands": command_reference.render,
     "configuration": configuration_reference.render,
+    "http": http_reference.render,
 }
 
 PAGE_OF_FILE: Final[Mapping[str, str]] = {
