@@ -37,6 +37,8 @@ from raftbook.client.documents import (
     Order,
     OrderBook,
     Report,
+    Ticker,
+    Tickers,
     Trade,
 )
 
@@ -55,5 +57,7 @@ __all__ = [
     "OrderBook",
     "RaftbookClient",
     "Report",
+    "Ticker",
+    "Tickers",
     "Trade",
 ]

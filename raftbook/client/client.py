@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         OrderBook,
         ReadOptions,
         Report,
+        Tickers,
         Trade,
     )
     from raftbook.client.http import Answer
@@ -314,6 +315,10 @@ class RaftbookClient:
     async def instruments(self, **read: Unpack[ReadOptions]) -> list[Instrument]:
         answer = await self._get("/v1/instruments", _read_parameters(read), wait_s=_wait_s(read))
         return cast("list[Instrument]", _documents(answer))
+
+    async def tickers(self, **read: Unpack[ReadOptions]) -> Tickers:
+        """All markets at a glance, and what the exchange has done altogether."""
+        return cast("Tickers", await self._read("/v1/tickers", {}, read))
 
     async def cluster(self) -> Cluster:
         """The cluster as the asked node sees it; from now on the client knows all of its nodes."""

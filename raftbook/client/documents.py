@@ -307,3 +307,42 @@ class FeedMessage(TypedDict, total=False):
     maker_order_id: int
     taker_order_id: int
     auction: bool
+
+
+class Day(TypedDict):
+    """The trades of one day (UTC); (`notional`, `volume`) is their average price as an exact pair."""
+
+    start: int
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    notional: str
+    trade_count: int
+
+
+class Ticker(TypedDict):
+    """One market at a glance; `best_bid` and `best_ask` are price and quantity. `day` is the last one with a trade."""
+
+    symbol: str
+    status: TradingStatusName
+    sequence: int
+    best_bid: NotRequired[list[str]]
+    best_ask: NotRequired[list[str]]
+    last_price: NotRequired[str]
+    bid_levels: int
+    ask_levels: int
+    resting_orders: int
+    day: NotRequired[Day]
+
+
+class Tickers(TypedDict):
+    """All markets, and totals of the replicated state: on all nodes the same at one log index."""
+
+    log_index: int
+    timestamp: int
+    submissions_executed: int
+    orders_accepted: int
+    trades_executed: int
+    tickers: list[Ticker]

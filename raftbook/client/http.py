@@ -8,10 +8,12 @@ import httpx
 import msgspec
 
 from raftbook.client.nodes import unreachable
+from raftbook.client.reasons import reason_of
 from raftbook.errors import ProblemError, RaftbookError
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Mapping
 
     from raftbook.client.authentication import Authenticator
 
@@ -84,8 +86,12 @@ class HttpExchange:
         return _answer(url, response)
 
     async def stream_headers(self, url: str, target: str) -> dict[str, str]:
-        """Those by which a WebSocket's handshake at the node is authenticated; UnreachableError as in `request`."""
+        """Those by which a WebSocket's handshake at the node is authenticated. Raises as `request` does."""
         return await self._authenticator.headers(url, "GET", target, b"", self.ask_who)
+
+    def heard(self, url: str, headers: Mapping[str, str]) -> bool:
+        """A node answered by another way; True where it is another node than was known to live there."""
+        return self._authenticator.heard(url, headers)
 
     async def ask_who(self, url: str) -> None:
         """Learns which node answers at `url`."""
@@ -100,13 +106,9 @@ class HttpExchange:
         try:
             return await self._http.send(request)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise unreachable({url: words_of(error)}) from error
+            raise unreachable({url: reason_of(error)}) from error
         except httpx.TransportError as error:
-            raise LostAnswerError(f"{url} did not answer ({words_of(error)})") from error
-
-
-def words_of(error: Exception) -> str:
-    return str(error) or type(error).__name__
+            raise LostAnswerError(f"{url} did not answer ({reason_of(error)})") from error
 
 
 def _answer(url: str, response: httpx.Response) -> Answer:
