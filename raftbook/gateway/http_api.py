@@ -17,13 +17,18 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from raftbook.errors import ProblemError, RaftbookError
+from raftbook.gateway.access import AccessControl, NodeHeader
+from raftbook.gateway.candles import CandleHandlers
 from raftbook.gateway.cluster import ClusterHandlers
+from raftbook.gateway.keys import KeyHandlers
 from raftbook.gateway.market import MarketHandlers
 from raftbook.gateway.orders import OrderHandlers
 from raftbook.gateway.origins import AllowedOrigins, OnlyOwnPages
 from raftbook.gateway.page import PageHandlers
+from raftbook.gateway.reference import ReferenceHandlers
 from raftbook.gateway.responses import problem_of, problem_response
 from raftbook.gateway.stream import Stream
+from raftbook.gateway.tickers import TickerHandlers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,14 +46,20 @@ def make_app(service: Service) -> Starlette:
     config = service.config
     api_addresses = [node.api_address for node in config.nodes]
     origins = AllowedOrigins(api_addresses, config.node(service.status().node_id).api_address)
-    stream = Stream(service)
-    routes = [
+    access = AccessControl(service)
+    stream = Stream(service, access.stream_access)
+    routes: list[Route] = [
         *OrderHandlers(service).routes(),
         *MarketHandlers(service).routes(),
+        *CandleHandlers(service).routes(),
+        *TickerHandlers(service).routes(),
+        *KeyHandlers(service).routes(),
         *ClusterHandlers(service).routes(),
         *stream.http_routes(),
         *PageHandlers(api_addresses).routes(),
     ]
+    routes += ReferenceHandlers(routes, requires_keys=config.security.require_keys).routes()
+    access.guard(routes)
 
     async def no_such_endpoint(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -56,7 +67,11 @@ def make_app(service: Service) -> Starlette:
 
     app = Starlette(
         routes=[*routes, *stream.websocket_routes()],
-        middleware=[Middleware(_UnexpectedErrors), Middleware(OnlyOwnPages, origins)],
+        middleware=[
+            Middleware(NodeHeader, service.origin),
+            Middleware(_UnexpectedErrors),
+            Middleware(OnlyOwnPages, origins),
+        ],
         exception_handlers={
             RaftbookError: _answer_failure,
             HTTPException: no_such_endpoint,
@@ -79,12 +94,19 @@ async def _answer_nobody(_: Request, __: Exception) -> Response:
 
 
 def _routing_problem(routes: Sequence[Route], method: str, path: str) -> Response:
-    """404 where no route has that path, 405 where some do with other methods; either way what there is instead."""
-    allowed = sorted({name for route in routes if route.path_regex.match(path) for name in route.methods or ()})
-    if allowed:
+    """404 where no route has that path, 405 where some do with other methods; either way what there is instead.
+
+    OPTIONS asks for just that.
+    """
+    methods = {name for route in routes if route.path_regex.match(path) for name in route.methods or ()}
+    if methods:
+        allowed = sorted({*methods, "OPTIONS"})
+        headers = {"Allow": ", ".join(allowed)}
+        if method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
         detail = f"{path[:200]} takes {', '.join(allowed)}, not {method}"
         problem = ProblemError(405, "method_not_allowed", detail, members={"allowed": allowed})
-        return problem_response(problem, {"Allow": ", ".join(allowed)})
+        return problem_response(problem, headers)
     paths = list(dict.fromkeys(route.path for route in routes))
     near = difflib.get_close_matches(path[:200], paths, n=4, cutoff=0.5)
     detail = f"there is no endpoint {path[:200]}; " + (

@@ -10,6 +10,7 @@ import pytest
 
 from raftbook.gateway import make_app
 from tests.support.direct_service import DirectService, make_config
+from tests.support.openapi_check import OpenApiCheck
 from tests.support.sample_orders import ACME
 from tests.support.single_node import single_node
 
@@ -20,11 +21,22 @@ if TYPE_CHECKING:
     from raftbook.node.service import NodeService
 
 
+_checks: list[OpenApiCheck] = []
+
+
+async def _openapi_check(client: httpx.AsyncClient) -> OpenApiCheck:
+    """One for all tests, since all nodes describe the same interface."""
+    if not _checks:
+        _checks.append(OpenApiCheck((await client.get("/openapi.json")).json()))
+    return _checks[0]
+
+
 @asynccontextmanager
 async def open_market(service: NodeService | DirectService) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the gateway to `service`; the market ACME is open."""
+    """A client of the gateway to `service`; the market ACME is open. Every answer must be as OpenAPI says."""
     transport = httpx.ASGITransport(make_app(service))
     async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
+        client.event_hooks = {"response": [(await _openapi_check(client)).check]}
         response = await client.post("/v1/instruments", json=ACME)
         assert response.status_code == 200, response.text
         yield client
