@@ -13,8 +13,14 @@ that there was none.
     client.py           RaftbookClient: commands and reads over HTTP, at whichever node serves
     delivery.py         PURE: what may be sent again when an answer is lost, and what is done about the rest
     submitting.py       carries a delivery from node to node
+    session.py          order entry over a WebSocket
+    feed.py             a feed that survives its node; continuity.py, PURE: does a message follow what came before?
+    local_book.py       PURE: a book kept from a feed; live_book.py: one that keeps itself
+    sync_client.py      all of it without `await`, for scripts and notebooks
     nodes.py            PURE: which nodes there are, and which one serves
     http.py             one request to one node
+    stream_connection.py    one WebSocket to one node
+    reasons.py          PURE: why a node could not be talked to, in words
     authentication.py   API keys: a bearer token, or a signature on each request
 
 Errors, all of raftbook/errors.py: UnreachableError (no node answers; nothing was sent), OutcomeUnknownError (commands
@@ -41,6 +47,10 @@ from raftbook.client.documents import (
     Tickers,
     Trade,
 )
+from raftbook.client.feed import Feed
+from raftbook.client.live_book import LiveBook
+from raftbook.client.local_book import Level, LocalBook, Top
+from raftbook.client.session import Session
 
 __all__ = [
     "DEFAULT_URL",
@@ -50,14 +60,20 @@ __all__ = [
     "Cluster",
     "ClusterNode",
     "Event",
+    "Feed",
     "FeedMessage",
     "Instrument",
+    "Level",
+    "LiveBook",
+    "LocalBook",
     "Node",
     "Order",
     "OrderBook",
     "RaftbookClient",
     "Report",
+    "Session",
     "Ticker",
     "Tickers",
+    "Top",
     "Trade",
 ]

@@ -11,8 +11,12 @@ import msgspec
 
 from raftbook.client.authentication import Authenticator
 from raftbook.client.delivery import Delivery, with_not_after
+from raftbook.client.feed import RECONNECT_TIMEOUT_S, Feed
 from raftbook.client.http import HttpExchange, LostAnswerError, unexpected_answer
+from raftbook.client.live_book import LiveBook
 from raftbook.client.nodes import Nodes, another_may_serve, failure_of_all
+from raftbook.client.session import MAX_OUTSTANDING, Session
+from raftbook.client.stream_connection import Encoding, Streams
 from raftbook.client.submitting import Submitting, when_not_busy
 from raftbook.errors import ConfigError, ProblemError, RaftbookError, UnreachableError
 from raftbook.pipelining import CommandLike, as_document, pipeline
@@ -69,8 +73,9 @@ class RaftbookClient:
 
     `timeout_s` bounds each answer, on top of the time that the request itself asks the node to wait. `api_key` is the
     string that `raftbook account create` printed. For https URLs, `ca_file` holds the cluster's CA (else the system's
-    count), `certificate_file` and `key_file` the client's own certificate where nodes ask for one. `transport` stands
-    in for the network (httpx.ASGITransport runs against an application in the same process).
+    count), `certificate_file` and `key_file` the client's own certificate where nodes ask for one. `encoding`, "json"
+    or "cbor", is what WebSockets speak. `transport` stands in for the network of all but these (httpx.ASGITransport
+    runs against an application in the same process).
 
     Raises ConfigError (CertificateError, InvalidKeyError) where one of these is of no use.
     """
@@ -86,6 +91,7 @@ class RaftbookClient:
         ca_file: Path | str | None = None,
         certificate_file: Path | str | None = None,
         key_file: Path | str | None = None,
+        encoding: Encoding = "json",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._nodes = Nodes(_checked_urls(urls))
@@ -94,6 +100,7 @@ class RaftbookClient:
         self._tls: ssl.SSLContext | None = None
         if self.url.startswith("https://") or any((ca_file, certificate_file, key_file)):
             self._tls = client_context(ca_file, certificate_file, key_file)
+        self._encoding = encoding
         self._http = HttpExchange(Authenticator(api_key), self._tls, transport)
         self._knows_cluster = False
 
@@ -123,7 +130,8 @@ class RaftbookClient:
         other = object.__new__(type(self))
         other._nodes = Nodes(_checked_urls([url]))
         other.log_index = 0
-        other._timeout_s, other._tls, other._http = self._timeout_s, self._tls, self._http
+        other._timeout_s, other._tls, other._encoding = self._timeout_s, self._tls, self._encoding
+        other._http = self._http
         other._knows_cluster = True
         return other
 
@@ -343,6 +351,53 @@ class RaftbookClient:
     async def verify(self) -> Verification:
         """Compares the digests of all nodes of the cluster at one index."""
         return await verify(self)
+
+    # ---------------------------------------------------------------- streams
+
+    def feed(
+        self,
+        channel: Literal["book", "l3", "trades"],
+        symbol: str,
+        *,
+        from_sequence: int | None = None,
+        interval_ms: int | None = None,
+        reconnect_timeout_s: float = RECONNECT_TIMEOUT_S,
+    ) -> Feed:
+        """The messages of a symbol's `channel`: its levels, its orders, or its trades, from now on.
+
+        `from_sequence`: from behind that event on, which may have been seen at another node. `interval_ms` (50 to
+        10,000) has updates merged. A connection that is lost is made again, at any node, for `reconnect_timeout_s`.
+        """
+        subscription: dict[str, object] = {"channel": channel, "symbol": symbol}
+        if interval_ms is not None:
+            subscription["interval_ms"] = interval_ms
+        return Feed(self._streams(), subscription, from_sequence=from_sequence, reconnect_timeout_s=reconnect_timeout_s)
+
+    def own_orders(
+        self,
+        account: str,
+        *,
+        symbol: str | None = None,
+        from_sequence: int | None = None,
+        reconnect_timeout_s: float = RECONNECT_TIMEOUT_S,
+    ) -> Feed:
+        """What becomes of the account's orders: the open ones first, then one message for each log entry with events.
+
+        `from_sequence` is a log index.
+        """
+        subscription = {"channel": "orders", "account": account, **_given(symbol=symbol)}
+        return Feed(self._streams(), subscription, from_sequence=from_sequence, reconnect_timeout_s=reconnect_timeout_s)
+
+    def local_book(self, symbol: str, *, level: Literal[2, 3] = 2, interval_ms: int | None = None) -> LiveBook:
+        """A book of the symbol that keeps itself up to date inside `async with`; level 3 knows every order."""
+        return LiveBook(symbol, self.feed("book" if level == 2 else "l3", symbol, interval_ms=interval_ms))
+
+    def session(self, *, max_outstanding: int = MAX_OUTSTANDING) -> Session:
+        """Order entry over one WebSocket, many commands under way, inside `async with`."""
+        return Session(self._streams(), max_outstanding=max_outstanding)
+
+    def _streams(self) -> Streams:
+        return Streams(self._http, self._nodes, self._tls, self._encoding, self._learn_cluster)
 
     # ---------------------------------------------------------------- one request
 
