@@ -38,24 +38,31 @@ class KeyRecord(NamedTuple):
 
 
 class ApiKeys:
-    """`records` by key id, as they were created. `most_keys` bounds them; only tests set it."""
+    """`records` by key id, as they were created. `most_keys` bounds them; only tests set it.
 
-    __slots__ = ("key_ids", "most_keys", "records")
+    `changes` counts what became of the keys since this object was made, for whoever watches them; it is no state.
+    """
+
+    __slots__ = ("changes", "key_ids", "most_keys", "records")
 
     def __init__(self, most_keys: int = MOST_KEYS) -> None:
         assert most_keys > 0, "a key can be created"
         self.most_keys = most_keys
+        self.changes = 0
         self.records: dict[str, KeyRecord] = {}
         self.key_ids: dict[str, str] = {}
         """Public key -> key id."""
 
     def add(self, record: KeyRecord) -> None:
+        """Also in the place of an earlier record of the same key."""
         self.records[record.key_id] = record
         self.key_ids[record.public_key] = record.key_id
+        self.changes += 1
 
     def remove(self, record: KeyRecord) -> None:
         del self.records[record.key_id]
         del self.key_ids[record.public_key]
+        self.changes += 1
 
     def first_revoked(self) -> KeyRecord | None:
         """Of the revoked keys the one that was revoked first, then the one created first. O(keys)."""
@@ -120,5 +127,6 @@ def revoke_key(exchange: Exchange, command: RevokeKey) -> None:
         detail = "nobody could create keys any more; create another admin key first"
         journal.rejected(_KEY_REJECTED, command, Reason.LAST_ADMIN_KEY, detail, None)
     else:
-        record = keys.records[record.key_id] = record._replace(revoked_at=journal.time)
+        record = record._replace(revoked_at=journal.time)
+        keys.add(record)
         journal.key_changed(EventKind.KEY_REVOKED, record)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from raftbook.errors import ProblemError
 from raftbook.gateway import problem_codes
 from raftbook.gateway.body import read_command, read_fields
+from raftbook.gateway.caller import caller_of
+from raftbook.gateway.disclosure import trade_json
 from raftbook.gateway.endpoint import Access, Answer, Body, endpoint, routes_of
 from raftbook.gateway.query import (
     READ_PARAMETERS,
@@ -24,7 +26,6 @@ from raftbook.json_format import (
     command_from_fields,
     decimal_text,
     instrument_to_json,
-    trade_to_json,
 )
 
 if TYPE_CHECKING:
@@ -107,11 +108,12 @@ class MarketHandlers:
         symbol = read_symbol(request.path_params["symbol"])
         first = query.optional_integer("from_trade_id")
         limit = query.integer("limit")
+        caller = caller_of(request.scope)
         log_index = await settle_read(self._service, query)
         state = self._service.state
         instrument = instrument_of(state.exchange, symbol)
         trades = state.recent_trades(symbol, first, limit)
-        return Answer([trade_to_json(trade, instrument) for trade in trades], log_index)
+        return Answer([trade_json(trade, instrument, caller) for trade in trades], log_index)
 
     @endpoint(
         "GET",
@@ -136,7 +138,7 @@ class MarketHandlers:
         """Adds an instrument, for good."""
         wait_s = query.submission_wait_s()
         command = await read_command(request, "add_instrument", self._limits)
-        return await submit_one(self._service, command, wait_s)
+        return await submit_one(self._service, caller_of(request.scope), command, wait_s)
 
     @command_endpoint(
         "PATCH", "/v1/instruments/{symbol}", Body("set_status", ("symbol",)), access=Access.ADMIN, tag=_TAG
@@ -159,7 +161,8 @@ class MarketHandlers:
         for name in ("symbol", "op"):
             if name in fields:
                 malformed(name, "the path names the instrument already; leave this out of the body")
-        return await submit_one(self._service, command_from_fields(op, {**fields, "symbol": symbol}), wait_s)
+        command = command_from_fields(op, {**fields, "symbol": symbol})
+        return await submit_one(self._service, caller_of(request.scope), command, wait_s)
 
 
 def instrument_of(exchange: Exchange, symbol: str) -> Instrument:

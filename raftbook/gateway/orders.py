@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import secrets
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from raftbook.engine.commands import CancelAll, CancelOrder
 from raftbook.engine.types import MAX_INTEGER, OrderStatus
-from raftbook.errors import InvalidCommandError, ProblemError
+from raftbook.errors import InvalidCommandError, NotHeldError, ProblemError, RaftbookError
 from raftbook.gateway import problem_codes
 from raftbook.gateway.body import read_command, read_commands, read_fields
+from raftbook.gateway.caller import Caller, caller_of
+from raftbook.gateway.disclosure import is_own, report_json
 from raftbook.gateway.endpoint import Access, Answer, Body, endpoint, routes_of
 from raftbook.gateway.market import instrument_of
 from raftbook.gateway.query import (
@@ -30,7 +34,7 @@ from raftbook.gateway.query import (
     seconds_parameter,
     settle_read,
 )
-from raftbook.gateway.submissions import command_endpoint, malformed_report, report_json, submit, submit_one
+from raftbook.gateway.submissions import command_endpoint, refused_report, submit, submit_one
 from raftbook.json_format import DEFAULT_ACCOUNT, command_from_fields, order_to_json
 from raftbook.json_format import answers as documents
 
@@ -98,7 +102,7 @@ class OrderHandlers:
         """
         wait_s = query.submission_wait_s()
         command = await read_command(request, "new", self._limits, generate_client_order_id=_random_client_order_id)
-        return await submit_one(self._service, command, wait_s)
+        return await submit_one(self._service, caller_of(request.scope), command, wait_s)
 
     @command_endpoint(
         "PATCH",
@@ -131,7 +135,8 @@ class OrderHandlers:
             fields["order_id"] = order_id
         else:
             fields["client_order_id"] = client_order_id
-        return await submit_one(self._service, command_from_fields("replace", fields), wait_s)
+        command = command_from_fields("replace", fields)
+        return await submit_one(self._service, caller_of(request.scope), command, wait_s)
 
     @command_endpoint("DELETE", _BY_ID, None, query=(ACCOUNT,), access=Access.TRADE, tag=_TAG)
     @command_endpoint("DELETE", _BY_CLIENT_ID, None, access=Access.TRADE, tag=_TAG)
@@ -140,7 +145,7 @@ class OrderHandlers:
         wait_s = query.submission_wait_s()
         account, order_id, client_order_id = _named_order(request, query)
         command = CancelOrder(account or DEFAULT_ACCOUNT, order_id, client_order_id)
-        return await submit_one(self._service, command, wait_s)
+        return await submit_one(self._service, caller_of(request.scope), command, wait_s)
 
     @command_endpoint(
         "DELETE",
@@ -150,13 +155,13 @@ class OrderHandlers:
         access=Access.TRADE,
         tag=_TAG,
     )
-    async def cancel_all(self, _: Request, query: Query) -> Answer | Response:
+    async def cancel_all(self, request: Request, query: Query) -> Answer | Response:
         """Cancels all open orders of an account; whose must be said, so that nobody's go by mistake."""
         account = query.account()
         if account is None:
             malformed("account", "name whose orders to cancel, as in DELETE /v1/orders?account=alice")
         command = CancelAll(account, query.symbol(), query.side())
-        return await submit_one(self._service, command, query.submission_wait_s())
+        return await submit_one(self._service, caller_of(request.scope), command, query.submission_wait_s())
 
     # ---------------------------------------------------------------- many commands
 
@@ -173,19 +178,22 @@ class OrderHandlers:
     async def commands(self, request: Request, query: Query) -> Answer:
         """Commands of any kind, and their reports in the same order.
 
-        An element that is no command is answered in its place by a report that says so, and stops nothing. The status
-        is 202 where a report is pending.
+        An element that is no command, or that the caller's key does not allow, is answered in its place by a report
+        that says so, and stops nothing. The status is 202 where a report is pending.
         """
         service = self._service
         wait_s = query.submission_wait_s()
         elements = await read_commands(request, self._limits, generate_client_order_id=_random_client_order_id)
-        commands: list[Command] = [element for element in elements if not isinstance(element, InvalidCommandError)]
+        caller = caller_of(request.scope)
+        caller.count_commands(len(elements))
+        judged = [_allowed(caller, element) for element in elements]
+        commands: list[Command] = [element for element in judged if not isinstance(element, RaftbookError)]
         reports = iter(await submit(service, commands, wait_s) if commands else ())
         written = [
-            malformed_report(element)
-            if isinstance(element, InvalidCommandError)
-            else report_json(service, next(reports))
-            for element in elements
+            refused_report(element)
+            if isinstance(element, RaftbookError)
+            else report_json(service, next(reports), caller)
+            for element in judged
         ]
         return Answer(written, service.state.index, _status_of(written))
 
@@ -208,7 +216,11 @@ class OrderHandlers:
             malformed("count", f"{count} is more than this node tells at a time; ask for at most {most}")
         wait_s = query.seconds("wait_s")
         reports = await service.submission(origin, sequence, count, wait_s=wait_s)
-        written = [report_json(service, report) for report in reports]
+        caller = caller_of(request.scope)
+        for report in reports:
+            if report.execution is not None and not is_own(report.execution, caller):
+                raise NotHeldError(f"{origin}/{report.sequence} is no submission of this key's accounts")
+        written = [report_json(service, report, caller) for report in reports]
         return Answer(written if "count" in query else written[0], service.state.index, _status_of(written))
 
     # ---------------------------------------------------------------- reads
@@ -222,18 +234,28 @@ class OrderHandlers:
         tag=_TAG,
         headers={NEXT_HEADER: "Where there are more: the order id to go on from (`from_order_id`)."},
     )
-    async def list_orders(self, _: Request, query: Query) -> Answer:
-        """Orders by rising order id: open and untriggered ones unless `status` says otherwise."""
+    async def list_orders(self, request: Request, query: Query) -> Answer:
+        """Orders by rising order id: open and untriggered ones unless `status` says otherwise.
+
+        Without `account` those of all accounts that the caller's key is for.
+        """
+        caller = caller_of(request.scope)
         account, symbol = query.account(), query.symbol()
         side = query.side()
         statuses = query.choice("status", _STATUSES, _STATUSES["open"])
         limit = query.integer("limit")
         first = query.integer("from_order_id")
+        if account is not None:
+            caller.check_account(account)
         log_index = await settle_read(self._service, query)
         exchange = self._service.state.exchange
         if symbol is not None:
             instrument_of(exchange, symbol)
-        found = exchange.iterate_orders(account, symbol, side, statuses, first)
+        of_each = [
+            exchange.iterate_orders(name, symbol, side, statuses, first)
+            for name in ((account,) if account is not None or caller.sees_all else caller.accounts)
+        ]
+        found = heapq.merge(*of_each, key=attrgetter("order_id"))
         page = list(itertools.islice(found, limit + 1))
         headers = {NEXT_HEADER: str(page[limit].order_id)} if len(page) > limit else {}
         listed = [order_to_json(order, exchange.instruments) for order in page[:limit]]
@@ -257,7 +279,10 @@ class OrderHandlers:
     )
     async def get_order(self, request: Request, query: Query) -> Answer:
         """An order as it stands; closed ones too, for as long as the account has not closed many since."""
+        caller = caller_of(request.scope)
         account, order_id, client_order_id = _named_order(request, query)
+        if account is not None:
+            caller.check_account(account)
         log_index = await settle_read(self._service, query)
         exchange = self._service.state.exchange
         order: OrderState | None
@@ -267,7 +292,8 @@ class OrderHandlers:
             assert account is not None
             assert client_order_id is not None
             order = exchange.order_by_client_id(account, client_order_id)
-        if order is None or (account is not None and order.account != account):
+        # Another's order is as unknown as one that never was.
+        if order is None or not caller.is_for(order.account) or (account is not None and order.account != account):
             raise self._unknown_order(account, order_id, client_order_id)
         return Answer(order_to_json(order, exchange.instruments), log_index)
 
@@ -285,6 +311,17 @@ class OrderHandlers:
 
 def _random_client_order_id() -> str:
     return f"gw-{secrets.token_hex(12)}"
+
+
+def _allowed(caller: Caller, element: Command | InvalidCommandError) -> Command | InvalidCommandError | ProblemError:
+    """The command, or why it is none, or none of this caller's."""
+    if isinstance(element, InvalidCommandError):
+        return element
+    try:
+        caller.check_command(element)
+    except ProblemError as problem:
+        return problem
+    return element
 
 
 def _status_of(reports: Sequence[Json]) -> int:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, NoReturn, TypeVar
 
-from raftbook.engine.types import IDENTIFIER_PATTERN, MAX_INTEGER, SYMBOL_PATTERN, Side
+from raftbook.engine.types import IDENTIFIER_PATTERN, KEY_ID_PATTERN, MAX_INTEGER, SYMBOL_PATTERN, Side
 from raftbook.errors import ProblemError
 from raftbook.json_format import pattern_of
 
@@ -104,6 +104,7 @@ PATH_PARAMETERS: Final[Mapping[str, Parameter]] = {
         _text_parameter("client_order_id", IDENTIFIER_PATTERN, "a1", "As the order was submitted with."),
         integer_parameter("order_id", "As the order's report has it.", minimum=1),
         _text_parameter("origin", _ORIGIN, "n1.1", "As the submission's report has it."),
+        _text_parameter("key_id", KEY_ID_PATTERN, "1f0c8a52b7d94e36", "The second part of the key, which names it."),
         integer_parameter("sequence", "As the submission's report has it (`origin_sequence`).", minimum=1),
     )
 }

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 LOG_INDEX_HEADER: Final = "Raftbook-Log-Index"
 
+WWW_AUTHENTICATE: Final = 'Bearer realm="raftbook", Raftbook-Signature realm="raftbook"'
+"""A read key is shown, any other signs (raftbook/security/signing.py); RFC 9110, section 11.6.1."""
+
 _STATUS_OF_ERROR: Final[dict[type[RaftbookError], int]] = {
     InvalidCommandError: 400,
     NotHeldError: 404,
@@ -63,6 +66,8 @@ def problem_response(problem: ProblemError, headers: dict[str, str] | None = Non
         **problem.members,
     }
     all_headers = dict(headers or {})
+    if problem.status == 401:
+        all_headers["WWW-Authenticate"] = WWW_AUTHENTICATE
     if problem.retry_after_s is not None:
         all_headers["Retry-After"] = str(max(1, math.ceil(problem.retry_after_s)))
         document["retry_after_s"] = problem.retry_after_s

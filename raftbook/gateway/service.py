@@ -63,6 +63,11 @@ class Service(Protocol):
     @property
     def state(self) -> StateMachine: ...
     @property
+    def origin(self) -> str:
+        """Under which the node submits: its id and the number of its start, so another one after each start."""
+        ...
+
+    @property
     def feed(self) -> Feed:
         """The market data of `state`, and the latest updates of it."""
         ...

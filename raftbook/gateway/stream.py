@@ -113,9 +113,10 @@ class _Session:
         self._socket = socket
         self._max_subscriptions = limits.max_subscriptions_per_connection
         self._connection = StreamConnection(socket, Encoding.JSON, limits.subscriber_backlog_bytes)
-        self._order_entry = OrderEntry(service, self._connection, limits.max_outstanding_per_connection)
+        self._order_entry = OrderEntry(service, access, self._connection, limits.max_outstanding_per_connection)
         self._malformed_in_a_row = 0
         socket.is_busy = lambda: self._order_entry.outstanding > 0
+        access.end = lambda reason: socket.end(NOT_AUTHENTICATED, reason)
         socket.on_leave = lambda: self._connection.say({"type": "server_shutdown"})
 
     async def run(self, websocket: WebSocket) -> None:
@@ -152,7 +153,7 @@ class _Session:
         if connection.has_fallen_behind:
             self._delivery.figures.dropped += 1
         # Whoever holds the socket holds the session no longer.
-        self._socket.is_busy = self._socket.on_leave = None
+        self._socket.is_busy = self._socket.on_leave = self._access.end = None
         await self._order_entry.close()
 
     async def _take(self, data: bytes, encoding: Encoding) -> None:

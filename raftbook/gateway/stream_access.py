@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from raftbook.errors import ProblemError
+from raftbook.gateway.caller import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 
 class StreamAccess(Protocol):
     """Of one connection. The checks raise ProblemError (401, 403, 429); nothing is done then."""
+
+    end: Callable[[str], None] | None
+    """The connection sets it: called with a reason when its key was revoked, and closes it."""
+
+    @property
+    def reader(self) -> Caller:
+        """Who gets the answers."""
+        ...
 
     @property
     def is_authenticated(self) -> bool:
@@ -41,6 +50,8 @@ class OpenAccess:
     """Where no keys are required everybody may do everything."""
 
     is_authenticated = True
+    reader = Caller(None)
+    end: Callable[[str], None] | None = None
 
     def authenticate(self, fields: Mapping[str, object]) -> Json:  # noqa: ARG002 (the protocol's)
         raise ProblemError(400, "no_keys", "this node requires no keys; go on without `authenticate`")

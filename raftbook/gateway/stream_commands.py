@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from raftbook.errors import BusyError, ProblemError, RaftbookError
+from raftbook.gateway.disclosure import report_json
 from raftbook.gateway.responses import problem_of
 from raftbook.gateway.stream_requests import NO_REQUEST_ID
-from raftbook.gateway.submissions import report_json
 
 if TYPE_CHECKING:
     from raftbook.engine.commands import Command
     from raftbook.gateway.service import Service
+    from raftbook.gateway.stream_access import StreamAccess
     from raftbook.gateway.stream_connection import StreamConnection
     from raftbook.gateway.stream_requests import CommandRequest, Request
     from raftbook.json_format import Json
@@ -25,8 +26,11 @@ _log = structlog.get_logger()
 class OrderEntry:
     """The commands of one connection that are not answered yet; there are at most `max_outstanding` of them."""
 
-    def __init__(self, service: Service, connection: StreamConnection, max_outstanding: int) -> None:
+    def __init__(
+        self, service: Service, access: StreamAccess, connection: StreamConnection, max_outstanding: int
+    ) -> None:
         self._service = service
+        self._access = access
         self._connection = connection
         self._max_outstanding = max_outstanding
         self._tasks: dict[asyncio.Task[None], None] = {}
@@ -59,7 +63,7 @@ class OrderEntry:
     async def _answer(self, request: Request, command: Command, wait_s: float) -> None:
         try:
             (report,) = await self._service.submit([command], wait_s=wait_s)
-            answer: Json = {"report": report_json(self._service, report)}
+            answer: Json = {"report": report_json(self._service, report, self._access.reader)}
         except RaftbookError as error:
             answer = {"error": error_json(error)}
         except Exception:  # noqa: BLE001 (as in HTTP: logged whole, and told without the inside)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from raftbook.errors import InvalidCommandError, ProblemError
 from raftbook.gateway import problem_codes
+from raftbook.gateway.disclosure import report_json
 from raftbook.gateway.endpoint import Access, Answer, Body, endpoint
 from raftbook.gateway.query import SUBMIT_PARAMETERS, Parameter
 from raftbook.gateway.responses import LOG_INDEX_HEADER, problem_response
-from raftbook.json_format import report_to_json
 from raftbook.json_format.answers import Report
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from raftbook.engine.commands import Command
+    from raftbook.gateway.caller import Caller
     from raftbook.gateway.service import Report as ServiceReport
     from raftbook.gateway.service import Service
     from raftbook.json_format import Json
@@ -59,15 +60,16 @@ async def submit(service: Service, commands: Sequence[Command], wait_s: float) -
     return await service.submit(commands, wait_s=max(0.0, wait_s - (clock() - began_at)))
 
 
-async def submit_one(service: Service, command: Command, wait_s: float) -> Answer | Response:
-    """The answer to a single command.
+async def submit_one(service: Service, caller: Caller, command: Command, wait_s: float) -> Answer | Response:
+    """The answer to a single command; a 403 problem where the caller may not submit it.
 
     200 with the report where it was accepted, 409 where the engine refused it, 202 where the client did not want
     to wait, 503 `outcome_unknown` where it waited in vain; all of them hold the report.
     """
+    caller.check_command(command)
     (report,) = await submit(service, [command], wait_s)
     execution = report.execution
-    document = report_json(service, report)
+    document = report_json(service, report, caller)
     log_index = service.state.index
     if execution is None:
         where = str(document["next"])
@@ -90,12 +92,8 @@ async def submit_one(service: Service, command: Command, wait_s: float) -> Answe
     return problem_response(problem, {LOG_INDEX_HEADER: str(log_index)})
 
 
-def report_json(service: Service, report: ServiceReport) -> Json:
-    return report_to_json(report.origin, report.sequence, report.execution, service.state.exchange.instruments)
-
-
-def malformed_report(error: InvalidCommandError) -> Json:
-    """The report of an element that is no command: it got no place in the log."""
+def refused_report(error: InvalidCommandError | ProblemError) -> Json:
+    """The report of an element that is no command, or not this caller's to submit: it got no place in the log."""
     return {
         "status": "rejected",
         "origin": None,
@@ -105,5 +103,5 @@ def malformed_report(error: InvalidCommandError) -> Json:
         "events": [],
         "reason": error.code,
         "detail": str(error),
-        "field": error.field,
+        "field": error.field if isinstance(error, InvalidCommandError) else None,
     }

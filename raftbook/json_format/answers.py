@@ -196,7 +196,10 @@ class OrderRestated(_OrderEvent, tag="order_restated", kw_only=True):
 
 
 class Trade(_Event, tag="trade", kw_only=True):
-    """Two orders traded, at the price of the one that was resting; in an `auction` at the auction's."""
+    """Two orders traded, at the price of the one that was resting; in an `auction` at the auction's.
+
+    Where keys are required, whose order it was stands in it only for that account's keys.
+    """
 
     symbol: Symbol
     sequence: Index
@@ -204,11 +207,11 @@ class Trade(_Event, tag="trade", kw_only=True):
     price: DecimalText
     quantity: DecimalText
     maker_order_id: OrderId
-    maker_client_order_id: ClientOrderId
-    maker_account: Account
+    maker_client_order_id: ClientOrderId | UnsetType = UNSET
+    maker_account: Account | UnsetType = UNSET
     taker_order_id: OrderId
-    taker_client_order_id: ClientOrderId
-    taker_account: Account
+    taker_client_order_id: ClientOrderId | UnsetType = UNSET
+    taker_account: Account | UnsetType = UNSET
     taker_side: SideWord
     auction: Literal[True] | UnsetType = UNSET
 
@@ -407,3 +410,25 @@ class Report(Struct, kw_only=True, forbid_unknown_fields=True):
     field: str | UnsetType | None = UNSET
     duplicate: Literal[True] | UnsetType = UNSET
     next: str | UnsetType = UNSET
+
+
+class Candle(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The trades of one interval, which begins at `start`."""
+
+    start: Time
+    open: DecimalText
+    high: DecimalText
+    low: DecimalText
+    close: DecimalText
+    volume: DecimalText
+    trade_count: Index
+
+
+class Candles(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Oldest first. With `known_from`, the first of them may lack trades from before that time."""
+
+    symbol: Symbol
+    interval: Literal["1m", "5m", "1h", "1d"]
+    log_index: Index
+    known_from: Time | UnsetType = UNSET
+    candles: list[Candle]

@@ -6,6 +6,7 @@ them stands in config_checks.py. The code that gets a Config need not doubt it.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 from msgspec import Meta, Struct
 
-from raftbook.engine.commands import AddInstrument
-from raftbook.engine.types import MAX_DECIMALS, MAX_INTEGER, Number, SelfTradePrevention
+from raftbook.engine.commands import AddInstrument, CreateKey
+from raftbook.engine.types import (
+    ALL_ACCOUNTS,
+    IDENTIFIER_PATTERN,
+    KEY_ID_PATTERN,
+    KEY_NAME_PATTERN,
+    MAX_DECIMALS,
+    MAX_INTEGER,
+    PUBLIC_KEY_PATTERN,
+    Number,
+    Role,
+    SelfTradePrevention,
+)
 from raftbook.errors import ConfigError
 from raftbook.node.toml_tables import shortened
 from raftbook.security.tls import TlsFiles
@@ -23,6 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DECIMAL_PATTERN: Final = re.compile(r"([0-9]{1,19})(?:\.([0-9]{1,18}))?", re.ASCII)
+
+
+DEFAULT_KEY_REQUESTS_PER_S: Final = 5_000
+DEFAULT_ADDRESS_REQUESTS_PER_S: Final = 10_000
 
 
 class Durability(StrEnum):
@@ -123,12 +139,71 @@ class InstrumentConfig(Struct, frozen=True, kw_only=True):
         )
 
 
+_ROLES: Final[Mapping[str, Role]] = {role.label: role for role in Role}
+
+
+class KeyConfig(Struct, frozen=True, kw_only=True):
+    """An API key that the first leader of a new cluster creates through the log; its secret is its owner's.
+
+    `raftbook account create NAME --role admin --offline` makes one and prints the table. `accounts` is ["*"] for all.
+    """
+
+    id: Annotated[
+        str,
+        Meta(pattern=rf"^{KEY_ID_PATTERN.pattern}\Z", description="8 to 32 of a-z 0-9", examples=["1f0c8a52b7d94e36"]),
+    ]
+    name: Annotated[
+        str,
+        Meta(
+            pattern=rf"^{KEY_NAME_PATTERN.pattern}\Z",
+            description="1 to 64 of A-Z a-z 0-9 . _ : @ -",
+            examples=["operator"],
+        ),
+    ]
+    role: Annotated[
+        str,
+        Meta(
+            pattern=rf"^(?:{'|'.join(_ROLES)})\Z",
+            description=" or ".join(f'"{label}"' for label in _ROLES),
+            examples=["admin"],
+        ),
+    ]
+    accounts: Annotated[
+        tuple[Annotated[str, Meta(pattern=rf"^(?:\*|{IDENTIFIER_PATTERN.pattern})\Z")], ...],
+        Meta(description='a list of accounts, each 1 to 36 of A-Z a-z 0-9 . _ : -, or ["*"]', examples=[["alice"]]),
+    ] = ()
+    public_key: Annotated[
+        str,
+        Meta(
+            pattern=rf"^{PUBLIC_KEY_PATTERN.pattern}\Z",
+            description="the 43 characters that `raftbook account create --offline` printed",
+            examples=["11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"],
+        ),
+    ]
+
+    def to_command(self) -> CreateKey:
+        """An admin key that names no accounts is for all."""
+        role = _ROLES[self.role]
+        accounts = self.accounts or ((ALL_ACCOUNTS,) if role is Role.ADMIN else ())
+        return CreateKey(self.id, self.name, role, tuple(sorted(accounts)), self.public_key)
+
+
 class LimitsConfig(Struct, frozen=True, kw_only=True):
     """The bounds of everything that could grow. What happens at each: see the comments."""
 
     # A request beyond either is refused whole (413, and 400 for too many commands); nothing of it is taken.
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 28)] = 4 << 20
     max_commands_per_request: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
+
+    # Requests a second, and a second's worth at once; each command counts as one, also in POST /v1/commands and over
+    # WebSocket. Beyond it the answer is `rate_limited` (429). 0 limits nothing; so does a cluster on loopback that does
+    # not set them (None), while any other has DEFAULT_KEY_REQUESTS_PER_S and DEFAULT_ADDRESS_REQUESTS_PER_S.
+    key_requests_per_s: Annotated[
+        Annotated[int, Meta(ge=0, le=10_000_000)] | None, Meta(description="a whole number", examples=[1_000])
+    ] = None
+    address_requests_per_s: Annotated[
+        Annotated[int, Meta(ge=0, le=10_000_000)] | None, Meta(description="a whole number", examples=[1_000])
+    ] = None
 
     # Clients beyond either are turned away (503); as many descriptors as the node needs itself are never theirs. An
     # address is an IPv4 address, or the first 64 bits of an IPv6 one.
@@ -223,6 +298,7 @@ class Config(Struct, frozen=True, kw_only=True):
     cluster: ClusterConfig
     nodes: tuple[NodeConfig, ...]
     instruments: tuple[InstrumentConfig, ...] = ()
+    keys: tuple[KeyConfig, ...] = ()
     limits: LimitsConfig = LimitsConfig()
     raft: RaftConfig = RaftConfig()
     security: SecurityConfig = SecurityConfig()
@@ -235,6 +311,21 @@ class Config(Struct, frozen=True, kw_only=True):
         known = ", ".join(node.id for node in self.nodes)
         raise ConfigError(f"cluster {self.cluster.name} has no node {shortened(node_id)}; its nodes are {known}")
 
+    @property
+    def key_requests_per_s(self) -> int:
+        """0: without limit."""
+        return self._limit(self.limits.key_requests_per_s, DEFAULT_KEY_REQUESTS_PER_S)
+
+    @property
+    def address_requests_per_s(self) -> int:
+        """0: without limit."""
+        return self._limit(self.limits.address_requests_per_s, DEFAULT_ADDRESS_REQUESTS_PER_S)
+
+    def _limit(self, configured: int | None, default: int) -> int:
+        if configured is not None:
+            return configured
+        return 0 if all(is_loopback(node.api.host) for node in self.nodes) else default
+
     def url(self, node_id: str) -> str:
         """Where clients reach that node."""
         return f"{'https' if self.security.has_tls else 'http'}://{self.node(node_id).api_address}"
@@ -242,6 +333,16 @@ class Config(Struct, frozen=True, kw_only=True):
     def node_folder(self, node_id: str, data_dir: str | Path | None = None) -> Path:
         """Where that node keeps its files; `data_dir`, where given, wins over the configured one."""
         return Path(data_dir if data_dir is not None else self.cluster.data_dir) / self.node(node_id).id
+
+
+def is_loopback(host: str) -> bool:
+    """Is it this machine alone that reaches `host`? A name is not, but for localhost."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def parse_address(text: str) -> Address:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Final
 
+from raftbook.engine.api_keys import fault_of_accounts
 from raftbook.engine.instrument import Instrument
 from raftbook.engine.limits import instrument_of
-from raftbook.engine.types import MAX_INTEGER, SYMBOL_PATTERN
+from raftbook.engine.types import ALL_ACCOUNTS, MAX_INTEGER, MOST_ACCOUNTS_OF_KEY, SYMBOL_PATTERN, Role
 from raftbook.errors import ConfigError
 from raftbook.node.config import DECIMAL_PATTERN, Address, decimal_number, parse_address
 from raftbook.node.toml_tables import shortened
@@ -16,7 +17,15 @@ from raftbook.security.certificates import HOST_NAME_PATTERN
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from raftbook.node.config import InstrumentConfig, LimitsConfig, NodeConfig, RaftConfig, SecurityConfig
+    from raftbook.node.config import (
+        Config,
+        InstrumentConfig,
+        KeyConfig,
+        LimitsConfig,
+        NodeConfig,
+        RaftConfig,
+        SecurityConfig,
+    )
     from raftbook.node.toml_tables import Table
 
 TLS_FILE_KEYS: Final = ("ca_file", "certificate_file", "key_file")
@@ -156,6 +165,31 @@ def check_instruments(instruments: Sequence[tuple[InstrumentConfig, Table]]) -> 
         if not isinstance(judged, Instrument):
             raise ConfigError(f"{table.file}: {table.header} {judged.detail}; correct it there")
     _check_unique(((instrument.symbol, table) for instrument, table in instruments), "symbol")
+
+
+def check_keys(keys: Sequence[tuple[KeyConfig, Table]]) -> None:
+    for key, table in keys:
+        command = key.to_command()
+        accounts = command.accounts
+        fault = fault_of_accounts(command.role, accounts)
+        if fault is None and len(accounts) > MOST_ACCOUNTS_OF_KEY:
+            fault = f"{len(accounts)} accounts are more than the {MOST_ACCOUNTS_OF_KEY} that a key may have"
+        if fault is None and len(accounts) > 1 and (ALL_ACCOUNTS in accounts or len(set(accounts)) < len(accounts)):
+            fault = f'name each account once, or "{ALL_ACCOUNTS}" alone for all'
+        if fault is not None:
+            raise ConfigError(f'{table.where("accounts")}: {fault}; write such as accounts = ["alice"]')
+    _check_unique(((key.id, table) for key, table in keys), "id")
+    _check_unique(((key.public_key, table) for key, table in keys), "public_key")
+
+
+def check_founding_admin(config: Config) -> None:
+    """Before a node starts: where keys are required, somebody must have one with which to make the others."""
+    if config.security.require_keys and not any(key.role == Role.ADMIN.label for key in config.keys):
+        raise ConfigError(
+            "[security] require_keys is true and no [[keys]] table has the role admin, so nobody could do anything; "
+            "make one with `raftbook account create NAME --role admin --offline`, and put the table that it prints "
+            "into the configuration of every node"
+        )
 
 
 _DECIMAL_LIMITS: Final = ("min_quantity", "max_quantity", "min_notional", "price_band", "market_protection")

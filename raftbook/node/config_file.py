@@ -24,6 +24,7 @@ from raftbook.node.config import (
     ClusterConfig,
     Config,
     InstrumentConfig,
+    KeyConfig,
     LimitsConfig,
     NodeConfig,
     RaftConfig,
@@ -32,6 +33,7 @@ from raftbook.node.config import (
 from raftbook.node.config_checks import (
     TLS_FILE_KEYS,
     check_instruments,
+    check_keys,
     check_limits,
     check_nodes,
     check_raft,
@@ -87,15 +89,18 @@ def parse_config(text: str, *, file: str, environ: Mapping[str, str], folder: Pa
     security, security_table = document.table("security", SecurityConfig)
     nodes = document.list_of_tables("nodes", NodeConfig)
     instruments = document.list_of_tables("instruments", InstrumentConfig)
+    keys = document.list_of_tables("keys", KeyConfig)
     check_limits(limits, limits_table)
     check_raft(raft, raft_table)
     check_security(security, security_table, len(nodes))
     check_nodes(nodes, security, file)
     check_instruments(instruments)
+    check_keys(keys)
     return Config(
         cluster=cluster,
         nodes=tuple(node for node, _ in nodes),
         instruments=tuple(instrument for instrument, _ in instruments),
+        keys=tuple(key for key, _ in keys),
         limits=limits,
         raft=raft,
         security=_with_paths_in(folder, security, security_table),
@@ -151,7 +156,7 @@ def _check_variables(environ: Mapping[str, str]) -> None:
     ]
     prefixes = tuple(variable_name(table, "") for table in _VARIABLE_TABLES)
     for variable in sorted(environ):
-        if variable.startswith(("RAFTBOOK_NODES_", "RAFTBOOK_INSTRUMENTS_")):
-            raise ConfigError(f"variable {variable}: nodes and instruments are set in the file only; unset it")
+        if variable.startswith(("RAFTBOOK_NODES_", "RAFTBOOK_INSTRUMENTS_", "RAFTBOOK_KEYS_")):
+            raise ConfigError(f"variable {variable}: nodes, instruments and keys are set in the file only; unset it")
         if variable.startswith(prefixes) and variable not in known:
             raise ConfigError(f"variable {variable}: there is no such variable; {nearest(variable, known)}")

@@ -17,6 +17,7 @@ from structlog import get_logger
 
 from raftbook.errors import CertificateError, RaftbookError
 from raftbook.member.storage_folder import StorageFolder
+from raftbook.node.config_checks import check_founding_admin
 from raftbook.node.garbage_collector import tune_garbage_collector
 from raftbook.node.http_server import DRAIN_S, LISTEN_BACKLOG, HttpServer
 from raftbook.node.logs import configure_logs
@@ -64,6 +65,7 @@ def run(
     """
     configure_logs(node_id, os.environ)
     node = config.node(node_id)
+    check_founding_admin(config)
     tls = _load_tls(config, node_id)
     _raise_descriptor_limit()
     with contextlib.ExitStack() as opened:

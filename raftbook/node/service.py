@@ -164,6 +164,10 @@ class NodeService:
         return self._member.state
 
     @property
+    def origin(self) -> str:
+        return self._member.origin
+
+    @property
     def feed(self) -> Feed:
         """The market data of what is applied now, and the latest updates of it."""
         return self._feed_keeper.feed

@@ -37,7 +37,10 @@ def member_settings(config: Config) -> MemberSettings:
             peer_max_bytes=limits.intake_max_bytes * len(config.nodes),
         ),
         sequencer=SequencerLimits(max_in_flight=limits.max_in_flight_entries, max_entry_bytes=limits.max_entry_bytes),
-        founding_commands=tuple(encode_command(instrument.to_command()) for instrument in config.instruments),
+        founding_commands=(
+            *(encode_command(instrument.to_command()) for instrument in config.instruments),
+            *(encode_command(key.to_command()) for key in config.keys),
+        ),
         snapshot_entries=limits.snapshot_entries,
         snapshot_log_bytes=SNAPSHOT_LOG_BYTES + RETAIN_LOG_BYTES,
         retain_entries=limits.log_retain_entries,

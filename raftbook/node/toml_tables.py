@@ -87,7 +87,9 @@ def shortened(value: object) -> str:
 
 
 def format_value(value: object) -> str:
-    """A string, number or boolean as TOML."""
+    """A string, number, boolean, or list of such as TOML."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(format_value(item) for item in value)}]"
     if isinstance(value, str):
         # JSON's escapes are TOML's too, save that TOML wants DEL escaped as well.
         return msgspec.json.encode(str(value)).decode().replace("\x7f", "\\u007f")

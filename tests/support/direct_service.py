@@ -80,9 +80,14 @@ class DirectService:
         self._origin = "direct-1"
         self._executions: list[Execution | None] = []
         self._waiting: list[bytes] = []
+        self._passed_ns = 0
         self._executes = asyncio.Event()
         self._executes.set()
         self._submitted = asyncio.Condition()
+
+    @property
+    def origin(self) -> str:
+        return self._origin
 
     @property
     def feed(self) -> Feed:
@@ -109,6 +114,16 @@ class DirectService:
         self.ready = True
         self._execute_waiting()
         self._executes.set()
+
+    def pass_time(self, duration_ns: int) -> None:
+        """Let log time of the entries to come be so much later."""
+        self._passed_ns += duration_ns
+
+    def restore_from_itself(self) -> None:
+        """Take in the node's own state as if it were a peer's snapshot."""
+        self.state = StateMachine.from_snapshot(self.state.to_snapshot())
+        self.feed_keeper.restored(self.state.exchange.watermarks)
+        self.feed_keeper.applied(self.state.index)
 
     async def wait_joined(self, *, timeout_s: float) -> None:
         if self.is_behind:
@@ -203,7 +218,7 @@ class DirectService:
 
     def _apply(self, runs: list[RawRun]) -> None:
         index = self.state.index + 1
-        executions = self.state.apply(index, encode_entry(START_TIME + index * STEP, runs))
+        executions = self.state.apply(index, encode_entry(START_TIME + self._passed_ns + index * STEP, runs))
         for execution in executions:
             self._executions[execution.sequence - 1] = execution
         self.feed_keeper.executed(executions, self.state.exchange.watermarks)
