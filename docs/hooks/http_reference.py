@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from raftbook.engine.types import Reason
 from raftbook.gateway.http_api import make_app
+from raftbook.gateway.problem_codes import REFUSALS
 from tests.support.direct_service import DirectService
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 Json = dict[str, Any]
 
@@ -49,6 +51,19 @@ def problem_codes() -> dict[str, set[int]]:
             for code in codes:
                 found.setdefault(code, set()).add(int(status))
     return found
+
+
+def render_refusals() -> str:
+    """The reasons for which a command is refused, and those for which an order ends or changes."""
+    ends = [reason.value for reason in Reason if reason.value not in REFUSALS]
+    return (
+        f"{_listed(REFUSALS)}.\n\nThe events of an order name a reason too, where it ends or changes otherwise than its "
+        f"owner asked: {_listed(ends)}."
+    )
+
+
+def _listed(codes: Iterable[str]) -> str:
+    return ", ".join(f"`{code}`" for code in codes)
 
 
 def render() -> str:
@@ -149,7 +164,7 @@ def _common_problems() -> dict[str, list[str]]:
 def _codes(codes: list[str]) -> str:
     if len(codes) > _SHOWN_ENUM_SIZE:
         return f"the [reason of the refusal](errors.md#refusals), such as `{codes[0]}`"
-    return ", ".join(f"`{code}`" for code in codes)
+    return _listed(codes)
 
 
 # ---------------------------------------------------------------- schemas

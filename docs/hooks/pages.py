@@ -34,6 +34,7 @@ GENERATORS: Final[Mapping[str, Callable[[], str]]] = {
     "commands": command_reference.render,
     "configuration": configuration_reference.render,
     "http": http_reference.render,
+    "refusals": http_reference.render_refusals,
 }
 
 PAGE_OF_FILE: Final[Mapping[str, str]] = {

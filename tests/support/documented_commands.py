@@ -5,8 +5,8 @@
     <!-- run: python -->                a program
     <!-- shows: accepted, 99.50 -->     what the last block must have printed; a block behind it that shows it is prose
 
-Only ports are changed, so that pages can be tested beside each other: 8101 becomes a free one everywhere in the text, also in
-the configurations that are shipped. `raftbook` and `python` are those of this checkout and of this interpreter.
+Only ports are changed, so that pages can be tested beside each other: 8101 becomes a free one everywhere in the text,
+also in the configurations that are shipped. `raftbook` and `python` are those of this checkout and of this interpreter.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import sys
 import textwrap
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cli.local_cluster import PROJECT_FOLDER, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 PORTS: Final = (7101, 7102, 7103, 8101, 8102, 8103)
 SHIPPED: Final = ("local-3", "tls-3")
@@ -34,7 +34,8 @@ BLOCK_TIMEOUT_S: Final = 60.0
 SMALL_RESERVE_BYTES: Final = 1 << 20
 
 _MARKER: Final = re.compile(
-    r"^(?P<indent> *)<!-- (?P<kind>run|shows)(?:: (?P<argument>[^\n]*?))? -->\n(?:(?P=indent)```\w+\n(?P<body>.*?)^(?P=indent)```)?",
+    r"^(?P<indent> *)<!-- (?P<kind>run|shows)(?:: (?P<argument>[^\n]*?))? -->\n"
+    r"(?:(?P=indent)```\w+\n(?P<body>.*?)^(?P=indent)```)?",
     re.MULTILINE | re.DOTALL,
 )
 
