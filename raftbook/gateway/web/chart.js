@@ -7,6 +7,8 @@ import { faded, palette } from "./palette.js";
 import { CandlestickSeries, createChart, HistogramSeries } from "./vendor/lightweight-charts-5.2.1.js";
 
 const CANDLES = 500;
+/** More candles than this do not begin between two frames, but where the page was hidden: then all is drawn anew. */
+const MOST_BEGUN = 20;
 
 export class PriceChart {
   interval = "1m";
@@ -17,6 +19,8 @@ export class PriceChart {
   #instrument = null;
   #early = [];
   #changed = false;
+  /** The start of the last candle that the library has. */
+  #drawnTo = 0;
   #asked = 0;
   #api;
   #colours = palette();
@@ -31,7 +35,7 @@ export class PriceChart {
     this.#volume = this.#chart.addSeries(HistogramSeries, { priceScaleId: "", priceFormat: { type: "volume" }, lastValueVisible: false, priceLineVisible: false });
     this.#volume.priceScale().applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
     this.#candles = this.#chart.addSeries(CandlestickSeries, {});
-    this.#candles.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: 0.24 } });
+    this.#candles.priceScale().applyOptions({ scaleMargins: { top: 0.12, bottom: 0.24 } });
     this.#chart.subscribeCrosshairMove(({ time }) => this.#showLegend(time ?? null));
     this.#render = everyFrame(() => this.#draw());
     this.#makeIntervals();
@@ -81,7 +85,7 @@ export class PriceChart {
       timeScale: { borderColor: line },
       crosshair: { vertLine: { color: this.#colours["text-faint"], labelBackgroundColor: this.#colours["line-strong"] }, horzLine: { color: this.#colours["text-faint"], labelBackgroundColor: this.#colours["line-strong"] } },
     });
-    this.#candles.applyOptions({ upColor: buy, wickUpColor: buy, downColor: sell, wickDownColor: sell, borderVisible: false, priceLineColor: this.#colours["text-faint"] });
+    this.#candles.applyOptions({ upColor: buy, wickUpColor: buy, downColor: sell, wickDownColor: sell, borderVisible: false });
     this.#setAll();
   }
 
@@ -101,6 +105,7 @@ export class PriceChart {
     const { candles } = this.#history;
     this.#candles.setData(candles.map((each) => this.#bar(each)));
     this.#volume.setData(candles.map((each) => this.#volumeBar(each)));
+    this.#drawnTo = candles.at(-1)?.start ?? 0;
     this.#showEmpty();
     this.#chart.timeScale().applyOptions({ secondsVisible: false });
     if (candles.length > 0) this.#chart.timeScale().setVisibleLogicalRange({ from: Math.max(-40, candles.length - 90), to: candles.length + 4 });
@@ -110,10 +115,11 @@ export class PriceChart {
   #draw() {
     if (!this.#changed || this.#history === null) return;
     this.#changed = false;
-    // Some trades of one frame may have begun a candle: the one before it has changed as well.
-    for (const candle of this.#history.candles.slice(-2)) {
-      this.#candles.update(this.#bar(candle), false);
-      this.#volume.update(this.#volumeBar(candle), false);
+    // Trades of one frame may have changed the last candle that was drawn, and begun others behind it.
+    for (const candle of this.#history.candles.slice(-MOST_BEGUN).filter(({ start }) => start >= this.#drawnTo)) {
+      this.#candles.update(this.#bar(candle));
+      this.#volume.update(this.#volumeBar(candle));
+      this.#drawnTo = candle.start;
     }
     this.#showEmpty();
     this.#showLegend(null);

@@ -1,13 +1,23 @@
 // The cluster, every second: who leads, how far each node is, whether their digests agree, and which one this page uses.
 
 import { compareDigests } from "./digests.js";
-import { byId, element, setText } from "./dom.js";
+import { byId, element, setClass, setText } from "./dom.js";
 import { grouped } from "./format.js";
 import { nameOf } from "./nodes.js";
 
 const INTERVAL_MS = 1_000;
 /** So often in a row a node may say that it has no majority before the page looks for one that has. */
 const PATIENCE = 3;
+const DIGITS_SHOWN = 8;
+/** Part of a row, its label on a phone, and the class of its cell. */
+const COLUMNS = [
+  ["role", null, "of-role"],
+  ["term", "Term", "number"],
+  ["committed", "Committed", "number"],
+  ["applied", "Applied", "number"],
+  ["lag", "Lag", "number"],
+  ["digest", "Digest", "of-digest"],
+];
 
 export class ClusterView {
   #api;
@@ -59,13 +69,12 @@ export class ClusterView {
       const row = this.#rows.get(member.id) ?? this.#addRow(member);
       row.toggleAttribute("data-down", !member.reachable);
       const role = member.reachable ? (member.role ?? "unknown") : "unreachable";
-      setText(row.role, role);
-      row.role.className = `role ${role === "leader" ? "leader" : role === "unreachable" ? "down" : ""}`;
+      const { parts } = row;
+      setText(parts.role, role);
+      setClass(parts.role, `role ${role === "leader" ? "leader" : role === "unreachable" ? "down" : ""}`);
       for (const [name, value] of [["term", member.term], ["committed", member.commit_index], ["applied", member.applied_index], ["lag", member.lag]]) {
-        setText(row[name], value === null ? "–" : grouped(value));
+        setText(parts[name], value === null ? "–" : grouped(value));
       }
-      setText(row.digest, member.digest === null ? "–" : member.digest.slice(0, 10));
-      row.digest.title = member.digest === null ? "" : `${member.digest} at ${member.digest_index}`;
     }
     this.#markCurrent();
   }
@@ -76,11 +85,10 @@ export class ClusterView {
     row.append(
       element("td", { class: "of-node" }, element("b", {}, id), element("a", { class: "node-address", href: `${url}/`, title: `Open the page of ${id}` }, address)),
     );
-    for (const [name, label, tag] of [["role", "", "span"], ["term", "Term"], ["committed", "Committed"], ["applied", "Applied"], ["lag", "Lag"], ["digest", "Digest", "span"]]) {
-      const cell = element("td", { class: tag === undefined ? "number" : `of-${name}`, "data-label": label || null });
-      row[name] = tag === undefined ? cell : cell.appendChild(element(tag, { class: name }));
-      if (tag === undefined) row[name] = cell.appendChild(element("span"));
-      row.append(cell);
+    row.parts = {};
+    for (const [name, label, className] of COLUMNS) {
+      row.parts[name] = element("span", { class: name });
+      row.append(element("td", { class: className, "data-label": label }, row.parts[name]));
     }
     row.use = element("button", { type: "button", class: "quiet use-node", title: `Let this page talk to ${id}` }, "Use");
     row.use.addEventListener("click", () => {
@@ -107,8 +115,8 @@ export class ClusterView {
   #showNobody() {
     for (const row of this.#rows.values()) {
       row.setAttribute("data-down", "");
-      setText(row.role, "unreachable");
-      row.role.className = "role down";
+      setText(row.parts.role, "unreachable");
+      setClass(row.parts.role, "role down");
     }
     this.#showAgreement({ state: "unknown" }, "No node answers");
   }
@@ -142,6 +150,11 @@ export class ClusterView {
         return { id, digest: answer?.document.digest_at.digest ?? null };
       }),
     );
+    for (const [id, { parts }] of this.#rows) {
+      const digest = digests.find((each) => each.id === id)?.digest ?? null;
+      setText(parts.digest, digest === null ? "–" : digest.slice(0, DIGITS_SHOWN));
+      parts.digest.title = digest === null ? "" : `${digest} at log index ${index}`;
+    }
     const total = cluster.nodes.length;
     const result = compareDigests(index, digests);
     const who = `${result.count} of ${total} digests`;

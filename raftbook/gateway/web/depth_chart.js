@@ -8,6 +8,8 @@ const AXIS_HEIGHT_PX = 22;
 const LABEL_GAP_PX = 92;
 /** Levels a side at the most: what is further out tells nothing about trading now. */
 const MOST_LEVELS = 400;
+/** Of each side's quantity, in the range that is drawn. */
+const SHOWN_PERCENT = 95n;
 
 export class DepthChart {
   #book = null;
@@ -122,15 +124,12 @@ function layOut(book, instrument, width, height) {
   if (bids.length === 0 && asks.length === 0) return null;
   const middle =
     bids.length === 0 ? asks[0].price : asks.length === 0 ? bids[0].price : (bids[0].price + asks[0].price) / 2n;
-  const distances = [bids.at(-1), asks.at(-1)].map((end) => (end === undefined ? 0n : end.price > middle ? end.price - middle : middle - end.price));
-  // The nearer end bounds both sides, so that one order far out does not press all others together.
-  const [near, far] = distances[0] < distances[1] ? distances : distances.toReversed();
-  const reach = [near === 0n ? far : near * 2n < far ? near * 2n : far, instrument.tick * 4n].reduce((one, other) => (one > other ? one : other));
+  const reach = [bids, asks].map((levels) => reachOf(levels, middle)).concat(instrument.tick * 4n).reduce(larger);
   const low = middle - reach < 0n ? 0n : middle - reach;
   const high = middle + reach;
   const seenBids = bids.filter((level) => level.price >= low);
   const seenAsks = asks.filter((level) => level.price <= high);
-  const most = [seenBids.at(-1)?.total ?? 0n, seenAsks.at(-1)?.total ?? 0n].reduce((one, other) => (one > other ? one : other));
+  const most = larger(seenBids.at(-1)?.total ?? 0n, seenAsks.at(-1)?.total ?? 0n);
   const decimals = instrument.priceDecimals;
   const left = toCoordinate(low, decimals);
   const span = toCoordinate(high - low, decimals) || 1;
@@ -145,6 +144,18 @@ function layOut(book, instrument, width, height) {
     xOf,
     best,
   };
+}
+
+/** How far from the middle most of a side's quantity is: what lies further out would press all others together. */
+function reachOf(levels, middle) {
+  if (levels.length === 0) return 0n;
+  const enough = (levels.at(-1).total * SHOWN_PERCENT) / 100n;
+  const { price } = levels.find((level) => level.total >= enough);
+  return price > middle ? price - middle : middle - price;
+}
+
+function larger(one, other) {
+  return one > other ? one : other;
 }
 
 function accumulate(side) {

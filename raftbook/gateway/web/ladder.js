@@ -5,7 +5,6 @@ import { gatherLevels } from "./book.js";
 import { byId, element, everyFrame, setText } from "./dom.js";
 import { shareOf } from "./format.js";
 
-const SPREAD_HEIGHT_PX = 46;
 const FEWEST_ROWS = 5;
 const ROWS_ON_A_PHONE = 8;
 /** Price steps on offer, as multiples of the tick. */
@@ -17,6 +16,7 @@ export class Ladder {
   #step = 1n;
   #ownQuantities = { buy: new Map(), sell: new Map() };
   #lastTrade = null;
+  #fittedRow = "";
   #rows = { asks: [], bids: [] };
   #container = byId("ladder");
   #sides = { asks: byId("asks"), bids: byId("bids") };
@@ -93,8 +93,10 @@ export class Ladder {
   #fit() {
     const rowHeight = Number.parseFloat(getComputedStyle(this.#container).getPropertyValue("--row"));
     const isPhone = matchMedia("(max-width: 759px)").matches;
-    const room = (this.#container.clientHeight - 22 - SPREAD_HEIGHT_PX) / 2;
+    const room = Math.min(this.#sides.asks.clientHeight, this.#sides.bids.clientHeight);
     const count = isPhone ? ROWS_ON_A_PHONE : Math.max(FEWEST_ROWS, Math.floor(room / rowHeight));
+    const fitted = isPhone ? `${rowHeight}px` : `${Math.max(rowHeight, room / count)}px`;
+    if (this.#fittedRow !== fitted) this.#container.style.setProperty("--fitted-row", (this.#fittedRow = fitted));
     for (const side of ["asks", "bids"]) {
       const rows = this.#rows[side];
       while (rows.length < count) rows.push(this.#sides[side].appendChild(makeRow()));

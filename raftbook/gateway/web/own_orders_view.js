@@ -50,7 +50,7 @@ export class OwnOrdersView {
 
   #makeRow(order) {
     const row = element("tr", { "data-order": order.order_id });
-    row.cells = {};
+    row.parts = {};
     for (const [name, className] of [
       ["symbol", "of-symbol"],
       ["side", "of-side"],
@@ -61,11 +61,11 @@ export class OwnOrdersView {
       ["force", "of-force"],
       ["status", "of-status"],
     ]) {
-      row.cells[name] = row.appendChild(element("td", { class: className }));
+      row.parts[name] = row.appendChild(element("td", { class: className }));
     }
     row.bar = element("i");
     row.filledText = element("span");
-    row.cells.filled.append(element("span", { class: "filled" }, row.filledText, row.bar));
+    row.parts.filled.append(element("span", { class: "filled" }, row.filledText, row.bar));
     row.buttons = element("td", { class: "actions of-actions" });
     row.append(row.buttons);
     this.#offerActions(row, order.order_id);
@@ -87,23 +87,23 @@ export class OwnOrdersView {
   }
 
   #fill(row, order) {
-    const { cells } = row;
+    const { parts } = row;
     const decimals = this.#instrumentOf(order.symbol)?.quantityDecimals ?? 0;
-    setText(cells.symbol, order.symbol);
-    setText(cells.side, order.side === "buy" ? "Buy" : "Sell");
-    cells.side.className = `of-side ${order.side}-text`;
-    setText(cells.type, order.display_quantity === undefined ? (TYPE_WORDS[order.order_type] ?? order.order_type) : "Iceberg");
+    setText(parts.symbol, order.symbol);
+    setText(parts.side, order.side === "buy" ? "Buy" : "Sell");
+    parts.side.className = `of-side ${order.side}-text`;
+    setText(parts.type, order.display_quantity === undefined ? (TYPE_WORDS[order.order_type] ?? order.order_type) : "Iceberg");
     if (!row.editing) {
       const stop = order.stop_price === undefined ? "" : `stop ${grouped(order.stop_price)}`;
-      setText(cells.price, [order.price === undefined ? "" : grouped(order.price), stop].filter(Boolean).join(" · ") || "Market");
-      setText(cells.quantity, grouped(order.quantity));
+      setText(parts.price, [order.price === undefined ? "" : grouped(order.price), stop].filter(Boolean).join(" · ") || "Market");
+      setText(parts.quantity, grouped(order.quantity));
     }
     setText(row.filledText, grouped(order.filled_quantity));
     const share = shareOf(parseUnits(order.filled_quantity, decimals) ?? 0n, parseUnits(order.quantity, decimals) ?? 1n);
     if (row.share !== share) row.bar.style.setProperty("--share", (row.share = share));
-    setText(cells.force, order.post_only ? `${order.time_in_force.toUpperCase()} · post only` : order.time_in_force.toUpperCase());
-    cells.force.title = TIME_IN_FORCE_WORDS[order.time_in_force] ?? "";
-    setText(cells.status, order.status === "untriggered" ? "Waits for its stop" : "Open");
+    setText(parts.force, order.post_only ? `${order.time_in_force.toUpperCase()} · post only` : order.time_in_force.toUpperCase());
+    parts.force.title = TIME_IN_FORCE_WORDS[order.time_in_force] ?? "";
+    setText(parts.status, order.status === "untriggered" ? "Waits for its stop" : "Open");
   }
 
   /** Price and quantity become fields; Enter sends, Escape leaves all as it was. */
@@ -112,11 +112,11 @@ export class OwnOrdersView {
     const field = (label, value) => element("input", { value, inputmode: "decimal", "aria-label": `${label} of order ${order.order_id}` });
     const price = order.price === undefined ? null : field("Price", order.price);
     const quantity = field("Quantity", order.quantity);
-    if (price !== null) row.cells.price.replaceChildren(price);
-    row.cells.quantity.replaceChildren(quantity);
+    if (price !== null) row.parts.price.replaceChildren(price);
+    row.parts.quantity.replaceChildren(quantity);
     const leave = () => {
-      row.cells.price.replaceChildren();
-      row.cells.quantity.replaceChildren();
+      row.parts.price.replaceChildren();
+      row.parts.quantity.replaceChildren();
       this.#offerActions(row, order.order_id);
       this.render();
     };
