@@ -51,6 +51,7 @@ from raftbook.client.feed import Feed
 from raftbook.client.live_book import LiveBook
 from raftbook.client.local_book import Level, LocalBook, Top
 from raftbook.client.session import Session
+from raftbook.client.sync_client import SyncBook, SyncClient, SyncFeed, connect
 
 __all__ = [
     "DEFAULT_URL",
@@ -72,8 +73,12 @@ __all__ = [
     "RaftbookClient",
     "Report",
     "Session",
+    "SyncBook",
+    "SyncClient",
+    "SyncFeed",
     "Ticker",
     "Tickers",
     "Top",
     "Trade",
+    "connect",
 ]
