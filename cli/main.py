@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from cli import certs, cluster, log, market, match, node, orders, simulate
+from cli import certs, cluster, log, market, match, node, orders, simulate, watch
 from cli.bench import command as bench
 from cli.demo import command as demo
 from cli.errors import RaftbookGroup
@@ -47,7 +47,7 @@ def raftbook(
 
 PANELS: Final[dict[str, Sequence[typer.Typer]]] = {
     "Trade": (orders.app,),
-    "Follow the market": (market.app,),
+    "Follow the market": (market.app, watch.app),
     "Operate a cluster": (cluster.app,),
     "Without a cluster": (match.app, simulate.app),
     "See it work": (demo.app, bench.app),

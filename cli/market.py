@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from cli import options
 from cli.access import DEFAULT_ACCESS, Access, talk, talking
 from cli.errors import WrongUsageError
-from cli.output import console, print_json, print_table, wants_table
+from cli.output import print_json, print_table, wants_table
 from cli.submission import submit_and_report
 from raftbook.engine.commands import AddInstrument
 from raftbook.engine.types import SelfTradePrevention, TradingStatus
-from raftbook.errors import ProblemError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from raftbook.client import RaftbookClient
 
 app = typer.Typer()
 instrument_app = typer.Typer(help="Add an instrument, or change whether and how it trades.", no_args_is_help=True)
@@ -27,7 +21,6 @@ STATUSES = options.labels(TradingStatus)
 STATUSES_BEHIND_AUCTION = options.labels((TradingStatus.TRADING, TradingStatus.CLOSED))
 PREVENTIONS = options.labels(SelfTradePrevention)
 DEFAULT_DEPTH: Final = 10
-REDRAW_INTERVAL_S: Final = 0.1
 
 
 @app.command()
@@ -37,7 +30,9 @@ def book(
     depth: Annotated[
         int, typer.Option("--depth", parser=options.whole_number(1), metavar="N", help="Price levels on each side.")
     ] = DEFAULT_DEPTH,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the book until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the book live until Ctrl-C; as JSON, a line for each change.")
+    ] = False,
     consistency: options.Consistency = None,
     at_least: options.AtLeast = None,
     access: Access = DEFAULT_ACCESS,
@@ -45,7 +40,12 @@ def book(
 ) -> None:
     """Shows the order book as a ladder, with the log index at which it stood so."""
     if watch:
-        _watch(symbol, depth, at_least, access, as_table=wants_table(output))
+        if consistency is not None or at_least is not None:
+            raise WrongUsageError("--watch follows the feed as it comes; leave out --consistency and --at-least")
+        from cli.live_book import print_book, watch_book
+
+        follow = watch_book if wants_table(output) else print_book
+        talk(access, lambda client: follow(client, symbol, depth))
         return
     found = talk(access, lambda client: client.book(symbol, depth=depth, consistency=consistency, at_least=at_least))
     if wants_table(output):
@@ -54,45 +54,6 @@ def book(
         print_table(ladder(found))
     else:
         print_json(found)
-
-
-def _watch(symbol: str, depth: int, at_least: int | None, access: Access, *, as_table: bool) -> None:
-    if not as_table:
-        talk(access, lambda client: _follow(client, symbol, depth, at_least, print_json))
-        return
-    from rich.live import Live
-
-    from cli.render import ladder
-
-    with Live(console=console(), auto_refresh=False) as live:
-        talk(
-            access,
-            lambda client: _follow(
-                client, symbol, depth, at_least, lambda found: live.update(ladder(found), refresh=True)
-            ),
-        )
-
-
-async def _follow(
-    client: RaftbookClient, symbol: str, depth: int, at_least: int | None, show: Callable[[dict[str, Any]], None]
-) -> None:
-    """Shows the book each time that it has changed, until it is cancelled."""
-    import asyncio
-
-    shown: dict[str, Any] | None = None
-    while True:
-        try:
-            found: dict[str, Any] = await client.book(symbol, depth=depth, at_least=at_least)
-        except ProblemError as problem:
-            if problem.code != "not_caught_up":
-                raise
-            continue  # Nothing has happened for a while; ask again.
-        content = {name: value for name, value in found.items() if name != "log_index"}
-        if content != shown:
-            shown = content
-            show(found)
-        at_least = found["log_index"] + 1
-        await asyncio.sleep(REDRAW_INTERVAL_S)
 
 
 @app.command()

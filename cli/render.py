@@ -247,6 +247,35 @@ def _bar(quantity: str, largest: Decimal, width: int = 20) -> str:
     return "█" * max(1, int(Decimal(quantity) / largest * width))
 
 
+def feed_line(message: Json) -> str:
+    """A message of a feed in words: `#12 update of ACME to sequence 40: bid 100.25 3, ask 100.30 gone`."""
+    place = f"#{message['log_index']} " if message.get("log_index") is not None else ""
+    name = message.get("symbol") or message.get("account")
+    words = f"{place}{message['channel']} of {name} {message['type']} at {message['sequence']}"
+    parts = [
+        f"{side} {quantity} @ {price}" if Decimal(quantity) else f"{side} @ {price} gone"
+        for side, levels in (("bid", message.get("bids", ())), ("ask", message.get("asks", ())))
+        for price, quantity in _levels(levels)
+    ]
+    parts += [
+        f"{order['side']} order {order['order_id']} {order['quantity']} @ {order['price']}"
+        if message["channel"] == "l3"
+        else f"order {order['order_id']} {order['side']} {order['leaves_quantity']} {order['status']}"
+        for order in message.get("orders", ())
+    ]
+    trades = [message] if message.get("trade_id") is not None else message.get("trades", ())
+    parts += [f"trade {trade['quantity']} @ {trade['price']} ({trade['taker_side']})" for trade in trades]
+    parts += [event_line(event) for event in message.get("events", ())]
+    if message.get("status") is not None:
+        parts.append(str(message["status"]))
+    return f"{words}: {', '.join(parts)}" if parts else words
+
+
+def _levels(rows: Iterable[Any]) -> Iterable[tuple[str, str]]:
+    """(price, quantity) of price levels, or of single orders."""
+    return ((row["price"], row["quantity"]) if isinstance(row, dict) else tuple(row[:2]) for row in rows)
+
+
 def trades_table(symbol: str, trades: Iterable[Json]) -> Table:
     table = columns(
         f"trades of {symbol}",
