@@ -86,7 +86,7 @@ def _declared(option: Any) -> str:
     names = ", ".join(f"`{name}`" for name in [*reversed(option.opts), *option.secondary_opts])
     if option.is_flag:
         return names
-    metavar = option.metavar or option.type.name.upper()
+    metavar = option.metavar or option.name.upper()
     return f"{names} `{_in_cell(metavar)}`"
 
 

@@ -57,8 +57,8 @@ def render_refusals() -> str:
     """The reasons for which a command is refused, and those for which an order ends or changes."""
     ends = [reason.value for reason in Reason if reason.value not in REFUSALS]
     return (
-        f"{_listed(REFUSALS)}.\n\nThe events of an order name a reason too, where it ends or changes otherwise than its "
-        f"owner asked: {_listed(ends)}."
+        f"{_listed(REFUSALS)}.\n\nThe events of an order name a reason too, where it ends or changes otherwise than "
+        f"its owner asked: {_listed(ends)}."
     )
 
 
