@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Self, Unpack
 
     from raftbook.client.documents import (
+        ApiKey,
         Book,
         Cluster,
         Instrument,
@@ -323,6 +324,11 @@ class RaftbookClient:
     async def instruments(self, **read: Unpack[ReadOptions]) -> list[Instrument]:
         answer = await self._get("/v1/instruments", _read_parameters(read), wait_s=_wait_s(read))
         return cast("list[Instrument]", _documents(answer))
+
+    async def keys(self, **read: Unpack[ReadOptions]) -> list[ApiKey]:
+        """The API keys, in the order in which they were created, revoked ones too; for admin keys alone."""
+        answer = await self._get("/v1/keys", _read_parameters(read), wait_s=_wait_s(read))
+        return cast("list[ApiKey]", _documents(answer))
 
     async def tickers(self, **read: Unpack[ReadOptions]) -> Tickers:
         """All markets at a glance, and what the exchange has done altogether."""

@@ -193,6 +193,18 @@ class Instrument(TypedDict):
     status: TradingStatusName
 
 
+class ApiKey(TypedDict):
+    """An API key as the nodes have it, which is without its secret."""
+
+    key_id: str
+    name: str
+    role: Literal["read", "trade", "admin"]
+    accounts: list[str]
+    public_key: str
+    created_at: int
+    revoked_at: NotRequired[int]
+
+
 class ClusterNode(TypedDict):
     """A configured node as the asked one sees it; figures are None where it never heard of it."""
 
