@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 from raftbook.engine.types import OrderStatus
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from raftbook.engine.instrument import Instrument
     from raftbook.feed.feed import Feed, FeedUpdate
-    from raftbook.market_data import MarketUpdate, SymbolMarket
+    from raftbook.market_data import SymbolMarket
 
 Message = Json
 """One message to a subscriber."""
@@ -84,19 +85,22 @@ class MarketChannel:
     def instrument(self, feed: Feed) -> Instrument:
         return feed.market_data[self.symbol].instrument
 
-    def messages_of(self, update: MarketUpdate, instrument: Instrument) -> Iterable[Message]:
+    def messages_of(self, held: FeedUpdate, instrument: Instrument) -> Iterable[Message]:
         """One entry's update, a message for each of its events; of trades, for each trade."""
+        update = held.update
         if self._name == TRADES:
+            previous_trade_id = held.previous_trade_id
             for trade in update.trades:
-                yield trade_update_to_json(trade, instrument)
+                yield trade_update_to_json(trade, instrument, previous_trade_id)
+                previous_trade_id = trade.trade_id
             return
         for sequence in range(update.first_sequence, update.sequence):
             yield bare_update_to_json(self._name, self.symbol, sequence)
         yield _UPDATE_TO_JSON[self._name](update, instrument)
 
-    def messages_behind(self, update: MarketUpdate, sequence: int, instrument: Instrument) -> Iterable[Message]:
+    def messages_behind(self, held: FeedUpdate, sequence: int, instrument: Instrument) -> Iterable[Message]:
         """Of an update of which the subscriber has been told the events up to `sequence`, the rest."""
-        for message in self.messages_of(update, instrument):
+        for message in self.messages_of(held, instrument):
             own_sequence = message["sequence"]
             assert isinstance(own_sequence, int)
             if own_sequence > sequence:
@@ -104,9 +108,9 @@ class MarketChannel:
 
     def merged_messages(self, updates: list[FeedUpdate], sequence: int, instrument: Instrument) -> Iterable[Message]:
         """Everything behind `sequence` in one message; of trades, which do not merge, one message for each."""
-        update = merged([held.update for held in updates])
         if self._name == TRADES:
-            return self.messages_behind(update, sequence, instrument)
+            return chain.from_iterable(self.messages_behind(held, sequence, instrument) for held in updates)
+        update = merged([held.update for held in updates])
         return (_UPDATE_TO_JSON[self._name](update, instrument, sequence + 1),)
 
 

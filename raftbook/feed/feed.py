@@ -22,12 +22,16 @@ if TYPE_CHECKING:
 
 
 class FeedUpdate:
-    """What one entry changed about one symbol. `encoded` is for whoever sends it, who forgets it with the update."""
+    """What one entry changed about one symbol. `previous_trade_id` is that of the symbol's last trade before it.
 
-    __slots__ = ("encoded", "update")
+    `encoded` is for whoever sends it, who forgets it with the update.
+    """
 
-    def __init__(self, update: MarketUpdate) -> None:
+    __slots__ = ("encoded", "previous_trade_id", "update")
+
+    def __init__(self, update: MarketUpdate, previous_trade_id: int | None) -> None:
         self.update = update
+        self.previous_trade_id = previous_trade_id
         self.encoded: dict[object, object] = {}
 
 
@@ -76,6 +80,8 @@ class Feed:
         self.market_data = MarketData.of_exchange(exchange, recent_trades)
         self._entries: deque[FeedEntry] = deque()
         self._updates: dict[str, deque[FeedUpdate]] = {}
+        # Trade ids are of the whole exchange, so a symbol's have gaps of their own.
+        self._last_trade_ids = {symbol: self.market_data[symbol].tape.last_trade_id for symbol in self.market_data}
         self._held_events = 0
         self._held_from = index
 
@@ -93,7 +99,9 @@ class Feed:
             held = self._updates.get(update.symbol)
             if held is None:
                 held = self._updates[update.symbol] = deque()
-            held.append(FeedUpdate(update))
+            held.append(FeedUpdate(update, self._last_trade_ids.get(update.symbol)))
+            if update.trades:
+                self._last_trade_ids[update.symbol] = update.trades[-1].trade_id
         entry = FeedEntry(index, executions, tuple(update.symbol for update in updates))
         self._entries.append(entry)
         self._held_events += entry.event_count

@@ -118,7 +118,7 @@ class Group:
             return self._encoded(channel.merged_messages(updates, position, instrument))
         blocks = []
         if updates[0].update.first_sequence <= position:
-            blocks.append(self._encoded(channel.messages_behind(updates[0].update, position, instrument)))
+            blocks.append(self._encoded(channel.messages_behind(updates[0], position, instrument)))
             updates = updates[1:]
         blocks += [self._block_of(channel, held, instrument) for held in updates]
         if len(blocks) == 1:
@@ -130,7 +130,7 @@ class Group:
         name = (channel.key[0], self.encoding)
         block = held.encoded.get(name)
         if block is None:
-            block = held.encoded[name] = self._encoded(channel.messages_of(held.update, instrument))
+            block = held.encoded[name] = self._encoded(channel.messages_of(held, instrument))
         assert isinstance(block, Block)
         return block
 

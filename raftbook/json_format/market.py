@@ -91,16 +91,12 @@ def level3_update_to_json(update: MarketUpdate, instrument: Instrument, first_se
     return _with_changes(json, update, instrument)
 
 
-def trade_update_to_json(trade: Trade, instrument: Instrument) -> Json:
-    return {
-        "channel": TRADES,
-        "type": "update",
-        "symbol": trade.symbol,
-        "sequence": trade.sequence,
-        "log_index": trade.log_index,
-        "timestamp": trade.timestamp,
-        **_trade_terms(trade, instrument),
-    }
+def trade_update_to_json(trade: Trade, instrument: Instrument, previous_trade_id: int | None) -> Json:
+    """Trade ids are of the whole exchange: `previous_trade_id`, the symbol's last before this one, shows a gap."""
+    json: Json = {"channel": TRADES, "type": "update", "symbol": trade.symbol} | public_trade_to_json(trade, instrument)
+    if previous_trade_id is not None:
+        json["previous_trade_id"] = previous_trade_id
+    return json
 
 
 def public_trade_to_json(trade: Trade, instrument: Instrument) -> Json:

@@ -40,6 +40,10 @@ class TradeTape:
     def last(self) -> Trade | None:
         return self._trades[-1] if self._trades else None
 
+    @property
+    def last_trade_id(self) -> int | None:
+        return self._trades[-1].trade_id if self._trades else None
+
     def latest(self, limit: int) -> list[Trade]:
         """The last `limit`, oldest first. O(trades kept)."""
         return list(islice(self._trades, max(0, len(self._trades) - limit), None))
