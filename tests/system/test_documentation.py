@@ -9,18 +9,20 @@ import pytest
 from cli.local_cluster import PROJECT_FOLDER
 from tests.support.documented_commands import reader, steps_of
 
-PAGES = ["docs/quick-start.md"]
+PAGES = [("docs/quick-start.md", "docs/python-client.md")]
+"""Those of one row are read one after the other, by the same reader."""
 ALL_READY = "for port in 8101 8102 8103; do curl -sf http://127.0.0.1:$port/readyz; done"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_does_what_it_says(page, tmp_path):
+@pytest.mark.parametrize("pages", PAGES, ids=lambda pages: pages[0])
+def test_pages_do_what_they_say(pages, tmp_path):
     if shutil.which("curl") is None:
         pytest.skip("the pages' examples use curl; install it (on Debian: apt-get install curl)")
-    steps = steps_of(PROJECT_FOLDER / page)
-    assert len(steps) >= 4, f"{page} has hardly any marked block; was a marker lost?"
     with reader(tmp_path / "reader") as reading:
-        for step in steps:
-            reading.follow(step)
-            if step.how == "in the background":
-                reading.wait_until(ALL_READY)
+        for page in pages:
+            steps = steps_of(PROJECT_FOLDER / page)
+            assert len(steps) >= 4, f"{page} has hardly any marked block; was a marker lost?"
+            for step in steps:
+                reading.follow(step)
+                if step.how == "in the background":
+                    reading.wait_until(ALL_READY)
