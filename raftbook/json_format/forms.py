@@ -30,6 +30,7 @@ from raftbook.json_format.schema_types import (
     ClientOrderId,
     Count,
     Decimals,
+    KeyAccounts,
     KeyId,
     KeyName,
     NewDisplayQuantity,
@@ -240,7 +241,7 @@ class CreateKeyForm(msgspec.Struct, tag_field="op", tag="create_key", forbid_unk
     name: KeyName
     role: RoleWord
     public_key: PublicKey
-    accounts: list[str] | None = None
+    accounts: KeyAccounts | None = None
     not_after: Time | None = None
 
     def to_command(self, _generate_client_order_id: Callable[[], str] | None) -> CreateKey:

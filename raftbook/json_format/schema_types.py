@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 from msgspec import Meta, Raw, UnsetType
 
 from raftbook.engine.types import (
+    ALL_ACCOUNTS,
     IDENTIFIER_PATTERN,
     KEY_ID_PATTERN,
     KEY_NAME_PATTERN,
     MAX_DECIMALS,
     MAX_INTEGER,
+    MOST_ACCOUNTS_OF_KEY,
     PUBLIC_KEY_PATTERN,
     SYMBOL_PATTERN,
 )
@@ -99,6 +101,21 @@ NewQuantity = Annotated[Raw, _decimal("The new quantity; 0 cancels.", "4", takes
 NewDisplayQuantity = Annotated[Raw, _decimal("The new tip; 0 shows all.", "1", takes_zero=True)] | UnsetType
 
 KeyId = Annotated[str, _text(KEY_ID_PATTERN.pattern, "k3m9x2p7")]
+KeyAccounts = Annotated[
+    list[str],
+    Meta(
+        extra_json_schema={
+            "anyOf": [
+                {"const": [ALL_ACCOUNTS]},
+                {
+                    "items": {"type": "string", "pattern": pattern_of(IDENTIFIER_PATTERN.pattern)},
+                    "maxItems": MOST_ACCOUNTS_OF_KEY,
+                    "uniqueItems": True,
+                },
+            ]
+        }
+    ),
+]
 KeyName = Annotated[str, _text(KEY_NAME_PATTERN.pattern, "alice@desk-1")]
 RoleWord = Annotated[str, _one_of(ROLES)]
 PublicKey = Annotated[str, _text(PUBLIC_KEY_PATTERN.pattern, "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo")]
