@@ -3,7 +3,7 @@
 | channel | an update is the next one when |
 |---|---|
 | book, l3 | its `first_sequence` (`sequence` where it has none) is one more than the last `sequence` |
-| trades | its `previous_trade_id` is the `trade_id` of the last trade |
+| trades | its `previous_trade_id` (none before the symbol's first trade) is the `trade_id` of the last trade |
 | orders | its `sequence`, a log index, is higher than the last: entries that do not concern the account are left out |
 
 Pure.
@@ -62,7 +62,7 @@ class Continuity:
     def _follows(self, message: Mapping[str, object], sequence: int) -> bool:
         if self._channel == "trades":
             previous = self._last_trade_id
-            follows = previous is None or _integer(message, "previous_trade_id") == previous
+            follows = previous is None or message.get("previous_trade_id", 0) == previous
             if follows:
                 self._last_trade_id = _integer(message, "trade_id")
             return follows

@@ -62,7 +62,7 @@ class Trade(TypedDict):
     taker_side: SideName
     auction: NotRequired[bool]
     previous_trade_id: NotRequired[int]
-    """In feeds: the trade of the symbol before this one, 0 where there was none."""
+    """In feeds: the trade of the symbol before this one, where there was one."""
 
 
 class Event(TypedDict, total=False):

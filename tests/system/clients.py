@@ -192,7 +192,7 @@ class Clients:
 
     async def _trade(self, number: int) -> None:
         client = self._connect()
-        trader = _Trader(f"client-{number}", random.Random(f"{self._seed}/{number}"), is_careful=number % 2 == 0)
+        trader = Trader(f"client-{number}", random.Random(f"{self._seed}/{number}"), is_careful=number % 2 == 0)
         turn = number
         while not self._stopping:
             batch = [Record(command) for command in trader.commands(self._batch)]
@@ -259,7 +259,7 @@ def new_order(account: str, client_order_id: str, side: str, price: str, quantit
     }
 
 
-class _Trader:
+class Trader:
     """What one client wants: orders around 100.00 that often trade, and to cancel some of those that rest.
 
     A careful one says itself until when an order may be executed, so that a refusal is final for every attempt.
