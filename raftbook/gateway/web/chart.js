@@ -7,8 +7,6 @@ import { faded, palette } from "./palette.js";
 import { CandlestickSeries, createChart, HistogramSeries } from "./vendor/lightweight-charts-5.2.1.js";
 
 const CANDLES = 500;
-/** More candles than this do not begin between two frames, but where the page was hidden: then all is drawn anew. */
-const MOST_BEGUN = 20;
 
 export class PriceChart {
   interval = "1m";
@@ -116,7 +114,8 @@ export class PriceChart {
     if (!this.#changed || this.#history === null) return;
     this.#changed = false;
     // Trades of one frame may have changed the last candle that was drawn, and begun others behind it.
-    for (const candle of this.#history.candles.slice(-MOST_BEGUN).filter(({ start }) => start >= this.#drawnTo)) {
+    const { candles } = this.#history;
+    for (const candle of candles.slice(candles.findLastIndex(({ start }) => start < this.#drawnTo) + 1)) {
       this.#candles.update(this.#bar(candle));
       this.#volume.update(this.#volumeBar(candle));
       this.#drawnTo = candle.start;

@@ -17,6 +17,8 @@ const HAS_STOP_PRICE = new Set(["stop", "stop_limit"]);
 const RESTS = new Set(["gtc", "day", "gtd"]);
 /** An iceberg may have so many tips at the most. */
 const MOST_TIPS = 100n;
+/** Every integer of the engine fits a signed 64-bit field. */
+const MOST_UNITS = 2n ** 63n - 1n;
 
 export function fieldsOf(type) {
   return {
@@ -99,8 +101,8 @@ function checkNumber(text, decimals, field, errors) {
     else errors[field] = decimals === 0 ? "Whole numbers only" : `At most ${decimals} decimals`;
     return null;
   }
-  if (units === 0n) {
-    errors[field] = "Must be above zero";
+  if (units === 0n || units > MOST_UNITS) {
+    errors[field] = units === 0n ? "Must be above zero" : "Larger than any exchange needs";
     return null;
   }
   return units;

@@ -34,11 +34,11 @@ export class TradeTape {
       this.trades = message.trades.map((trade) => this.#read(trade));
       // What was not seen yet of a snapshot that follows a gap is new, as far as it goes.
       if (unseen !== null) for (const trade of this.trades) if (trade.id > unseen) this.#onTrade(trade);
-      this.#lastId = this.last?.id ?? this.#lastId ?? 0;
+      this.#lastId = this.last?.id ?? null;
       this.position = message.sequence;
       return true;
     }
-    if (this.position === null || (this.#lastId !== 0 && message.trade_id !== this.#lastId + 1)) return false;
+    if (this.position === null || (message.previous_trade_id ?? null) !== this.#lastId) return false;
     const trade = this.#read(message);
     this.trades.push(trade);
     if (this.trades.length > KEPT) this.trades.splice(0, this.trades.length - KEPT);
