@@ -35,6 +35,13 @@ QUIET_S: Final = 0.5
 """A connection on which nothing has happened for so long may be closed without a last answer."""
 
 
+_FIELD_OVERHEAD_BYTES: Final = len(": \r\n")
+
+
+LINGER_S: Final = 1.0
+"""For a client to stop sending and read its last answer."""
+
+
 class Expected(Enum):
     """What is to come from the client next."""
 
@@ -77,6 +84,7 @@ class NodeHttpProtocol(HttpToolsProtocol):
         self._unwritten_bytes = 0
         self._unwritten_since = 0.0
         self._refusal: ProblemError | None = None
+        self._is_over = False
 
     # What asyncio tells.
 
@@ -89,13 +97,14 @@ class NodeHttpProtocol(HttpToolsProtocol):
         self._on_closed()
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
+        if self._is_over:
             return
         self.active_at = self.loop.time()
         self._is_told = False
         super().data_received(data)
+        # A field that is not whole is bounded as well, as soon as a read brings nothing else.
         self._untold_bytes = 0 if self._is_told else self._untold_bytes + len(data)
-        if self._untold_bytes > self._limits.max_header_bytes and not self.transport.is_closing():
+        if self._untold_bytes > self._limits.max_header_bytes and not self._is_over:
             self._end(self._header_too_large())
 
     def handle_websocket_upgrade(self) -> None:
@@ -115,7 +124,7 @@ class NodeHttpProtocol(HttpToolsProtocol):
         self._count_header(len(url))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_header(len(name) + len(value))
+        self._count_header(len(name) + len(value) + _FIELD_OVERHEAD_BYTES)
         if self._expected is Expected.HEADER:  # Trailers are nobody's here.
             super().on_header(name, value)
 
@@ -166,7 +175,7 @@ class NodeHttpProtocol(HttpToolsProtocol):
         elif now_s - self._unwritten_since >= self._limits.write_timeout_s:
             self.transport.abort()
             return
-        if self.transport.is_closing():
+        if self._is_over or self.transport.is_closing():
             return
         if self._is_waiting_for_us:
             self._expected_since = max(self._expected_since, now_s)
@@ -218,17 +227,25 @@ class NodeHttpProtocol(HttpToolsProtocol):
         return ProblemError(408, "request_timeout", detail)
 
     def _end(self, problem: ProblemError | None) -> None:
-        """Close the connection, with `problem` as the answer where none is under way."""
-        if problem is not None and self._may_answer:
-            self.transport.write(last_answer(problem))
+        """Take nothing more, and close the connection: with `problem` as the answer, or behind the one under way."""
+        self._is_over = True
+        if self._expected is not Expected.BODY:
+            if self._is_answering:
+                self.cycle.keep_alive = False
+                return
+        elif self.pipeline or self.cycle.response_started:
+            problem = None
         if self._is_answering:
             # As when the connection is lost: whoever works on the answer finds out, and nothing more is written.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.close()
-
-    @property
-    def _may_answer(self) -> bool:
-        if self._expected is Expected.BODY:
-            return not self.pipeline and not self.cycle.response_started
-        return not self._is_answering
+        if problem is None:
+            self.transport.close()
+            return
+        self.transport.write(last_answer(problem))
+        if not self.transport.can_write_eof():
+            self.transport.close()  # The end of TLS has a handshake of its own.
+            return
+        # A client that is still sending would lose the answer to the reset that a close now would be (RFC 9112 §9.6).
+        self.transport.write_eof()
+        self.loop.call_later(LINGER_S, self.transport.close)
