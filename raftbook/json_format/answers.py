@@ -36,6 +36,7 @@ Index = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
 Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 Origin = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:\-]{1,64}$", examples=["n1.3"])]
 ReasonWord = Annotated[str, Meta(extra_json_schema={"enum": [reason.value for reason in Reason]})]
+ReportReasonWord = Annotated[str, Meta(extra_json_schema={"enum": [*(reason.value for reason in Reason), "forbidden"]})]
 OrderStatusWord = Annotated[str, Meta(extra_json_schema={"enum": [status.label for status in OrderStatus]})]
 Level = Annotated[
     list[DecimalText],
@@ -394,8 +395,8 @@ AnyEvent = (
 class Report(Struct, kw_only=True, forbid_unknown_fields=True):
     """What became of a submission.
 
-    Of one that is `pending`, `next` says where to ask again; what is no command got no place in the log, and so has no
-    `origin`.
+    Of one that is `pending`, `next` says where to ask again. What is no command, or not allowed by the key
+    (`forbidden`), got no place in the log, and so has no `origin`.
     """
 
     status: Literal["accepted", "rejected", "pending"]
@@ -405,7 +406,7 @@ class Report(Struct, kw_only=True, forbid_unknown_fields=True):
     timestamp: Time | UnsetType = UNSET
     order: Order | None
     events: list[AnyEvent]
-    reason: ReasonWord | UnsetType = UNSET
+    reason: ReportReasonWord | UnsetType = UNSET
     detail: str | UnsetType = UNSET
     field: str | UnsetType | None = UNSET
     duplicate: Literal[True] | UnsetType = UNSET
