@@ -36,7 +36,7 @@ ALWAYS: Final[Mapping[int, tuple[str, ...]]] = {
 
 PROTECTED: Final[Mapping[int, tuple[str, ...]]] = {
     401: ("unauthenticated", "signature_invalid", "timestamp_outside_window", "replayed", "key_revoked"),
-    403: ("forbidden",),
+    403: ("forbidden", "foreign_origin"),
     429: ("rate_limited",),
 }
 """Of a request that needs a key, where keys are required."""

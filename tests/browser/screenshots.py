@@ -29,7 +29,6 @@ PHONE_TABS: Final = ("chart", "book", "trade", "orders", "cluster")
 
 
 async def take_pictures(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, LocalCluster(Path(scratch) / "cluster") as cluster:
         clocks = SetBackClocks(cluster)
         clocks.set_back(60.0 * PAST_MINUTES)
@@ -93,4 +92,6 @@ async def _phone(browser: Browser, url: str, theme: str, folder: Path) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit("usage: python -m tests.browser.screenshots FOLDER")
-    asyncio.run(take_pictures(Path(sys.argv[1])))
+    pictures = Path(sys.argv[1])
+    pictures.mkdir(parents=True, exist_ok=True)
+    asyncio.run(take_pictures(pictures))

@@ -2,7 +2,7 @@
 // never sent. What is signed is defined in raftbook/security/signing.py.
 
 const STORED_AS = "raftbook.key";
-const KEY = /^rb_(read|trade|admin)_([A-Za-z0-9\-.]+)_([A-Za-z0-9_-]{43})$/;
+const KEY = /^rb_(read|trade|admin)_([a-z0-9]{8,32})_([A-Za-z0-9_-]{43})$/;
 /** What stands before the 32 bytes of an Ed25519 seed in PKCS #8 (RFC 8410, 7). */
 const PKCS8_PREFIX = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
 
