@@ -29,8 +29,17 @@ import httpx
 import msgspec
 
 from raftbook.errors import NoQuorumError, RaftbookError
-from raftbook.node.config import ClusterConfig, Config, Durability, InstrumentConfig, LimitsConfig, NodeConfig
+from raftbook.node.config import (
+    ClusterConfig,
+    Config,
+    Durability,
+    InstrumentConfig,
+    LimitsConfig,
+    NodeConfig,
+    SecurityConfig,
+)
 from raftbook.node.config_file import dumps
+from raftbook.security.tls import client_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -87,6 +96,7 @@ class LocalCluster:
         durability: Durability = Durability.FSYNC,
         instruments: Sequence[InstrumentConfig] = (ACME,),
         limits: LimitsConfig | None = None,
+        security: SecurityConfig | None = None,
     ) -> None:
         self.folder = folder
         ports = free_ports(2 * node_count)
@@ -102,6 +112,7 @@ class LocalCluster:
             ),
             instruments=tuple(instruments),
             limits=limits or LimitsConfig(),
+            security=security or SecurityConfig(),
         )
         self.node_ids = [node.id for node in self.config.nodes]
         self.link_ports: dict[tuple[str, str], int] = {}
@@ -126,6 +137,12 @@ class LocalCluster:
     @property
     def urls(self) -> dict[str, str]:
         return {node_id: self.url(node_id) for node_id in self.node_ids}
+
+    def http_client(self, **options: Any) -> httpx.AsyncClient:
+        """One that trusts the nodes: by the CA of [security] where they have TLS. `options` are httpx's."""
+        ca_file = self.config.security.ca_file
+        verify = client_context(ca_file) if ca_file is not None else False
+        return httpx.AsyncClient(verify=verify, trust_env=False, **options)
 
     def data_folder(self, node_id: str) -> Path:
         return self.config.node_folder(node_id)
@@ -267,7 +284,7 @@ class LocalCluster:
     ) -> Found:
         """Asks all nodes again and again until `condition` finds something in what they say."""
         deadline = time.monotonic() + deadline_s
-        async with httpx.AsyncClient() as client:
+        async with self.http_client() as client:
             while True:
                 statuses = await self.statuses(client)
                 found = condition(statuses)

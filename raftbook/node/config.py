@@ -189,7 +189,7 @@ class KeyConfig(Struct, frozen=True, kw_only=True):
 
 
 class LimitsConfig(Struct, frozen=True, kw_only=True):
-    """The bounds of everything that could grow. What happens at each: see the comments."""
+    """The bounds of everything that could grow. What happens at each stands beside it."""
 
     # A request beyond either is refused whole (413, and 400 for too many commands); nothing of it is taken.
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 28)] = 4 << 20
@@ -273,11 +273,12 @@ class SecurityConfig(Struct, frozen=True, kw_only=True):
     shipped configuration, and in variables, to where the node starts.
     """
 
+    # TLS, with all three: PEM files, as `raftbook certs` makes them. Without, nothing listens beyond this machine.
     ca_file: Annotated[str | None, Meta(description="a path", examples=["certs/ca.pem"])] = None
     certificate_file: Annotated[str | None, Meta(description="a path", examples=["certs/{id}.pem"])] = None
     key_file: Annotated[str | None, Meta(description="a path", examples=["certs/{id}.key"])] = None
 
-    # Of clients too, on top of their keys: a certificate that the cluster's CA signed.
+    # Clients, too, have to show a certificate that the CA signed, on top of their keys.
     require_client_certificates: bool = False
     require_keys: bool = False
 

@@ -87,7 +87,8 @@ class Clients:
         self._own = self._connect()
 
     def _connect(self) -> RaftbookClient:
-        client = RaftbookClient(self._cluster.url(self._cluster.node_ids[0]), timeout_s=TIMEOUT_S)
+        url, ca_file = self._cluster.url(self._cluster.node_ids[0]), self._cluster.config.security.ca_file
+        client = RaftbookClient(url, timeout_s=TIMEOUT_S, ca_file=ca_file)
         self._connections.append(client)
         return client
 
@@ -113,7 +114,7 @@ class Clients:
         attempt = Attempt(node_id, time.monotonic())
         self._record_of(order).attempts.append(attempt)
         fields = {name: value for name, value in order.items() if name != "op"}
-        async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE_S) as client:
+        async with self._cluster.http_client(timeout=DEADLINE_S) as client:
             response = await client.post(f"{self._cluster.url(node_id)}/v1/orders", json=fields, params=parameters)
         attempt.answered_at = time.monotonic()
         document = response.json()
@@ -140,7 +141,7 @@ class Clients:
     async def read(self, node_id: str, path: str, **parameters: str) -> httpx.Response:
         """GET at that node, for what its status codes say."""
         self.barriers += parameters.get("consistency") == "linearizable"
-        async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE_S) as client:
+        async with self._cluster.http_client(timeout=DEADLINE_S) as client:
             return await client.get(f"{self._cluster.url(node_id)}{path}", params=parameters)
 
     def _record_of(self, command: Document) -> Record:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from raftbook.node.config import Config, InstrumentConfig
+    from raftbook.node.config import Config, InstrumentConfig, SecurityConfig
 
 DEADLINE_S: Final = 60.0
 """For whatever must happen in the end. Generous, since the machine may be busy; passing it means that it never does."""
@@ -41,8 +41,11 @@ class SystemCluster(LocalCluster):
         limits: LimitsConfig | None = None,
         node_limits: Mapping[str, LimitsConfig] | None = None,
         instruments: Sequence[InstrumentConfig] = (ACME,),
+        security: SecurityConfig | None = None,
     ) -> None:
-        super().__init__(folder, node_count=node_count, name="system", limits=limits, instruments=instruments)
+        super().__init__(
+            folder, node_count=node_count, name="system", limits=limits, instruments=instruments, security=security
+        )
         self.node_limits = dict(node_limits or {})
         self._proxies: dict[tuple[str, str], TcpProxy] = {}
         # Between two nodes the one with the smaller id dials.
