@@ -58,7 +58,7 @@ def make_app(service: Service) -> Starlette:
         *stream.http_routes(),
         *PageHandlers(api_addresses).routes(),
     ]
-    routes += ReferenceHandlers(routes, requires_keys=config.security.require_keys).routes()
+    routes += ReferenceHandlers(routes, config).routes()
     access.guard(routes)
 
     async def no_such_endpoint(request: Request, error: Exception) -> Response:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from raftbook.gateway.endpoint import Body, Endpoint, EndpointRoute
     from raftbook.gateway.query import Parameter
+    from raftbook.node.config import LimitsConfig
 
 Json = dict[str, Any]
 
@@ -59,10 +60,10 @@ _TAGS: Final[Mapping[str, str]] = {
 }
 
 
-def openapi_document(routes: Iterable[EndpointRoute], *, requires_keys: bool = False) -> Json:
+def openapi_document(routes: Iterable[EndpointRoute], limits: LimitsConfig, *, requires_keys: bool = False) -> Json:
     """`requires_keys`: whether the node wants an API key from its clients."""
     routes = list(routes)
-    schemas = _Schemas(routes)
+    schemas = _Schemas(routes, limits)
     paths: dict[str, Json] = {}
     for route in routes:
         operation = _operation(route, schemas, requires_keys=requires_keys)
@@ -87,7 +88,8 @@ def openapi_document(routes: Iterable[EndpointRoute], *, requires_keys: bool = F
 class _Schemas:
     """JSON Schema of every type that a route names; `components` holds those with a name."""
 
-    def __init__(self, routes: Sequence[EndpointRoute]) -> None:
+    def __init__(self, routes: Sequence[EndpointRoute], limits: LimitsConfig) -> None:
+        self.limits = limits
         kinds: list[Any] = [kind for route in routes for kinds in route.declared.answers.values() for kind in kinds]
         commands = reduce(or_, FORMS.values())
         schemas, self.components = msgspec.json.schema_components([commands, Problem, *kinds], ref_template=_REF)
@@ -108,7 +110,8 @@ class _Schemas:
             anything = {
                 "description": "What is no command is answered in its place, by a report with `reason` malformed."
             }
-            return {"type": "array", "items": {"anyOf": [self.any_command, anything]}}
+            most = self.limits.max_commands_per_request
+            return {"type": "array", "maxItems": most, "items": {"anyOf": [self.any_command, anything]}}
         form = self.components[FORMS[body.form].__name__]
         left_out = {*body.in_path, *(("op",) if body.in_path else ())}
         kept = {name: schema for name, schema in form["properties"].items() if name not in left_out}
@@ -134,8 +137,8 @@ def _operation(route: EndpointRoute, schemas: _Schemas, *, requires_keys: bool) 
         "tags": [declared.tag],
         "summary": _on_one_line(summary).removesuffix("."),
         "parameters": [
-            *(_parameter(PATH_PARAMETERS[name], "path") for name in route.param_convertors),
-            *(_parameter(parameter, "query") for parameter in declared.query),
+            *(_parameter(PATH_PARAMETERS[name], "path", schemas.limits) for name in route.param_convertors),
+            *(_parameter(parameter, "query", schemas.limits) for parameter in declared.query),
         ],
     }
     if description:
@@ -148,7 +151,7 @@ def _operation(route: EndpointRoute, schemas: _Schemas, *, requires_keys: bool) 
         **{str(status): _problem(status, codes, schemas) for status, codes in _problems(declared).items()},
     }
     if requires_keys and declared.access is not Access.OPEN:
-        signed = {name: [] for name in _KEY_HEADERS}
+        signed: Json = {name: [] for name in _KEY_HEADERS}
         operation["security"] = [{"Bearer": []}, signed] if declared.access is Access.READ else [signed]
     return operation
 
@@ -162,8 +165,11 @@ def _on_one_line(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip()
 
 
-def _parameter(parameter: Parameter, place: str) -> Json:
-    described = {"name": parameter.name, "in": place, "description": parameter.description, "schema": parameter.schema}
+def _parameter(parameter: Parameter, place: str, limits: LimitsConfig) -> Json:
+    schema = dict(parameter.schema)
+    if parameter.limit is not None:
+        schema["maximum"] = getattr(limits, parameter.limit)
+    described: Json = {"name": parameter.name, "in": place, "description": parameter.description, "schema": schema}
     return {**described, "required": True} if parameter.required else described
 
 

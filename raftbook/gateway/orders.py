@@ -75,10 +75,10 @@ _LIMIT: Final = integer_parameter(
 _FROM_ORDER_ID: Final = integer_parameter("from_order_id", "The first order id of the page.", default=0)
 _COUNT: Final = integer_parameter(
     "count",
-    "So many submissions from there on, as an array; at most `max_commands_per_request` of the node's configuration.",
+    "So many submissions from there on, as an array.",
     minimum=1,
     default=1,
-)
+)._replace(limit="max_commands_per_request")
 _WAIT_S: Final = seconds_parameter("wait_s", "How long to wait for the execution.", 0.0)
 
 

@@ -35,12 +35,16 @@ _ValueT = TypeVar("_ValueT")
 
 
 class Parameter(NamedTuple):
-    """A parameter of a path or query: `schema` is JSON Schema; one with a default is there even if it is not given."""
+    """A parameter of a path or query: `schema` is JSON Schema; one with a default is there even if it is not given.
+
+    `limit` is the key of [limits] that sets its maximum, where the handler checks that.
+    """
 
     name: str
     schema: Mapping[str, object]
     description: str
     required: bool = False
+    limit: str | None = None
 
 
 def integer_parameter(

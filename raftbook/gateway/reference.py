@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from starlette.routing import Route
 
     from raftbook.gateway.query import Query
+    from raftbook.node.config import Config
 
 _TAG: Final = "Reference"
 
@@ -23,9 +24,9 @@ _TAG: Final = "Reference"
 class ReferenceHandlers:
     """`routes` may still grow until the first request."""
 
-    def __init__(self, routes: Sequence[Route], *, requires_keys: bool) -> None:
+    def __init__(self, routes: Sequence[Route], config: Config) -> None:
         self._routes = routes
-        self._requires_keys = requires_keys
+        self._config = config
 
     def routes(self) -> list[Route]:
         return [*routes_of(self)]
@@ -46,4 +47,4 @@ class ReferenceHandlers:
     @cached_property
     def _document(self) -> Json:
         described = [route for route in self._routes if isinstance(route, EndpointRoute)]
-        return openapi_document(described, requires_keys=self._requires_keys)
+        return openapi_document(described, self._config.limits, requires_keys=self._config.security.require_keys)

@@ -35,7 +35,7 @@ from raftbook.json_format.fields import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_UP_TO_18_DIGITS: Final = r"^(?=(?:\.?[0-9]){1,18}$)(?:0|[1-9][0-9]*)(?:\.[0-9]+)?$"
+_UP_TO_18_DIGITS: Final = r"^(?=(?:0\.)?(?:\.?[0-9]){1,18}$)(?:0|[1-9][0-9]*)(?:\.[0-9]+)?$"
 _ABOVE_ZERO: Final = _UP_TO_18_DIGITS.replace("^", "^(?=.*[1-9])", 1)
 
 _SMALLEST_FLOAT: Final = 0.01

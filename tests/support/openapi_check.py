@@ -62,7 +62,7 @@ class OpenApiCheck:
             return f"media type {media_type} is not declared for {status}"
         if method == "HEAD":
             return None
-        return self._fault_of_document(answer["content"][media_type]["schema"], decoded(media_type, content))
+        return self.fault_of_document(answer["content"][media_type]["schema"], decoded(media_type, content))
 
     def _fault_outside(self, status: int, media_type: str, content: bytes) -> str | None:
         if media_type != "application/problem+json":
@@ -70,9 +70,9 @@ class OpenApiCheck:
         problem = json.loads(content)
         if problem["code"] not in OF_NO_OPERATION.get(status, ()):
             return f"problem {problem['code']} belongs to no operation"
-        return self._fault_of_document({"$ref": "#/components/schemas/Problem"}, problem)
+        return self.fault_of_document({"$ref": "#/components/schemas/Problem"}, problem)
 
-    def _fault_of_document(self, schema: dict[str, Any], document: object) -> str | None:
+    def fault_of_document(self, schema: dict[str, Any], document: object) -> str | None:
         key = json.dumps(schema)
         validator = self._validators.get(key)
         if validator is None:

@@ -1,0 +1,117 @@
+"""The interface described: its OpenAPI document, and a real node held against it by schemathesis."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from starlette.routing import Route
+
+from raftbook.engine.types import EventKind, Reason
+from raftbook.errors import InvalidCommandError
+from raftbook.gateway import make_app
+from raftbook.gateway.endpoint import EndpointRoute
+from raftbook.gateway.problem_codes import REFUSALS
+from raftbook.json_format import OPERATIONS, command_from_json
+from tests.fuzzing.__main__ import PROJECT_FOLDER
+from tests.support.direct_service import DirectService, make_config
+from tests.support.openapi_check import OpenApiCheck
+
+FILES_AND_STREAM = {"/", "/assets/{name:path}", "/v1/stream", "/docs", "/docs/{name}"}
+"""What is no operation: the pages, and the WebSocket."""
+
+
+@pytest.fixture
+async def document(http):
+    return (await http.get("/openapi.json")).json()
+
+
+async def test_every_route_is_described_but_the_pages_and_the_stream(document):
+    app = make_app(DirectService(make_config()))
+    routes = [route for route in app.router.routes if isinstance(route, Route)]
+
+    described = {(path, method.upper()) for path, operations in document["paths"].items() for method in operations}
+
+    assert {route.path for route in routes if not isinstance(route, EndpointRoute)} <= FILES_AND_STREAM
+    assert described == {(route.path, route.declared.method) for route in routes if isinstance(route, EndpointRoute)}
+
+
+async def test_operations_have_names_of_their_own(document):
+    names = [operation["operationId"] for path in document["paths"].values() for operation in path.values()]
+
+    assert len(names) == len(set(names))
+    assert all(operation["summary"] for path in document["paths"].values() for operation in path.values())
+
+
+async def test_every_command_and_every_event_is_described(document):
+    schemas = document["components"]["schemas"]
+
+    def tags(field):
+        return {
+            schema["properties"][field]["const"]
+            for schema in schemas.values()
+            if "const" in schema.get("properties", {}).get(field, {})
+        }
+
+    assert tags("op") == set(OPERATIONS)
+    assert tags("event") == {kind.label for kind in EventKind}
+    assert set(REFUSALS) < {reason.value for reason in Reason}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "5",
+        "0.01",
+        "100.25",
+        "999999999999999999",
+        "0.000000000000000001",
+        "0",
+        "0.0",
+        "00",
+        "1.",
+        ".5",
+        "-1",
+        "+1",
+        "1e5",
+        "1234567890123456789",
+        "9" * 30,
+        "",
+        " 1",
+        "1\n",
+    ],
+)
+async def test_a_number_that_fits_the_schema_is_taken(document, text):
+    """The other way round it need not be: exponents and a nineteenth digit are taken as well."""
+    check = OpenApiCheck(document)
+    fields = {"op": "new", "symbol": "ACME", "side": "buy", "quantity": text, "client_order_id": "a1"}
+
+    fits = check.fault_of_document({"$ref": "#/components/schemas/NewOrderForm"}, fields) is None
+
+    try:
+        command_from_json(json.dumps(fields))
+    except InvalidCommandError:
+        assert not fits
+    else:
+        assert fits or "e" in text or len(text) == 19
+
+
+@pytest.mark.system
+@pytest.mark.timeout(240)
+def test_schemathesis_finds_nothing_at_a_real_node():
+    """A short run with all checks; `make fuzz-api` makes long ones. A finding prints how to repeat it."""
+    command = [sys.executable, "-m", "tests.fuzzing", "--seed", "1", "--max-examples", "4", "--no-shrink"]
+
+    ended = subprocess.run(
+        [*command, "--phases", "examples,fuzzing,stateful"],
+        cwd=PROJECT_FOLDER,
+        capture_output=True,
+        text=True,
+        timeout=220,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
+    assert "No issues found" in ended.stdout
