@@ -3,10 +3,11 @@
 BIN := .venv/bin
 BENCH := all --against stock
 CHAOS := --seeds 1-20
+FUZZ_API := --max-examples 200
 MUTANTS :=
 SIMULATE := --seeds 200
 
-.PHONY: demo test lint types docs docs-serve bench simulate remedies chaos mutants format lock clean
+.PHONY: demo test lint types docs docs-serve bench simulate remedies chaos fuzz-api mutants format lock clean
 
 demo: .venv/ready
 	$(BIN)/raftbook demo
@@ -46,6 +47,10 @@ remedies: .venv/ready
 # CHAOS="--seeds 7 --nodes 5 --story" lives one seed through again, and tells its story.
 chaos: .venv/ready
 	$(BIN)/python -m tests.system.chaos $(CHAOS)
+
+# A real node, and all that its OpenAPI document allows or forbids. FUZZ_API="--seed 7 --max-examples 20" repeats a run.
+fuzz-api: .venv/ready
+	$(BIN)/python -m tests.fuzzing $(FUZZ_API)
 
 # The engine with one small fault at a time, thousands of times, in the folder mutants/: which does no test notice? Takes
 # an hour on two cores, and goes on where it was stopped. MUTANTS="raftbook.engine.auction.*" tries those of one file;
