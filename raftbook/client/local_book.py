@@ -112,6 +112,10 @@ class LocalBook:
             self.indication = None
         elif "indication" in message:
             self.indication = message["indication"]
+        elif self.indication is None:
+            # An auction begins; until it is told otherwise, nothing would trade.
+            nothing = decimal_text(0, self._quantity_decimals)
+            self.indication = {"quantity": nothing, "imbalance_quantity": nothing}
 
     def _start(self, message: FeedMessage) -> None:
         self._level2, self._level3 = Level2Book(), None
