@@ -52,8 +52,16 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
             extensions = cast("dict[str, object]", self.scope["extensions"])
             extensions[FRAMES_EXTENSION] = self
 
+    async def run_asgi(self) -> None:
+        try:
+            await super().run_asgi()
+        finally:
+            # Cycles among what is old are never found (see garbage_collector.py), so none is left behind.
+            cast("dict[str, object]", self.scope["extensions"]).clear()
+
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self.conn.parser.close()  # A generator of its own, which is suspended and holds it.
         if self.on_closed is not None:
             self.on_closed()
 

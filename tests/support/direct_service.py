@@ -121,7 +121,11 @@ class DirectService:
 
     def restore_from_itself(self) -> None:
         """Take in the node's own state as if it were a peer's snapshot."""
-        self.state = StateMachine.from_snapshot(self.state.to_snapshot())
+        self.restore(StateMachine.from_snapshot(self.state.to_snapshot()))
+
+    def restore(self, state: StateMachine) -> None:
+        """Take in a peer's state."""
+        self.state = state
         self.feed_keeper.restored(self.state.exchange.watermarks)
         self.feed_keeper.applied(self.state.index)
 
