@@ -1,0 +1,378 @@
+"""What a client can do to a node's HTTP port: nothing lasts, nothing grows, and everybody else is served."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from raftbook.node import http_protocol
+from raftbook.node.connection_table import ConnectionTable, source_of
+from raftbook.node.http_server import HttpServer
+from tests.support.direct_service import DirectService, make_config
+from tests.support.server import free_listener
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+REQUEST = b"GET /healthz HTTP/1.1\r\nhost: n1\r\n\r\n"
+POST = b"POST /v1/commands HTTP/1.1\r\nhost: n1\r\ncontent-type: application/json\r\n"
+TIMES = {"header_timeout_s": 0.3, "body_timeout_s": 0.3, "keep_alive_timeout_s": 0.3, "write_timeout_s": 0.3}
+PATIENCE_S = 20
+
+
+@contextlib.asynccontextmanager
+async def serving(**limits: float) -> AsyncIterator[tuple[HttpServer, tuple[str, int]]]:
+    listener = free_listener()
+    server = HttpServer(DirectService(make_config(**limits)))
+    address = listener.getsockname()
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        async with asyncio.timeout(2 * PATIENCE_S):
+            while not server.started:  # noqa: ASYNC110 (uvicorn tells nobody)
+                await asyncio.sleep(0.002)
+            yield server, address
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 (what is waited for is told to nobody)
+            await asyncio.sleep(0.005)
+
+
+@contextlib.asynccontextmanager
+async def connection(address: tuple[str, int]) -> AsyncIterator[Stream]:
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def answer_to(address: tuple[str, int], *chunks: bytes) -> tuple[int, str]:
+    """Status and code of what is answered before the connection is closed; (0, "") where it just is."""
+    async with connection(address) as (reader, writer):
+        heard = b""
+        with contextlib.suppress(ConnectionError):
+            for chunk in chunks:
+                writer.write(chunk)
+                await writer.drain()
+                await asyncio.sleep(0.002)  # So that each is a read of its own.
+        with contextlib.suppress(ConnectionError):
+            heard = await asyncio.wait_for(reader.read(), PATIENCE_S)
+    return told(heard)
+
+
+def told(heard: bytes) -> tuple[int, str]:
+    if not heard:
+        return 0, ""
+    head, _, body = heard.rpartition(b"\r\n\r\n")
+    last = head.rpartition(b"HTTP/1.1 ")[2]
+    return int(last[:3]), json.loads(body)["code"] if b"problem+json" in last else ""
+
+
+async def is_alive(address: tuple[str, int]) -> bool:
+    async with connection(address) as (reader, writer):
+        writer.write(REQUEST)
+        return (await asyncio.wait_for(reader.readline(), PATIENCE_S)) == b"HTTP/1.1 200 OK\r\n"
+
+
+# ---------------------------------------------------------------- time
+
+
+async def trickle(stream: Stream, first: bytes, bytes_one_by_one: bytes) -> bytes:
+    """A byte every 20 ms, as long as anybody takes it; what was heard."""
+    reader, writer = stream
+    writer.write(first)
+    heard = asyncio.create_task(reader.read())
+    with contextlib.suppress(ConnectionError):
+        for byte in bytes_one_by_one:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.02)
+            if heard.done():
+                break
+        return await heard
+    return b""
+
+
+SLOW: dict[str, tuple[Callable[[Stream], Awaitable[bytes]], tuple[int, str]]] = {
+    "says nothing": (lambda stream: trickle(stream, b"", b""), (0, "")),
+    "sends empty lines before a request": (lambda stream: trickle(stream, b"", b"\r\n" * 5000), (0, "")),
+    "never ends its request line": (lambda stream: trickle(stream, b"GET /", b"x" * 5000), (408, "request_timeout")),
+    "never ends its header": (
+        lambda stream: trickle(stream, b"GET / HTTP/1.1\r\n", b"x: y\r\n" * 5000),
+        (408, "request_timeout"),
+    ),
+    "never ends its body": (
+        lambda stream: trickle(stream, POST + b"content-length: 9999\r\n\r\n", b"[" * 5000),
+        (408, "request_timeout"),
+    ),
+    "never ends its chunked body": (
+        lambda stream: trickle(stream, POST + b"transfer-encoding: chunked\r\n\r\n", b"1\r\n[\r\n" * 5000),
+        (408, "request_timeout"),
+    ),
+    "never ends a chunk's extension": (
+        lambda stream: trickle(stream, POST + b"transfer-encoding: chunked\r\n\r\n1;", b"a=b;" * 5000),
+        (408, "request_timeout"),
+    ),
+    "goes on with a body that was refused": (
+        lambda stream: trickle(stream, POST + b"content-length: 99999999\r\n\r\n", b"[" * 5000),
+        (413, "body_too_large"),
+    ),
+    "begins a second request and stops": (
+        lambda stream: trickle(stream, REQUEST, b"GET / HT"),
+        (408, "request_timeout"),
+    ),
+    "does not say a second one": (lambda stream: trickle(stream, REQUEST, b""), (200, "")),
+    "keeps itself alive with empty lines": (lambda stream: trickle(stream, REQUEST, b"\r\n" * 5000), (200, "")),
+}
+
+
+async def test_whoever_takes_too_long_is_told_and_closed():
+    """All at once, at one node, which goes on answering somebody else."""
+    async with serving(**TIMES) as (server, address), contextlib.AsyncExitStack() as stack:
+        streams = [await stack.enter_async_context(connection(address)) for _ in SLOW]
+        began_at = time.monotonic()
+        attacks = [
+            asyncio.create_task(attack(stream)) for (attack, _), stream in zip(SLOW.values(), streams, strict=True)
+        ]
+        while not all(attack.done() for attack in attacks):
+            assert await is_alive(address)
+            assert time.monotonic() - began_at < PATIENCE_S, [
+                name for name, attack in zip(SLOW, attacks, strict=True) if not attack.done()
+            ]
+            await asyncio.sleep(0.05)
+        assert time.monotonic() - began_at >= min(TIMES.values()), "everybody has the time that was promised"
+        await until(lambda: not server.server_state.connections)
+        assert len(server._table) == 0
+    assert {name: told(attack.result()) for name, attack in zip(SLOW, attacks, strict=True)} == {
+        name: expected for name, (_, expected) in SLOW.items()
+    }
+
+
+async def test_a_client_that_takes_its_answer_too_slowly_is_cut_off():
+    async with serving(**TIMES) as (server, address):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, address)
+            asking = asyncio.create_task(ask_without_end(client))
+            await until(lambda: server.server_state.connections)
+            await until(lambda: not server.server_state.connections)
+            asking.cancel()
+        assert await is_alive(address)
+
+
+async def ask_without_end(client: socket.socket) -> None:
+    """Requests whose answers nobody reads."""
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(ConnectionError):
+        while True:
+            await loop.sock_sendall(client, b"GET /openapi.json HTTP/1.1\r\nhost: n1\r\n\r\n" * 20)
+
+
+async def test_an_answer_that_takes_long_is_waited_for():
+    """The times are the client's to keep, and not the node's."""
+    async with serving(**TIMES) as (_, address), connection(address) as (reader, writer):
+        asked_at = time.monotonic()
+        writer.write(b"GET /v1/instruments?at_least=999&wait_s=1 HTTP/1.1\r\nhost: n1\r\n\r\n")
+        assert await reader.readline() == b"HTTP/1.1 503 Service Unavailable\r\n"
+        assert time.monotonic() - asked_at > 2 * TIMES["header_timeout_s"]
+
+
+async def test_what_was_asked_before_a_broken_request_is_answered():
+    async with serving(**TIMES) as (_, address), connection(address) as (reader, writer):
+        writer.write(REQUEST + b"rubbish\r\n\r\n")
+        heard = await reader.read()
+    assert heard.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert heard.endswith(b'{"status":"alive"}')
+    assert b"connection: close" in heard
+
+
+# ---------------------------------------------------------------- size
+
+
+HUGE = b"x" * 5000
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        pytest.param([b"GET /" + HUGE], id="request line"),
+        pytest.param([b"GET / HTTP/1.1\r\n", HUGE], id="name of a field"),
+        pytest.param([b"GET / HTTP/1.1\r\nx: ", HUGE], id="value of a field"),
+        pytest.param([b"GET / HTTP/1.1\r\nx: ", *[HUGE[:200]] * 100], id="value in pieces"),
+        pytest.param([b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 1000], id="many fields"),
+        pytest.param([b"GET / HTTP/1.1\r\n", *[b"x: y\r\n" * 30] * 40], id="many fields in pieces"),
+        pytest.param([b"GET / HTTP/1.1\r\nx: " + HUGE + b"\r\n\r\n"], id="a whole request"),
+        pytest.param([REQUEST, b"GET / HTTP/1.1\r\nx: " + HUGE + b"\r\n\r\n"], id="a second request"),
+    ],
+)
+async def test_a_header_is_bounded(chunks: list[bytes]):
+    async with serving(max_header_bytes=4096) as (_, address):
+        assert await answer_to(address, *chunks) == (431, "header_too_large")
+        assert await is_alive(address)
+
+
+async def test_a_header_just_below_the_bound_is_taken():
+    async with serving(max_header_bytes=4096) as (_, address), connection(address) as (reader, writer):
+        for _ in range(3):
+            writer.write(REQUEST[:-2] + b"x: " + b"y" * 3900 + b"\r\n\r\n")
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+            await reader.readuntil(b'"alive"}')
+
+
+async def test_trailers_are_bounded():
+    chunked = POST + b"transfer-encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n"
+    async with serving(max_header_bytes=4096) as (_, address):
+        assert await answer_to(address, chunked, *[b"x: y\r\n" * 100] * 20) == (431, "header_too_large")
+        assert await answer_to(address, chunked, b"x: ", *[HUGE] * 2) == (431, "header_too_large")
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(50)],  # A ClientHello: TLS to a plain port.
+        [b"hello\r\n\r\n"],
+        [b"GET / HTTP/9.9\r\n\r\n"],
+        [b"GET / HTTP/1.1\r\nbad header\r\n\r\n"],
+        [b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n"],
+        [b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"],
+        [b"POST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"],
+        [POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n"],
+        [b"GET \xff\xfe HTTP/1.1\r\nhost: n1\r\n\r\n"],
+        [bytes(10_000)],
+        [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
+    ],
+)
+async def test_what_is_no_http_is_refused(chunks: list[bytes]):
+    async with serving(**TIMES) as (_, address):
+        status, code = await answer_to(address, *chunks)
+        assert (status, code) == (400, "malformed_request")
+        assert await is_alive(address)
+
+
+async def test_random_bytes_stop_nothing():
+    randomness = random.Random(20261122)
+    upgrade = b"upgrade: websocket\r\nconnection: upgrade\r\n"
+    websocket = upgrade + b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n"
+    pieces = [
+        REQUEST,
+        POST,
+        b"\r\n",
+        b": ",
+        b" HTTP/1.1\r\n",
+        b"GET ",
+        b"GET /v1/stream HTTP/1.1\r\n",
+        upgrade,
+        websocket,
+    ]
+    pieces += [
+        b"expect: 100-continue\r\n",
+        b"content-length: 3\r\n",
+        b"transfer-encoding: chunked\r\n",
+        b"3\r\nabc\r\n",
+    ]
+    async with serving(**TIMES) as (server, address):
+
+        async def attack(seed: int) -> None:
+            own = random.Random(seed)
+            made = [
+                own.choice(pieces) if own.random() < 0.8 else own.randbytes(own.randrange(1, 200)) for _ in range(12)
+            ]
+            with contextlib.suppress(ConnectionError, TimeoutError):
+                await asyncio.wait_for(answer_to(address, *made), 0.5)
+
+        for _ in range(3):
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(60):
+                    tasks.create_task(attack(randomness.randrange(1 << 32)))
+            assert await is_alive(address)
+        await until(lambda: not server.server_state.connections)
+        assert len(server._table) == 0
+
+
+# ---------------------------------------------------------------- number
+
+
+async def test_one_address_cannot_take_all_connections():
+    async with (
+        serving(max_connections_per_address=3, max_connections=5) as (server, address),
+        contextlib.AsyncExitStack() as stack,
+    ):
+
+        async def connect(host: str) -> Stream:
+            stream = await asyncio.open_connection(*address, local_addr=(host, 0))
+            stack.callback(stream[1].close)
+            return stream
+
+        async def refusal(host: str) -> str:
+            reader, _ = await connect(host)
+            heard = await reader.read()
+            assert told(heard) == (503, "too_many_connections")
+            return json.loads(heard.partition(b"\r\n\r\n")[2])["detail"]
+
+        streams = [await connect("127.0.0.2") for _ in range(3)]
+        assert (await refusal("127.0.0.2")).startswith("3 connections of 127.0.0.2 are open, the limit for one address")
+        await connect("127.0.0.3")
+        await connect("127.0.0.4")
+        assert (await refusal("127.0.0.5")).startswith("5 clients are connected to this node, which is its limit")
+        streams.pop()[1].close()
+        await until(lambda: len(server._table) == 4)
+        reader, writer = await connect("127.0.0.5")
+        writer.write(REQUEST)
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+
+
+def test_the_table_counts_each_source_and_all():
+    table = ConnectionTable(max_connections=3, max_per_source=2)
+    assert [table.admit("a"), table.admit("a"), table.admit("b")] == [None, None, None]
+    assert "3 clients are connected" in (table.admit("c") or "")
+    table.release("b")
+    assert "2 connections of a are open" in (table.admit("a") or "")
+    assert (table.admit("b"), len(table)) == (None, 3)
+    for source in ("a", "a", "b"):
+        table.release(source)
+    assert len(table) == 0
+    with pytest.raises(AssertionError):
+        table.release("a")
+
+
+@pytest.mark.parametrize(
+    ("address", "source"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("::ffff:10.0.0.7", "10.0.0.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::1", "::/64"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_connections_are_counted_by_who_can_have_the_address(address: str, source: str):
+    assert source_of(address) == source
+
+
+def test_the_last_answer_is_whole():
+    from raftbook.errors import ProblemError  # noqa: PLC0415
+
+    raw = http_protocol.last_answer(ProblemError(431, "header_too_large", "too large"))
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert b"\r\ncontent-length: %d\r\n" % len(body) in head
+    assert head.endswith(b"connection: close")
