@@ -14,7 +14,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from cli.render import SIDE_STYLES, STATUS_STYLES, auction_words
+from cli.render import ASK_STYLE, BID_STYLE, DIM_STYLE, SIDE_STYLES, STATUS_STYLES, auction_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,8 +25,6 @@ Level = tuple[str, str]
 """Price and quantity."""
 
 LEFT_PARTS: Final = " ▏▎▍▌▋▊▉"
-BID_STYLE: Final = "green"
-ASK_STYLE: Final = "red"
 BID_BAR_STYLE: Final = "#2b8a62"
 ASK_BAR_STYLE: Final = "#b0473c"
 FRAME_ROWS: Final = 7
@@ -63,8 +61,8 @@ def levels_that_fit(depth: int, height: int) -> int:
     return max(1, min(depth, (height - FRAME_ROWS) // 2))
 
 
-def live_ladder(frame: LadderFrame, depth: int, width: int, height: int) -> RenderableType:
-    """The frame for a terminal of `width` by `height`."""
+def live_ladder(frame: LadderFrame, depth: int, width: int, height: int, hint: str = "Ctrl-C ends") -> RenderableType:
+    """The frame for a terminal of `width` by `height`; `hint` says how to leave it."""
     count = levels_that_fit(depth, height)
     with_trades = width >= MIN_WIDTH_WITH_TRADES
     ladder_width = width - TRADES_WIDTH - 2 if with_trades else width
@@ -76,21 +74,21 @@ def live_ladder(frame: LadderFrame, depth: int, width: int, height: int) -> Rend
         sides.add_column(width=TRADES_WIDTH)
         sides.add_row(ladder, _trades(frame.trades, 2 * count + 2))
         middle = sides
-    rule = Rule(style="bright_black")
-    return Group(_title(frame, width), rule, middle, rule, *_connection(frame, width))
+    rule = Rule(style=DIM_STYLE)
+    return Group(_title(frame, width), rule, middle, rule, *_connection(frame, width, hint))
 
 
 def _title(frame: LadderFrame, width: int) -> Table:
     title = Text.assemble((frame.symbol, "bold"), "  ", (frame.status, STATUS_STYLES.get(frame.status, "")))
     if frame.last_price is not None:
         direction, style = _direction(frame.trades)
-        title.append("   last ", style="bright_black").append(f"{frame.last_price}{direction}", style=f"bold {style}")
+        title.append("   last ", style=DIM_STYLE).append(f"{frame.last_price}{direction}", style=f"bold {style}")
     if frame.indication is not None:
         title.append(f"   would trade {auction_words(frame.indication)}", style="magenta")
     place = f"sequence {frame.sequence:,}   log index {frame.log_index:,}"
     if width < title.cell_len + len(place):
         place = f"#{frame.log_index:,}"
-    return _ends(title, Text(place, style="bright_black"), width)
+    return _ends(title, Text(place, style=DIM_STYLE), width)
 
 
 def _direction(trades: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
@@ -119,7 +117,7 @@ def _ladder(frame: LadderFrame, count: int, width: int) -> Table:
         ("left", bar_width),
     ):
         table.add_column(justify=justify, width=column_width, no_wrap=True)  # type: ignore[arg-type]
-    table.add_row("", *(Text(header, style="bright_black") for header in ("bid", "price", "ask")), "")
+    table.add_row("", *(Text(header, style=DIM_STYLE) for header in ("bid", "price", "ask")), "")
     for number in reversed(range(count)):
         if number >= len(asks):
             table.add_row()
@@ -133,7 +131,7 @@ def _ladder(frame: LadderFrame, count: int, width: int) -> Table:
             Text(quantity, style=weight),
             _bar(quantity, largest, bar_width),
         )
-    table.add_row("", "", Text(_middle(bids, asks), style="bright_black"), "", "")
+    table.add_row("", "", Text(_middle(bids, asks), style=DIM_STYLE), "", "")
     for number in range(count):
         if number >= len(bids):
             table.add_row()
@@ -173,10 +171,10 @@ def _trades(trades: Sequence[Mapping[str, Any]], rows: int) -> Table:
     table.add_column(justify="left", no_wrap=True)
     table.add_column(justify="right", no_wrap=True, min_width=9)
     table.add_column(justify="right", no_wrap=True, min_width=6)
-    table.add_row(*(Text(header, style="bright_black") for header in ("UTC", "traded at", "qty")))
+    table.add_row(*(Text(header, style=DIM_STYLE) for header in ("UTC", "traded at", "qty")))
     for trade in list(reversed(trades))[: rows - 1]:
         style = "magenta" if trade.get("auction") else SIDE_STYLES.get(str(trade["taker_side"]), "")
-        time = Text(clock_time(int(trade["timestamp"])), style="bright_black")
+        time = Text(clock_time(int(trade["timestamp"])), style=DIM_STYLE)
         table.add_row(time, Text(str(trade["price"]), style=style), str(trade["quantity"]))
     return table
 
@@ -187,11 +185,11 @@ def clock_time(timestamp: int) -> str:
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 
-def _connection(frame: LadderFrame, width: int) -> tuple[Table, Text]:
-    node = Text.assemble(("● ", "green"), frame.node) if frame.node is not None else Text("○ no node", style="yellow")
-    rate = f"{frame.updates_per_s:,.0f} events/s   Ctrl-C ends"
+def _connection(frame: LadderFrame, width: int, hint: str) -> tuple[Table, Text]:
+    node = Text.assemble(("● ", BID_STYLE), frame.node) if frame.node is not None else Text("○ no node", style="yellow")
+    rate = f"{frame.updates_per_s:,.0f} events/s   {hint}"
     notice = Text(frame.notice or "", style="yellow", no_wrap=True, overflow="ellipsis")
-    return _ends(node, Text(rate, style="bright_black"), width), notice
+    return _ends(node, Text(rate, style=DIM_STYLE), width), notice
 
 
 def _ends(left: Text, right: Text, width: int) -> Table:

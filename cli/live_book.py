@@ -106,6 +106,8 @@ class LiveLadder:
         self._trades: deque[Json] = deque(maxlen=TRADES_KEPT)
         self._rate = Rate()
         self._node: str | None = None
+        self._lost: str | None = None
+        """The node that it was on last, once it is lost."""
         self._notice: str | None = None
 
     async def follow_trades(self, feed: Feed) -> None:
@@ -145,12 +147,12 @@ class LiveLadder:
         )
 
     def _note_connection(self) -> None:
-        """Keeps what a person wants to know when the node is gone: since when, why, and where it went on."""
+        """Keeps what a person wants to know when a node is gone: when, why, and where it went on."""
         node = None if self._book.url is None else node_title(self._book.url, self._names)
         clock = time.strftime("%H:%M:%S")
-        if node is None:
-            if self._node is not None:
-                self._notice = f"{clock} lost {self._node}: {self._book.problem or 'the connection broke'}"
-        elif self._notice is not None and self._node is None:
-            self._notice = f"{self._notice.partition(': ')[0]}, went on at {node} {clock} without a gap"
+        if node is None and self._node is not None:
+            self._notice = f"{clock} lost {self._lost}: {self._book.problem or 'the connection broke'}"
+        elif node is not None and self._lost is not None and (node != self._lost or self._node is None):
+            self._notice = f"{clock} lost {self._lost}, went on at {node} without a gap"
         self._node = node
+        self._lost = node or self._lost

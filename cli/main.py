@@ -11,6 +11,7 @@ from cli import account, certs, cluster, log, market, match, node, orders, simul
 from cli.bench import command as bench
 from cli.demo import command as demo
 from cli.errors import RaftbookGroup
+from cli.top import command as top
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ def raftbook(
 
 PANELS: Final[dict[str, Sequence[typer.Typer]]] = {
     "Trade": (orders.app,),
-    "Follow the market": (market.app, watch.app),
+    "Follow the market": (market.app, watch.app, top.app),
     "Operate a cluster": (cluster.app,),
     "Without a cluster": (match.app, simulate.app),
     "See it work": (demo.app, bench.app),

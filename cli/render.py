@@ -33,7 +33,11 @@ STATUS_STYLES: Final = {
     "leader": "bold green",
     "candidate": "yellow",
 }
-SIDE_STYLES: Final = {"buy": "green", "sell": "red"}
+BID_STYLE: Final = "#3fb27f"
+ASK_STYLE: Final = "#e5645a"
+DIM_STYLE: Final = "grey58"
+"""Of what moves on the screen: one green, red and grey, whatever the terminal makes of their names."""
+SIDE_STYLES: Final = {"buy": BID_STYLE, "sell": ASK_STYLE}
 DIGEST_SHOWN: Final = 12
 """Characters of a digest in a table; the JSON form has all of them."""
 
