@@ -117,6 +117,8 @@ class LocalCluster:
         self.node_ids = [node.id for node in self.config.nodes]
         self.link_ports: dict[tuple[str, str], int] = {}
         """(who dials, who is dialled) -> the port to dial instead of the other's own, such as that of a proxy."""
+        self.read_key: str | None = None
+        """Where keys are required, that of whoever waits for the nodes."""
         self.node_environments: dict[str, dict[str, str]] = {}
         """Variables that single nodes are started with, on top of ours."""
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -142,7 +144,8 @@ class LocalCluster:
         """One that trusts the nodes: by the CA of [security] where they have TLS. `options` are httpx's."""
         ca_file = self.config.security.ca_file
         verify = client_context(ca_file) if ca_file is not None else False
-        return httpx.AsyncClient(verify=verify, trust_env=False, **options)
+        headers = {} if self.read_key is None else {"Authorization": f"Bearer {self.read_key}"}
+        return httpx.AsyncClient(verify=verify, trust_env=False, headers=headers, **options)
 
     def data_folder(self, node_id: str) -> Path:
         return self.config.node_folder(node_id)
