@@ -82,6 +82,7 @@ class Session:
 
     async def __aenter__(self) -> Self:
         connection = await self._streams.open()
+        self.url = connection.url
         self._task = asyncio.create_task(self._run(connection), name="order entry")
         return self
 
