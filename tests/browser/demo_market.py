@@ -56,20 +56,20 @@ class DemoMarket:
     def minute(self) -> list[Command]:
         """Makers quote anew around the price as it is now, and takers come."""
         rng = self._random
-        self._volatility = min(13.0, max(2.0, self._volatility * math.exp(rng.gauss(0, 0.25))))
-        self._cents += rng.gauss(0.25, self._volatility)
+        self._volatility = min(16.0, max(4.0, self._volatility * math.exp(rng.gauss(0, 0.25))))
+        self._cents += rng.gauss(0.9, self._volatility)
         commands: list[Command] = [{"op": "cancel_all", "account": "maker"}]
         for level in range(LEVELS):
             distance = 1 + level * TICKS_BETWEEN_LEVELS + rng.randrange(TICKS_BETWEEN_LEVELS)
             for side, sign in (("buy", -1), ("sell", 1)):
                 quantity = int(rng.lognormvariate(2.6, 0.8) * (1 + level / 6)) + 1
                 commands.append(self._new("maker", side, quantity, self._cents + sign * distance))
-        commands += [self.taker() for _ in range(rng.randrange(15, 60))]
+        commands += [self.taker() for _ in range(rng.randrange(10, 45))]
         return commands
 
     def taker(self) -> Command:
         rng = self._random
-        quantity = int(rng.lognormvariate(2.2, 0.9)) + 1
+        quantity = int(rng.lognormvariate(1.3, 0.8)) + 1
         return self._new("taker", rng.choice(("buy", "sell")), quantity, None)
 
     def moment(self) -> list[Command]:

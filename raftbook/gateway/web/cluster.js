@@ -9,6 +9,8 @@ const INTERVAL_MS = 1_000;
 /** So often in a row a node may say that it has no majority before the page looks for one that has. */
 const PATIENCE = 3;
 const DIGITS_SHOWN = 8;
+/** So long the last comparison of digests is shown where a new one did not come about. */
+const STANDS_MS = 10_000;
 /** Part of a row, its label on a phone, and the class of its cell. */
 const COLUMNS = [
   ["role", null, "of-role"],
@@ -26,6 +28,7 @@ export class ClusterView {
   #body = byId("node-rows");
   #rows = new Map();
   #withoutQuorum = 0;
+  #comparedAt = Number.NEGATIVE_INFINITY;
   #onAnswer;
 
   /** `onAnswer(cluster)` is called with each answer to GET /v1/cluster, and with null where no node gave one. */
@@ -150,13 +153,16 @@ export class ClusterView {
         return { id, digest: answer?.document.digest_at.digest ?? null };
       }),
     );
+    const result = compareDigests(index, digests);
+    // Where too few nodes answered in time, what was found a moment ago still stands.
+    const total = cluster.nodes.length;
+    if (result.state === "unknown" && up.length > 1 && performance.now() - this.#comparedAt < STANDS_MS) return;
+    this.#comparedAt = performance.now();
     for (const [id, { parts }] of this.#rows) {
       const digest = digests.find((each) => each.id === id)?.digest ?? null;
       setText(parts.digest, digest === null ? "–" : digest.slice(0, DIGITS_SHOWN));
       parts.digest.title = digest === null ? "" : `${digest} at log index ${index}`;
     }
-    const total = cluster.nodes.length;
-    const result = compareDigests(index, digests);
     const who = `${result.count} of ${total} digests`;
     if (result.state === "agree") this.#showAgreement(result, `${who} agree at ${grouped(index)}`);
     else if (result.state === "differ") this.#showAgreement(result, `Digests differ at ${grouped(index)}: ${result.odd.join(", ")}`);

@@ -5,7 +5,7 @@ import { toJson } from "./format.js";
 import { nameOf, streamUrl } from "./nodes.js";
 import { Observable } from "./observable.js";
 
-const CONNECT_TIMEOUT_MS = 2_000;
+const CONNECT_TIMEOUT_MS = 3_000;
 const PING_INTERVAL_MS = 2_000;
 /** A node that is connected, but says nothing for so long and answers no ping, hangs or cannot be reached. */
 const SILENCE_LIMIT_MS = 5_000;
