@@ -474,7 +474,7 @@ def test_variables_win_over_the_file():
         ("RAFTBOOK_RAFT_HEARTBEAT_S", "nan", "expected float >= 0.005, not 'nan'; set it for instance to 0.05"),
         ("RAFTBOOK_RAFT_FALLBACK_TIMEOUT_S", "0.5", "0.5 is not more than election_timeout_max_s; raise it above 0.8"),
         ("RAFTBOOK_CLUSTER_DURABILITY", "none", 'expected "fsync" or "os", not \'none\'; set it for instance to fsync'),
-        ("RAFTBOOK_NODES_ID", "n2", "nodes and instruments are set in the file only; unset it"),
+        ("RAFTBOOK_NODES_ID", "n2", "nodes, instruments and keys are set in the file only; unset it"),
     ],
 )
 def test_a_fault_in_a_variable_names_the_variable(variable: str, value: str, message: str):
