@@ -89,3 +89,9 @@ def caller_of(scope: Scope) -> Caller:
 
 def _forbidden(detail: str) -> ProblemError:
     return ProblemError(403, "forbidden", detail)
+
+
+def key_id_in(scope: Scope) -> str | None:
+    """The key of a request that was let in with one."""
+    caller = scope.get(_SCOPE_KEY)
+    return caller.record.key_id if isinstance(caller, Caller) and caller.record is not None else None

@@ -22,16 +22,18 @@ from raftbook.gateway.candles import CandleHandlers
 from raftbook.gateway.cluster import ClusterHandlers
 from raftbook.gateway.keys import KeyHandlers
 from raftbook.gateway.market import MarketHandlers
+from raftbook.gateway.metrics import MetricsHandlers, RequestCounts
 from raftbook.gateway.orders import OrderHandlers
 from raftbook.gateway.origins import AllowedOrigins, OnlyOwnPages
 from raftbook.gateway.page import PageHandlers
 from raftbook.gateway.reference import ReferenceHandlers
+from raftbook.gateway.request_log import RequestLog
 from raftbook.gateway.responses import problem_of, problem_response
 from raftbook.gateway.stream import Stream
 from raftbook.gateway.tickers import TickerHandlers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.routing import Route
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -41,13 +43,17 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 
-def make_app(service: Service) -> Starlette:
-    """The node's HTTP interface as an ASGI application; it runs in the loop of `service`."""
+def make_app(service: Service, *, connections: Callable[[], int] = lambda: 0) -> Starlette:
+    """The node's HTTP interface as an ASGI application; it runs in the loop of `service`.
+
+    `connections` tells how many clients are connected.
+    """
     config = service.config
     api_addresses = [node.api_address for node in config.nodes]
     origins = AllowedOrigins(api_addresses, config.node(service.status().node_id).api_address)
     access = AccessControl(service)
     stream = Stream(service, access.stream_access)
+    requests = RequestCounts()
     routes: list[Route] = [
         *OrderHandlers(service).routes(),
         *MarketHandlers(service).routes(),
@@ -55,6 +61,7 @@ def make_app(service: Service) -> Starlette:
         *TickerHandlers(service).routes(),
         *KeyHandlers(service).routes(),
         *ClusterHandlers(service).routes(),
+        *MetricsHandlers(service, stream, requests, connections).routes(),
         *stream.http_routes(),
         *PageHandlers(api_addresses).routes(),
     ]
@@ -68,6 +75,7 @@ def make_app(service: Service) -> Starlette:
     app = Starlette(
         routes=[*routes, *stream.websocket_routes()],
         middleware=[
+            Middleware(RequestLog, requests),
             Middleware(NodeHeader, service.origin),
             Middleware(_UnexpectedErrors),
             Middleware(OnlyOwnPages, origins),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+
+    from prometheus_client.core import Metric
 
     from raftbook.engine.commands import Command
     from raftbook.engine.events import Execution
@@ -114,6 +116,10 @@ class Service(Protocol):
 
     async def state_digest(self) -> tuple[int, str]:
         """(index, digest) of the whole state; NotReadyError where that takes too long."""
+        ...
+
+    def collect_metrics(self) -> Iterable[Metric]:
+        """For Prometheus."""
         ...
 
     def status(self) -> Status: ...

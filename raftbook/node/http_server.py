@@ -60,7 +60,7 @@ class HttpServer(uvicorn.Server):
         limits = service.config.limits
         super().__init__(
             uvicorn.Config(
-                make_app(service),
+                make_app(service, connections=lambda: len(self.server_state.connections)),
                 http=NodeHttpProtocol,
                 ws=NodeWebSocketProtocol,
                 **UVICORN_SETTINGS,

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 from structlog import get_logger
 
 from raftbook.engine.commands import Tick
-from raftbook.errors import NoQuorumError, NotHeldError, NotReadyError, StateDivergedError, StorageError
+from raftbook.errors import NoQuorumError, NotHeldError, NotReadyError, RaftbookError, StateDivergedError, StorageError
 from raftbook.member.member import REPORT_S, HeardReport, Member
 from raftbook.node.feed_keeper import FeedKeeper
 from raftbook.node.forked_child import computed_by_child
+from raftbook.node.measurements import Measurements, NodeFigures
 from raftbook.node.observers import Observers
 from raftbook.node.publisher import Publisher, Report
 from raftbook.node.settings import member_settings
@@ -25,11 +26,14 @@ from raftbook.node.snapshots import NodeSnapshots
 from raftbook.node.stall_meter import StallMeter, milliseconds
 from raftbook.node.status import NodeStatus, PeerStatus, peer_status
 from raftbook.node.storage import LogWriter
+from raftbook.node.submission_log import SubmissionLog
 from raftbook.replication.storage_space import keep_reserve
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+
+    from prometheus_client.core import Metric
 
     from raftbook.engine.commands import Command
     from raftbook.feed import Feed
@@ -74,11 +78,14 @@ class NodeService:
         # While the last command of a full request waits, each node's origin may have as many executed as that request.
         most_at_once = limits.max_commands_per_request * len(config.nodes)
         self._publisher = Publisher(max(limits.reports_kept, most_at_once))
+        self._measurements = Measurements()
+        self._submission_log = SubmissionLog()
         self._writer = LogWriter(
             folder.wal,
             measure=self._measure_storage,
             on_synced=lambda: self._run(self._member.synced),
             on_measured=self._measured,
+            on_written=self._measurements.sync_s.observe,
             on_failure=on_failure,
         )
         self._digesting = asyncio.Lock()
@@ -97,7 +104,7 @@ class NodeService:
     def attach(self, transport: PeerTransport) -> None:
         """Connect the node to its peers; before `start`."""
         self._transport = transport
-        observers = Observers(self._publisher)
+        observers = Observers(self._publisher, self._measurements, self._submission_log)
         self._member = Member(
             node_id=self.node_id,
             members=tuple(node.id for node in self.config.nodes),
@@ -211,9 +218,20 @@ class NodeService:
             BusyError: the intake is full; nothing was taken.
             StorageFullError: the disks are, here or at so many nodes that nothing can be ordered; nothing was taken.
         """
-        first_sequence = self._member.submit(commands)
+        began_at = self._clock()
+        try:
+            first_sequence = self._member.submit(commands)
+        except RaftbookError as error:
+            self._submission_log.refused(commands, error)
+            raise
+        self._submission_log.taken(self._member.origin, first_sequence, commands)
         self._schedule_step()
-        return await self.submission(self._member.origin, first_sequence, len(commands), wait_s=wait_s)
+        reports = await self.submission(self._member.origin, first_sequence, len(commands), wait_s=wait_s)
+        took_s = self._clock() - began_at
+        self._submission_log.answered(reports, took_s)
+        if reports[-1].execution is not None:
+            self._measurements.submit_to_report_s.observe(took_s, len(reports))
+        return reports
 
     async def submission(self, origin: str, first_sequence: int, count: int, *, wait_s: float) -> list[Report]:
         """The reports of consecutive submissions of any origin; see `Publisher.wait_for_reports`.
@@ -297,6 +315,17 @@ class NodeService:
             longest_stall_ms=milliseconds(self._stalls.longest_s),
         )
 
+    def collect_metrics(self) -> Iterator[Metric]:
+        """For Prometheus."""
+        figures = NodeFigures(
+            status=self.status(),
+            in_flight=self._member.raft.in_flight if self._member.raft.leads else 0,
+            snapshot_s=self._snapshots.writer.took_s,
+            differing_peers=len({difference.peer for difference in self._member.differences}),
+            submissions_executed=sum(self.state.exchange.watermarks.values()),
+        )
+        return self._measurements.collect(figures)
+
     def cluster(self) -> list[PeerStatus]:
         now = self._clock()
         heard = {**self._member.heard, self.node_id: HeardReport(self._member.own_report(), now)}
@@ -360,6 +389,7 @@ class NodeService:
         late_s = self._stalls.tick(self._clock())
         if late_s >= self.config.raft.election_timeout_min_s:
             _log.warning("the node stood still, long enough for others to elect a leader", ms=milliseconds(late_s))
+        self._measurements.leads(self._member.raft.leader)
         self._snapshots.tell()
         self._step()
 

@@ -45,6 +45,8 @@ class LogWriter:
 
     The same thread measures the disk with `measure`, behind each batch and whenever it is asked to: a file system that
     hangs must not hold up the loop. `on_measured` is called on the loop with what it found.
+
+    `on_written` is called there too, with the seconds that a batch took to be written and synced.
     """
 
     def __init__(
@@ -54,12 +56,14 @@ class LogWriter:
         measure: Callable[[], StorageFigures],
         on_synced: Callable[[], None],
         on_measured: Callable[[StorageFigures], None],
+        on_written: Callable[[float], None] = lambda _: None,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._wal = wal
         self._measure = measure
         self._on_synced = on_synced
         self._on_measured = on_measured
+        self._on_written = on_written
         self._on_failure = on_failure
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-writer")
         self._busy = False
@@ -96,25 +100,29 @@ class LogWriter:
             self._run(lambda: None, None)
 
     def _run(self, work: Callable[[], None], batch: Batch | None) -> None:
-        def work_and_measure() -> StorageFigures:
+        def work_and_measure() -> tuple[float, StorageFigures]:
+            began_at = time.perf_counter()
             work()
-            return self._measure()
+            took_s = time.perf_counter() - began_at
+            return took_s, self._measure()
 
         self._busy = True
         self._idle.clear()
         future = asyncio.get_running_loop().run_in_executor(self._thread, work_and_measure)
         future.add_done_callback(lambda done: self._finished(done, batch))
 
-    def _finished(self, done: asyncio.Future[StorageFigures], batch: Batch | None) -> None:
+    def _finished(self, done: asyncio.Future[tuple[float, StorageFigures]], batch: Batch | None) -> None:
         self._busy = False
         error = done.exception()
         if error is not None:
             self._on_failure(error)
             return
+        took_s, figures = done.result()
         if batch is not None:
             self._wal.mark_durable(batch)
+            self._on_written(took_s)
             self._on_synced()
-        self._on_measured(done.result())
+        self._on_measured(figures)
         self.kick()
 
     async def close(self) -> None:

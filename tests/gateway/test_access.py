@@ -142,6 +142,7 @@ NEEDED = {
     "GET /": None,
     "GET /assets/{name:path}": None,
     "GET /healthz": None,
+    "GET /metrics": Role.READ,
     "GET /openapi.json": None,
     "GET /readyz": None,
     "GET /v1/stream": None,

@@ -182,6 +182,9 @@ class DirectService:
     async def state_digest(self) -> tuple[int, str]:
         return self.state.index, self.state.state_digest()
 
+    def collect_metrics(self):
+        return ()
+
     def status(self) -> NodeStatus:
         leads = self._executes.is_set()
         index = self.state.index

@@ -82,4 +82,6 @@ class OpenApiCheck:
 
 
 def decoded(media_type: str, content: bytes) -> Any:
+    if media_type == "text/plain":
+        return content.decode()
     return cbor2.loads(content) if media_type == "application/cbor" else json.loads(content)
