@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import subprocess
 import sys
-from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
+from mkdocs.exceptions import PluginError
 
 from cli.local_cluster import PROJECT_FOLDER
 from tests.support.documented_commands import steps_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HOOKS = PROJECT_FOLDER / "docs" / "hooks"
 README = PROJECT_FOLDER / "README.md"
@@ -45,17 +51,8 @@ def site(tmp_path_factory):
 def hooks(monkeypatch):
     """The modules of docs/hooks, as mkdocs finds them."""
     monkeypatch.syspath_prepend(str(HOOKS))
-    import command_reference
-    import configuration_reference
-    import http_reference
-    import pages
-
-    return {
-        "commands": command_reference,
-        "configuration": configuration_reference,
-        "http": http_reference,
-        "pages": pages,
-    }
+    names = ("command_reference", "configuration_reference", "http_reference", "pages")
+    return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
 
 
 def text_of(site: Path, page: str) -> str:
@@ -79,20 +76,20 @@ def test_search_knows_the_pages_without_a_server(site):
 
 def test_every_command_option_endpoint_and_key_is_in_its_reference(site, hooks):
     commands = text_of(site, "reference/commands.html")
-    names = hooks["commands"].command_names()
+    names = hooks.command_reference.command_names()
     assert len(names) > 20
     for name in names:
         assert f'id="{name.replace(" ", "-")}"' in commands
     assert "--self-trade-prevention" in commands
 
     configuration = text_of(site, "reference/configuration.html")
-    keys = [field for _, struct in hooks["configuration"].tables() for field in struct.__struct_fields__]
+    keys = [field for _, struct in hooks.configuration_reference.tables() for field in struct.__struct_fields__]
     assert {"heartbeat_s", "intake_max_items", "peer_address"} <= set(keys)
     for key in keys:
         assert f"<code>{key}</code>" in configuration
 
     http = text_of(site, "reference/http.html")
-    for path, methods in hooks["http"].openapi_document()["paths"].items():
+    for path, methods in hooks.http_reference.openapi_document()["paths"].items():
         for method in methods:
             assert f"{method.upper()} {path}" in http
 
@@ -104,13 +101,13 @@ def test_the_rules_of_matching_are_those_of_the_engine(site):
 
 
 def test_every_code_of_a_problem_is_explained(hooks):
-    """Refusals have reasons, which the semantics explain; whatever else a client may be answered stands in the table."""
+    """Refusals have reasons, which the semantics explain; whatever else may be answered stands in the table."""
     told = (PROJECT_FOLDER / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`[^|]+`) \| (\d{3}) \|", told, re.MULTILINE)
     explained = {(code, int(status)) for cell, status in rows for code in re.findall(r"`([a-z_0-9]+)`", cell)}
     possible = {
         (code, status)
-        for code, statuses in hooks["http"].problem_codes().items()
+        for code, statuses in hooks.http_reference.problem_codes().items()
         for status in statuses
         if status != 409
     }
@@ -118,14 +115,10 @@ def test_every_code_of_a_problem_is_explained(hooks):
 
 
 def test_a_marker_that_names_nothing_ends_the_build(hooks):
-    from mkdocs.exceptions import PluginError
-
-    class Page:
-        class file:
-            src_uri = "concepts.md"
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="concepts.md"))
 
     def rendered(markdown: str) -> str:
-        return hooks["pages"].on_page_markdown(markdown, page=Page, config=None)
+        return hooks.pages.on_page_markdown(markdown, page=page, config=None)
 
     assert rendered("words <!-- words -->") == "words <!-- words -->"
     assert "### raftbook submit" in rendered("<!-- generate: commands -->")
@@ -136,9 +129,7 @@ def test_a_marker_that_names_nothing_ends_the_build(hooks):
 
 
 def test_links_of_an_included_file_lead_to_pages(hooks, tmp_path, monkeypatch):
-    from mkdocs.exceptions import PluginError
-
-    pages = hooks["pages"]
+    pages = hooks.pages
     monkeypatch.setattr(pages, "PROJECT_FOLDER", tmp_path)
     folder = tmp_path / "raftbook"
     folder.mkdir()
