@@ -23,6 +23,12 @@ LEVELS: Final = ("debug", "info", "warning", "error")
 LEVEL_VARIABLE: Final = "RAFTBOOK_LOG_LEVEL"
 
 
+_traceback_without_values: Final = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+"""The values of variables can be secrets, and megabytes."""
+
+
 def _without_colour_message(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
@@ -54,9 +60,9 @@ def configure_logs(node_id: str, environ: Mapping[str, str], stream: TextIO | No
         add_node,
     ]
     if stream.isatty():
-        rendering: list[Processor] = [structlog.dev.ConsoleRenderer()]
+        rendering: list[Processor] = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:
-        rendering = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        rendering = [_traceback_without_values, structlog.processors.JSONRenderer()]
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(

@@ -127,3 +127,18 @@ def test_the_last_call_counts():
     logger.info("two")
     assert [line["event"] for line in lines(first)] == ["one"]
     assert [(line["event"], line["node"]) for line in lines(second)] == [("two", "n2")]
+
+
+@pytest.mark.parametrize("stream_type", [io.StringIO, Terminal])
+def test_an_exception_is_logged_without_the_values_of_variables(stream_type):
+    stream = stream_type()
+    configure_logs("n1", {}, stream)
+
+    try:
+        secret = "rb_admin_" + "s" * 8
+        raise RuntimeError("broken")
+    except RuntimeError:
+        structlog.get_logger("raftbook").exception("unexpected error")
+
+    assert "RuntimeError" in stream.getvalue()
+    assert secret not in stream.getvalue()
