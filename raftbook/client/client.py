@@ -95,11 +95,12 @@ class RaftbookClient:
         encoding: Encoding = "json",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._nodes = Nodes(_checked_urls(urls))
+        checked_urls = _checked_urls(urls)
+        self._nodes = Nodes(checked_urls)
         self.log_index = 0
         self._timeout_s = timeout_s
         self._tls: ssl.SSLContext | None = None
-        if self.url.startswith("https://") or any((ca_file, certificate_file, key_file)):
+        if any(map(_is_https, checked_urls)) or any((ca_file, certificate_file, key_file)):
             self._tls = client_context(ca_file, certificate_file, key_file)
         self._encoding = encoding
         self._http = HttpExchange(Authenticator(api_key), self._tls, transport)
@@ -128,8 +129,11 @@ class RaftbookClient:
 
     def at(self, url: str) -> Self:
         """A client of that node alone, which shares this one's connections and key; close only this one."""
+        checked_urls = _checked_urls([url])
+        if self._tls is None and any(map(_is_https, checked_urls)):
+            raise ConfigError(f"{url}: this client was made for http alone; make one with an https URL and its ca_file")
         other = object.__new__(type(self))
-        other._nodes = Nodes(_checked_urls([url]))
+        other._nodes = Nodes(checked_urls)
         other.log_index = 0
         other._timeout_s, other._tls, other._encoding = self._timeout_s, self._tls, self._encoding
         other._http = self._http
@@ -489,6 +493,10 @@ def _checked_url(url: str) -> str:
     if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
         raise ConfigError(f"{url!r} is no URL of a node; write one such as {DEFAULT_URL}")
     return url.rstrip("/")
+
+
+def _is_https(url: str) -> bool:
+    return url.startswith("https:")
 
 
 def _order_name(account: str, client_order_id: str | None, order_id: int | None) -> dict[str, object]:

@@ -46,8 +46,9 @@ class HttpExchange:
         self, authenticator: Authenticator, tls: ssl.SSLContext | None, transport: httpx.AsyncBaseTransport | None
     ) -> None:
         self._authenticator = authenticator
+        self._has_tls = tls is not None
         self._http = httpx.AsyncClient(
-            verify=tls if tls is not None else False,  # Without a context there is no https URL.
+            verify=False if tls is None else tls,  # Without a context `_send` takes no https URL.
             transport=transport,
             trust_env=False,  # A proxy of the environment has no business between a client and its node.
             limits=httpx.Limits(max_connections=16, max_keepalive_connections=16),
@@ -103,6 +104,7 @@ class HttpExchange:
         return await self._send(url, request)
 
     async def _send(self, url: str, request: httpx.Request) -> httpx.Response:
+        assert self._has_tls or request.url.scheme == "http", f"{url} is to be asked without checking who it is"
         try:
             return await self._http.send(request)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:

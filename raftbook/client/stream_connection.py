@@ -121,8 +121,8 @@ class Streams:
         try:
             return await self._shake_hands(url)
         except InvalidStatus as error:
-            headers = error.response.headers
-            if error.response.status_code == 401 and self._http.heard(url, {key: headers[key] for key in headers}):
+            if error.response.status_code == 401 and self._http.heard(url, error.response.headers):
+                # Another node lives there now; what was signed named the one before.
                 return await self._open_at(url)
             raise _refusal(url, error) from error
         except LostAnswerError as error:
