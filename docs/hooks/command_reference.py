@@ -55,7 +55,7 @@ def _section(name: str, command: Any, shared: list[str]) -> str:
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     options = _options(command)
     usage = " ".join([name, *(_usage(argument) for argument in arguments), *(["[OPTIONS]"] if options else [])])
-    rows = [f"| `{_in_cell(_metavar(argument))}` | {_explained(argument)} |" for argument in arguments]
+    rows = [f"| `{_metavar(argument)}` | {_explained(argument)} |" for argument in arguments]
     rows += [_row(option) for option in options if _row(option) not in shared]
     lines = [f"### {name}", "", _prose(inspect.cleandoc(command.help or "")), "", "```text", usage, "```", ""]
     if rows:
@@ -92,7 +92,7 @@ def _declared(option: Any) -> str:
     if option.is_flag:
         return names
     metavar = option.metavar or option.name.upper()
-    return f"{names} `{_in_cell(metavar)}`"
+    return f"{names} `{metavar}`"
 
 
 def _explained(parameter: Any) -> str:
@@ -122,4 +122,5 @@ def _prose(text: str) -> str:
 
 
 def _in_cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Bars of the prose are escaped; those within code are no borders of a cell."""
+    return "`".join(part if index % 2 else part.replace("|", "\\|") for index, part in enumerate(text.split("`")))

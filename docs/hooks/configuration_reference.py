@@ -161,4 +161,5 @@ def _marked_up(text: str) -> str:
 
 
 def _in_cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    """Bars of the prose are escaped; those within code are no borders of a cell."""
+    return "`".join(part if index % 2 else part.replace("|", "\\|") for index, part in enumerate(text.split("`")))
