@@ -99,7 +99,7 @@ def watch(
         )
     subscription = Subscription(channel, symbol, account, interval_ms)
     write = _writer(output)
-    talk(access, lambda client: _print(client, subscription, from_sequence, write, limit=limit, follow=follow))
+    talk(access, lambda client: print_feed(client, subscription, from_sequence, write, limit=limit, follow=follow))
 
 
 class Subscription:
@@ -120,7 +120,7 @@ class Subscription:
         return client.feed(channel, self._symbol, from_sequence=from_sequence, interval_ms=self._interval_ms)
 
 
-async def _print(
+async def print_feed(
     client: RaftbookClient,
     subscription: Subscription,
     from_sequence: int | None,

@@ -102,7 +102,8 @@ class TestScripts:
         program.chmod(0o755)
         script = (
             "raftbook --install-completion; . ~/.bashrc; "
-            "COMP_WORDS=(raftbook orders --status f) COMP_CWORD=3; $(complete -p raftbook | sed 's/.*-F //; s/ .*//') raftbook; "
+            "COMP_WORDS=(raftbook orders --status f) COMP_CWORD=3; "
+            "$(complete -p raftbook | sed 's/.*-F //; s/ .*//') raftbook; "
             'echo "offered: ${COMPREPLY[*]}"'
         )
         finished = subprocess.run(
