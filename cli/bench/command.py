@@ -12,11 +12,12 @@ from cli.errors import WrongUsageError
 from cli.output import print_json, print_table, wants_table
 
 if TYPE_CHECKING:
+    from cli.bench.feed import FeedScale
     from cli.bench.measurement import Announce, Measurement, Scale
 
 app = typer.Typer()
 
-SUBJECTS: Final = ["engine", "cluster", "recovery", "all"]
+SUBJECTS: Final = ["engine", "cluster", "recovery", "feed", "all"]
 OPPONENTS: Final = ["stock"]
 DEFAULT_SECONDS: Final = 10.0
 DEFAULT_REPETITIONS: Final = 5
@@ -25,7 +26,7 @@ DEFAULT_REPETITIONS: Final = 5
 @app.command()
 def bench(
     subject: Annotated[
-        Literal["engine", "cluster", "recovery", "all"],
+        Literal["engine", "cluster", "recovery", "feed", "all"],
         typer.Argument(parser=options.one_of(SUBJECTS), metavar="[" + "|".join(SUBJECTS) + "]"),
     ] = "all",
     seconds: Annotated[
@@ -72,6 +73,30 @@ def bench(
             help="With engine: what each operation costs as the book doubles to a million orders, instead.",
         ),
     ] = False,
+    subscribers: Annotated[
+        int | None,
+        typer.Option(
+            "--subscribers", parser=options.whole_number(1), metavar="N", help="With feed: how many. Default: 1000."
+        ),
+    ] = None,
+    orders_per_s: Annotated[
+        int | None,
+        typer.Option(
+            "--orders-per-second",
+            parser=options.whole_number(1),
+            metavar="N",
+            help="With feed: entered whatever is answered. Default: 2000.",
+        ),
+    ] = None,
+    interval_ms: Annotated[
+        int | None,
+        typer.Option(
+            "--interval-ms",
+            parser=options.whole_number(0),
+            metavar="N",
+            help="With feed: updates are merged over so long, 0 for none. Default: 0, and then 100.",
+        ),
+    ] = None,
     data_dir: Annotated[
         str | None,
         typer.Option(
@@ -83,7 +108,7 @@ def bench(
     ] = None,
     output: options.Output = None,
 ) -> None:
-    """Measures this machine: engine, a cluster of three node processes, recovery from failures.
+    """Measures this machine: engine, a cluster of three node processes, recovery from failures, subscribers of a node.
 
     Every figure comes with how it was measured. Nodes and load generators are processes of their own.
     """
@@ -98,6 +123,15 @@ def bench(
     for name, wanted in (("--adversarial", adversarial), ("--doubling", doubling)):
         if wanted and subject != "engine":
             raise WrongUsageError(f"{name} measures the engine alone; use it with engine")
+    for name, value in (
+        ("--subscribers", subscribers),
+        ("--orders-per-second", orders_per_s),
+        ("--interval-ms", interval_ms),
+    ):
+        if value is not None and subject not in ("feed", "all"):
+            raise WrongUsageError(f"{name} is about subscribers; use it with feed or all")
+    if interval_ms is not None and interval_ms != 0 and not 50 <= interval_ms <= 10_000:
+        raise WrongUsageError("--interval-ms is 0, or 50 to 10000")
     if data_dir is not None and not Path(data_dir).is_dir():
         raise WrongUsageError(f"there is no folder {data_dir}; --data-dir takes one that exists")
     folder = Path(tempfile.mkdtemp(prefix="raftbook-bench-", dir=data_dir))
@@ -107,8 +141,9 @@ def bench(
         if adversarial or doubling:
             measured = _measure_engine_at_sizes(adversarial, doubling, scale)
         else:
-            with progress_view(_count_steps(subject, against)) as announce:
-                measured = _measure(subject, against, scale, folder, announce)
+            feed = _feed_scale(subscribers, orders_per_s, interval_ms, quick)
+            with progress_view(_count_steps(subject, against, feed)) as announce:
+                measured = _measure(subject, against, scale, feed, folder, announce)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if wants_table(output):
@@ -133,10 +168,25 @@ def _scale(seconds: float | None, repetitions: int | None, backlog: int | None, 
     )
 
 
-def _count_steps(subject: str, against: str | None) -> int:
+def _feed_scale(subscribers: int | None, orders_per_s: int | None, interval_ms: int | None, quick: bool) -> FeedScale:
+    from cli.bench.feed import ORDERS_PER_S, QUICK_ORDERS_PER_S, QUICK_SUBSCRIBERS, SUBSCRIBERS, FeedScale
+
+    return FeedScale(
+        subscribers or (QUICK_SUBSCRIBERS if quick else SUBSCRIBERS),
+        orders_per_s or (QUICK_ORDERS_PER_S if quick else ORDERS_PER_S),
+        interval_ms,
+    )
+
+
+def _count_steps(subject: str, against: str | None, feed: FeedScale) -> int:
     from cli.bench import cluster, engine, recovery, stock
 
-    steps = {"engine": len(engine.STEPS), "cluster": len(cluster.SCENARIOS), "recovery": len(recovery.STEPS)}
+    steps = {
+        "engine": len(engine.STEPS),
+        "cluster": len(cluster.SCENARIOS),
+        "recovery": len(recovery.STEPS),
+        "feed": len(feed.steps),
+    }
     own = sum(steps.values()) if subject == "all" else steps[subject]
     return own + (len(stock.SCENARIOS) if against else 0)
 
@@ -156,7 +206,9 @@ def _measure_engine_at_sizes(adversarial: bool, doubling: bool, scale: Scale) ->
     return measured
 
 
-def _measure(subject: str, against: str | None, scale: Scale, folder: Path, announce: Announce) -> list[Measurement]:
+def _measure(
+    subject: str, against: str | None, scale: Scale, feed: FeedScale, folder: Path, announce: Announce
+) -> list[Measurement]:
     from cli.bench.engine import measure_engine
     from cli.end_signals import run_until_ended
 
@@ -164,14 +216,15 @@ def _measure(subject: str, against: str | None, scale: Scale, folder: Path, anno
     if subject in ("engine", "all"):
         measured += measure_engine(scale, announce)
     if subject != "engine":
-        measured += run_until_ended(_measure_clusters(subject, against, scale, folder, announce))
+        measured += run_until_ended(_measure_clusters(subject, against, scale, feed, folder, announce))
     return measured
 
 
 async def _measure_clusters(
-    subject: str, against: str | None, scale: Scale, folder: Path, announce: Announce
+    subject: str, against: str | None, scale: Scale, feed: FeedScale, folder: Path, announce: Announce
 ) -> list[Measurement]:
     from cli.bench.cluster import measure_cluster
+    from cli.bench.feed import measure_feed
     from cli.bench.recovery import measure_recovery
     from cli.bench.stock import measure_stock
 
@@ -182,4 +235,6 @@ async def _measure_clusters(
         measured += await measure_stock(scale, folder, announce)
     if subject in ("recovery", "all"):
         measured += await measure_recovery(scale, folder, announce)
+    if subject in ("feed", "all"):
+        measured += await measure_feed(scale, feed, folder, announce)
     return measured

@@ -231,7 +231,7 @@ def encode_single(command: Command, address: str) -> bytes:
 def main() -> int:
     plan = msgspec.json.decode(sys.stdin.buffer.read(), type=LoadPlan)
     try:
-        with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
             result = runner.run(_run(plan))
     except (BenchmarkFailedError, OSError) as error:
         print(error, file=sys.stderr)
@@ -244,7 +244,7 @@ async def _run(plan: LoadPlan) -> LoadResult:
     return await Load(plan).run()
 
 
-def _new_event_loop() -> asyncio.AbstractEventLoop:
+def new_event_loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop
     except ImportError:

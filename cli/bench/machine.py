@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import platform
 import time
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import Any, Final
 
 from cli.bench.measurement import milliseconds, percentile
 from raftbook import __version__
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 SYNCS: Final = 50
 SYNCED_BLOCK: Final = bytes(4096)
 _CLOCK_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -45,6 +44,12 @@ def _sync_s(folder: Path) -> float:
         os.close(descriptor)
         path.unlink()
     return percentile(times_s, 0.5)
+
+
+def resident_bytes(process_id: int) -> int:
+    """Memory that a process has now (`man 5 proc_pid_statm`)."""
+    pages = Path(f"/proc/{process_id}/statm").read_bytes().split()[1]
+    return int(pages) * _PAGE_BYTES
 
 
 def cpu_seconds(process_id: int) -> float:

@@ -1,7 +1,8 @@
 """The feed on a node: it follows the replicated state, and tells those who deliver it when there is something new.
 
-What is executed waits until the end of the loop's turn, so that those who wait for their reports hear first, and all
-that one turn has applied is told together. Entries are folded one by one all the same: see raftbook/feed.
+What is executed waits for the second turn of the loop behind it: in that turn those who wait for their reports go on
+(the first one goes to `asyncio.wait`, which tells them), so they are answered first, and all that was applied meanwhile
+is told together. Entries are folded one by one all the same: see raftbook/feed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class FeedKeeper:
-    """A ReplicaObserver; it belongs to the node's loop. What waits is no more than one turn of the loop applies."""
+    """A ReplicaObserver; it belongs to the node's loop. What waits is no more than two turns of the loop apply."""
 
     def __init__(
         self, state: Callable[[], StateMachine], *, events_kept: int, run: Callable[[Callable[[], None]], None]
@@ -41,7 +42,7 @@ class FeedKeeper:
         return self._feed
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """`listener` is called at the end of each turn of the loop in which anything was applied."""
+        """`listener` is called when there is something new, once for all that came in two turns of the loop."""
         self._listeners.append(listener)
 
     # What the log tells.
@@ -63,7 +64,10 @@ class FeedKeeper:
     def _schedule(self) -> None:
         if not self._is_scheduled:
             self._is_scheduled = True
-            asyncio.get_running_loop().call_soon(self._run, self._tell)
+            asyncio.get_running_loop().call_soon(self._wait_a_turn)
+
+    def _wait_a_turn(self) -> None:
+        asyncio.get_running_loop().call_soon(self._run, self._tell)
 
     def _tell(self) -> None:
         self._is_scheduled = False

@@ -11,18 +11,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.bench import adversarial, cluster, doubling, engine, recovery, stock
+from cli.bench import adversarial, cluster, doubling, engine, feed, recovery, stock
 from cli.bench.attack import Case
 from cli.bench.attacks import FLAT, GROWING, one_order_takes_one_level
 from cli.bench.http_load import LoadConnection, encode_request
 from cli.bench.load import Load, LoadPlan
 from cli.bench.machine import cpu_seconds
 from cli.bench.measurement import BATCH_COMMANDS, QUICK_BACKLOG, BenchmarkFailedError, Scale, percentile
+from cli.bench.stream_load import Reference, Subscriber
+from raftbook.gateway.websocket_frames import Encoding
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 240
@@ -340,3 +343,61 @@ class TestLoadGenerator:
         by_client_id = "/v1/orders/by-client-id"
         assert seen == {("POST", "/v1/orders"), ("DELETE", by_client_id), ("PATCH", by_client_id)}
         assert 0 < result.refused < result.commands
+
+
+class TestFeed:
+    def test_what_subscribers_get_while_orders_come_in(self, tmp_path):
+        measured = bench(tmp_path, "feed", "--interval-ms", "0")
+        [figures] = [measurement["figures"] for measurement in measured.values()]
+        assert figures["subscribers"] == figures["subscribers_without_a_gap"] == feed.QUICK_SUBSCRIBERS
+        assert figures["updates_to_each"] > figures["orders_per_s"] > 0
+        assert 0 <= figures["commit_to_delivery_p50_ms"] <= figures["commit_to_delivery_p99_9_ms"]
+        assert figures["subscribers_dropped"] == figures["orders_refused"] == 0
+
+    def test_options_of_the_feed_go_with_the_feed(self, tmp_path):
+        process = start(tmp_path, "engine", "--subscribers", "5")
+        _, errors = process.communicate(timeout=TIMEOUT_S)
+        assert process.returncode == 2
+        assert "use it with feed or all" in errors
+
+    def update(self, sequence: int, first_sequence: int | None = None) -> bytes:
+        merged = {} if first_sequence is None else {"first_sequence": first_sequence}
+        message = {"channel": "book", "type": "update", "symbol": "ACME", **merged, "sequence": sequence}
+        return Encoding.JSON.frame({**message, "log_index": sequence, "timestamp": 1})
+
+    def subscribers(self, count: int) -> list[Subscriber]:
+        reference = Reference()
+        snapshot = Encoding.JSON.frame({"channel": "book", "type": "snapshot", "symbol": "ACME", "sequence": 1})
+        found = [Subscriber(reference, makes_reference=n == 0, keeps_arrivals=False) for n in range(count)]
+        for subscriber in found:
+            subscriber._received(snapshot)
+        return found
+
+    def test_a_gap_in_what_the_first_subscriber_gets_is_found(self):
+        [subscriber] = self.subscribers(1)
+        subscriber._received(self.update(2) + self.update(5, first_sequence=3))
+        with pytest.raises(BenchmarkFailedError, match="a gap: update 7 follows 5"):
+            subscriber._received(self.update(7))
+
+    def test_a_subscriber_that_gets_something_else_than_the_first_is_found(self):
+        first, second, third = self.subscribers(3)
+        for update in (self.update(2), self.update(3)):
+            first._received(update)
+        with pytest.raises(BenchmarkFailedError, match="other"):
+            second._received(self.update(3))
+        third._received(self.update(2)[:5])
+        with pytest.raises(BenchmarkFailedError, match="other"):
+            third._received(self.update(3)[5:])
+
+    def test_a_subscriber_may_be_ahead_of_the_first_and_is_pinged_like_everyone(self):
+        first, second = self.subscribers(2)
+        pongs: list[bytes] = []
+        second.socket = SimpleNamespace(transport=SimpleNamespace(write=pongs.append))
+        stream = self.update(2) + b"\x89\x04ping" + self.update(3)
+        for at in range(len(stream)):
+            second._received(stream[at : at + 1])
+        assert second.position == 0
+        first._received(self.update(2) + self.update(3))
+        second.catch_up()
+        assert second.position == first.position
+        assert pongs == [b"\x8a\x84\x00\x00\x00\x00ping"]
