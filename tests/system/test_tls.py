@@ -8,20 +8,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import random
 import resource
+import signal
 import socket
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from raftbook.node.config import LimitsConfig, SecurityConfig
+from raftbook.node.config_file import dumps
 from raftbook.replication.frames import HANDSHAKE_EPOCH, HEADER_SIZE_BYTES, encode_frame
 from raftbook.replication.messages import PROTOCOL_VERSION, Hello, Refusal, decode_handshake, encode
+from raftbook.security.certificate_files import CertificateFolder
 from raftbook.security.tls import client_context
 from tests.support.certificates import expire, make_certificates
 from tests.system.clients import Clients, wait_for
@@ -64,13 +70,11 @@ def cluster(folder: Path) -> Iterator[SystemCluster]:
     )
     with SystemCluster(folder / "cluster", security=security, limits=LIMITS) as running:
         asyncio.run(running.start_and_elect())
-        process_ids = {node_id: running.process_id(node_id) for node_id in running.node_ids}
         yield running
         for node_id in running.node_ids:
             text = running.log_path(node_id).read_text()
             assert "Traceback" not in text, text[-3000:]
             assert "node halts" not in text
-        assert process_ids
 
 
 @pytest.fixture
@@ -155,6 +159,50 @@ async def test_clients_and_nodes_know_each_other(cluster: SystemCluster, clients
         for ca_file in (folder / "theirs/ca.pem", None):
             with pytest.raises(ssl.SSLCertVerificationError):
                 await asyncio.open_connection(*address, ssl=client_context(ca_file))
+
+
+async def test_a_renewed_certificate_is_taken_without_a_restart(cluster: SystemCluster, clients: Clients, folder: Path):
+    tls = client_context(folder / "ours/ca.pem")
+    address = cluster.config.node("n3").api
+
+    async def serial_number() -> str:
+        _, writer = await asyncio.open_connection(*address, ssl=tls)
+        certificate = writer.get_extra_info("peercert")
+        writer.transport.abort()
+        return str(certificate["serialNumber"])
+
+    async def taken(before: str) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while await serial_number() == before:  # noqa: ASYNC110 (the node tells nobody)
+                await asyncio.sleep(0.05)
+
+    kept = CertificateFolder(folder / "ours")
+    async with served(clients):
+        before = await serial_number()
+        kept.renew("n3", hosts=None, now=datetime.now(UTC), days=60)
+        os.kill(cluster.process_id("n3"), signal.SIGHUP)
+        await taken(before)
+        # One that is unfit is told, and the good one stays in use.
+        before = await serial_number()
+        good = kept.certificate_file("n3").read_bytes()
+        expire(kept, "n3")
+        os.kill(cluster.process_id("n3"), signal.SIGHUP)
+        await wait_for(lambda: "certificates not reloaded" in cluster.log_path("n3").read_text(), "the refusal")
+        assert await serial_number() == before
+        kept.certificate_file("n3").write_bytes(good)
+
+
+def test_a_node_does_not_start_with_an_unfit_certificate(cluster: SystemCluster, folder: Path):
+    config = msgspec.structs.replace(
+        cluster.config,
+        security=msgspec.structs.replace(cluster.config.security, certificate_file=str(folder / "theirs/{id}.pem")),
+    )
+    (folder / "unfit.toml").write_text(dumps(config))
+    refused = raftbook("node", "start", "--config", "unfit.toml", "--id", "n1", folder=folder)
+    assert refused.returncode == 1
+    (sentence,) = refused.stderr.splitlines()
+    assert "is not the key of this certificate" in sentence
+    assert "`raftbook certs node n1 --folder " in sentence
 
 
 # ---------------------------------------------------------------- what is no protocol
