@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import pytest
 import pytest_asyncio
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 from cli.local_cluster import LocalCluster
 from raftbook.node.config import InstrumentConfig, LimitsConfig
@@ -28,6 +28,8 @@ INSTRUMENTS: Final = (
     InstrumentConfig(symbol="ACME", price_decimals=2, tick_size="0.05", lot_size="1"),
     InstrumentConfig(symbol="WIDGET", price_decimals=4, quantity_decimals=3, tick_size="0.0001", lot_size="0.005"),
 )
+
+expect.set_options(timeout=20_000)  # Milliseconds; the machine may be busy with other tests.
 
 LOST_NODE: Final = re.compile(r"WebSocket connection to .* failed|ERR_CONNECTION_(REFUSED|RESET)|ERR_EMPTY_RESPONSE")
 """What the browser itself says of a node that is gone. The page cannot keep it from saying so."""
@@ -79,7 +81,7 @@ class Pages:
         context = await self._browser.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme=theme, reduced_motion="reduce"
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(20_000)
         self._contexts.append(context)
         page = await context.new_page()
         page.on("console", self._note)

@@ -65,7 +65,7 @@ async def _open(browser: Browser, url: str, theme: str, size: tuple[int, int], s
     await page.add_init_script(f"localStorage.setItem('raftbook.accounts', '{OWNER}')")
     await page.goto(url)
     await page.locator("#connection[data-phase=live]").wait_for()
-    await page.locator("#agreement[data-state=agree]").wait_for()
+    await page.locator("#agreement[data-state=agree]").wait_for(state="attached")
     await page.locator("#order-rows tr").first.wait_for(state="attached")
     await page.wait_for_timeout(2_500)  # The tape fills up.
     return page

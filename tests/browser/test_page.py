@@ -243,7 +243,7 @@ async def test_when_the_leader_dies_the_page_goes_on_and_nothing_is_lost_or_doub
     await enter(page, "buy", "60.05", "2")
     await expect(page.locator("#last-report")).to_contain_text("Sending")
     cluster.kill(leader)
-    await expect(page.locator("#last-report")).to_contain_text("In the book", timeout=15_000)
+    await expect(page.locator("#last-report")).to_contain_text("In the book")
     await expect(page.locator("#last-report")).to_contain_text("executed once")
     await expect(page.locator("#connection-text")).not_to_have_text(leader)
     await expect(page.locator("#connection")).to_have_attribute("data-phase", "live")
@@ -259,7 +259,7 @@ async def test_when_the_leader_dies_the_page_goes_on_and_nothing_is_lost_or_doub
     await expect(page.locator("#agreement-text")).to_contain_text("2 of 3 digests agree")
 
     cluster.start(leader)
-    await expect(page.locator("#agreement-text")).to_contain_text("3 of 3 digests agree", timeout=20_000)
+    await expect(page.locator("#agreement-text")).to_contain_text("3 of 3 digests agree")
 
 
 async def test_without_any_node_the_page_says_so_calmly_and_comes_back(pages: Pages, cluster):
@@ -271,6 +271,6 @@ async def test_without_any_node_the_page_says_so_calmly_and_comes_back(pages: Pa
     await enter(page, "buy", "50.00", "9")
     await expect(page.locator("#banner")).to_contain_text("One command is under way")
     cluster.start()
-    await expect(page.locator("#last-report")).to_contain_text("In the book", timeout=20_000)
+    await expect(page.locator("#last-report")).to_contain_text("In the book")
     await expect(page.locator("#banner")).to_be_hidden()
     await expect(page.locator("#order-rows tr")).to_contain_text(["50.00"])

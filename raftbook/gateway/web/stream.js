@@ -27,7 +27,7 @@ const AUTHENTICATION_CODES = new Set([
   "key_revoked",
 ]);
 /** Nothing was taken, and the same command may be taken a moment later, or by another node. */
-const TRY_AGAIN_CODES = new Set(["busy", "draining", "not_ready", "not_caught_up", "no_quorum", "outcome_unknown"]);
+const TRY_AGAIN_CODES = new Set(["busy", "rate_limited", "draining", "not_ready", "not_caught_up", "no_quorum", "outcome_unknown"]);
 
 /** What a node refused before it became a command of the log, or what became of nothing within the time. */
 export class NotTaken extends Error {
@@ -215,8 +215,9 @@ export class Stream {
 
   #checkLiveness() {
     if (this.#socket?.readyState !== WebSocket.OPEN) return;
-    const silentMs = performance.now() - this.#heardAt;
-    if (silentMs > SILENCE_LIMIT_MS) this.#lost("does not answer");
+    // Only a ping that was sent and not answered counts: a hidden page's timers may stand still for a minute.
+    const silentSince = Math.max(this.#heardAt, this.#pingSentAt ?? Number.POSITIVE_INFINITY);
+    if (performance.now() - silentSince > SILENCE_LIMIT_MS) this.#lost("does not answer");
     else if (this.#pingSentAt === null) this.#ping();
     this.#giveUpOverdue();
   }
