@@ -40,7 +40,7 @@ PULSE_S: Final = 0.01
 """Orders are sent so often, as many as are due by then whatever was answered (open loop)."""
 OWN_DESCRIPTORS: Final = 500
 LINE_BYTES: Final = 1 << 28
-SETTLE_DEADLINE_S: Final = 30.0
+SETTLE_DEADLINE_S: Final = 30
 
 _LOG_INDEX: Final = re.compile(rb'"log_index":(\d+)')
 _PING: Final = 0x89
@@ -65,7 +65,11 @@ async def measure_feed(scale: Scale, feed: FeedScale, folder: Path, announce: An
     """The steps, one after the other, each on a cluster of its own."""
     allow_descriptors(feed.subscribers + OWN_DESCRIPTORS)
     measured = []
-    limits = LimitsConfig(max_connections_per_address=feed.subscribers + OWN_DESCRIPTORS)
+    limits = LimitsConfig(
+        max_connections_per_address=feed.subscribers + OWN_DESCRIPTORS,
+        # All orders come over one connection, in open loop.
+        max_outstanding_per_connection=SETTLE_DEADLINE_S * feed.orders_per_s,
+    )
     for number, (name, interval_ms) in enumerate(feed.steps.items()):
         announce(name)
         with LocalCluster(folder / f"feed-{number}", name="bench", limits=limits) as cluster:
