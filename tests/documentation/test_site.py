@@ -77,7 +77,7 @@ def test_search_knows_the_pages_without_a_server(site):
 def test_every_command_option_endpoint_and_key_is_in_its_reference(site, hooks):
     commands = text_of(site, "reference/commands.html")
     names = hooks.command_reference.command_names()
-    assert len(names) > 20
+    assert {"raftbook submit", "raftbook node rebuild", "raftbook log replay", "raftbook certs renew"} <= set(names)
     for name in names:
         assert f'id="{name.replace(" ", "-")}"' in commands
     assert "--self-trade-prevention" in commands
