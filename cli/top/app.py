@@ -152,8 +152,8 @@ class TopApp(App[None]):
 
     def show(self) -> None:
         """Draws the latest overview, and what is wrong."""
-        if not self._is_composed:
-            return
+        if not (self._is_composed and self.is_running):
+            return  # An answer may come while the screen is being taken down.
         with self.batch_update():
             self._widget("#head", Static).update(self._head())
             overview = self._latest
