@@ -52,6 +52,7 @@ async def test_what_a_dead_node_left_unanswered_is_executed_once_in_its_order_at
 
     assert [report["duplicate"] for report in reports] == [True] * 20
     assert [report["order"]["order_id"] for report in reports] == list(range(2, 22))
+    assert [report["origin_sequence"] for report in reports] == list(range(23, 43)), "the copies went in that order"
     assert (await client.book("ACME"))["bids"] == [["100.25", "105"]]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -13,7 +14,7 @@ from raftbook.engine.commands import AddInstrument, NewOrder, Tick
 from raftbook.engine.events import OrderEvent, Trade
 from raftbook.engine.types import EventKind
 from raftbook.json_format import command_from_fields, dumps, report_to_json
-from tests.system.clients import wait_for
+from tests.system.clients import POLL_S, wait_for
 from tests.system.log_checks import ExecutedCommand, check_order, check_real_time_order, replay
 from tests.system.traders.traders import SYMBOL
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from tests.system.traders.traders import Trader
 
     Key = tuple[str, str, str]
+
+
+TELLING_S: Final = 10.0
+"""For what was executed last to be told to everybody."""
 
 
 async def check_books(cluster: SystemCluster, traders: list[Trader]) -> None:
@@ -61,8 +66,17 @@ async def check_orders(cluster: SystemCluster, traders: list[Trader]) -> None:
             expected = {
                 order["order_id"]: (order["status"] == "canceled", order["filled_quantity"]) for order in orders
             }
-            await wait_for(lambda t=trader, e=expected: _told(t) == e, f"all that became of {trader.account}'s orders")
-            assert trader.order_messages.snapshots == 1, trader.account
+            assert trader.order_messages.snapshots == 1, (
+                f"{trader.account}: {trader.order_messages.snapshots} snapshots"
+            )
+            last_index = max((event["log_index"] for event in trader.order_messages.events), default=0)
+            deadline = time.monotonic() + TELLING_S
+            while _told(trader) != expected and time.monotonic() < deadline:  # noqa: ASYNC110 (bounded)
+                await asyncio.sleep(POLL_S)
+            told = _told(trader)
+            wrong = {number: (told.get(number), expected.get(number)) for number in {*told, *expected}}
+            wrong = {number: values for number, values in wrong.items() if values[0] != values[1]}
+            assert not wrong, f"{trader.account} was told up to {last_index}, (told, true) of its orders: {wrong}"
 
 
 def _told(trader: Trader) -> dict[int, tuple[bool, str]]:

@@ -18,7 +18,7 @@ from tests.system.clients import Trader as Wishes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from raftbook.client import Feed
+    from raftbook.client import Feed, FeedMessage
 
     Document = dict[str, Any]
 
@@ -50,6 +50,9 @@ class Trader:
         """Trades until `stop`, and follows its feeds until `finished`."""
         async with self._client as client:
             feeds = [client.feed("l3" if self.has_orders else "book", SYMBOL), client.own_orders(self.account)]
+            # The snapshots come before the first order, so that each of its events is told in an update.
+            self._take_book(await anext(feeds[0]))
+            self._take_orders(await anext(feeds[1]))
             following = [
                 asyncio.create_task(self._follow_book(feeds[0])),
                 asyncio.create_task(self._follow_orders(feeds[1])),
@@ -89,9 +92,15 @@ class Trader:
 
     async def _follow_book(self, feed: Feed) -> None:
         async for message in feed:
-            self.book_messages.take(dict(message))
-            self.book.apply(message)
+            self._take_book(message)
 
     async def _follow_orders(self, feed: Feed) -> None:
         async for message in feed:
-            self.order_messages.take(dict(message))
+            self._take_orders(message)
+
+    def _take_book(self, message: FeedMessage) -> None:
+        self.book_messages.take(dict(message))
+        self.book.apply(message)
+
+    def _take_orders(self, message: FeedMessage) -> None:
+        self.order_messages.take(dict(message))
