@@ -24,7 +24,13 @@ async def launch(playwright: Playwright) -> Browser:
             "the page is tested in a real browser, and there is no chromium on this machine: "
             "run .ci/install-browser (Debian: apt-get install chromium)"
         )
-    options = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+    options = [
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--no-first-run",
+    ]
     if os.geteuid() == 0:
         options.append("--no-sandbox")  # Which chromium asks of root, as CI is.
     return await playwright.chromium.launch(executable_path=path, args=options)

@@ -103,9 +103,10 @@ async def test_numbers_for_people(blank: Page):
         "format",
         """return [format.showCompact(1234567n, 0), format.showCompact(9999n, 0), format.showCompact(45_678_900n, 3),
              format.showChange(10074n, 10000n), format.showChange(9950n, 10000n), format.showChange(5n, 0n),
+             format.showTime(1795384989500000000),
              format.toJson({op: "new", expire_time: 1795300000123456789n, price: undefined, post_only: true})]""",
     )
-    assert told == ["1.23M", "9,999", "45.67K", "+0.74%", "\u22120.50%", None,
+    assert told == ["1.23M", "9,999", "45.67K", "+0.74%", "\u22120.50%", None, "22:03:09",
                     '{"op":"new","expire_time":1795300000123456789,"post_only":true}']  # fmt: skip
 
 

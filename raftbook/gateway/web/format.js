@@ -72,11 +72,9 @@ export function toCoordinate(units, decimals) {
   return Number(formatUnits(units, decimals));
 }
 
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-
-/** Nanoseconds since the epoch as the time of day, here. */
+/** Nanoseconds since the epoch as the time of day in UTC, as the chart has it too, and the exchange's day. */
 export function showTime(nanoseconds) {
-  return CLOCK.format(new Date(nanoseconds / 1e6));
+  return new Date(nanoseconds / 1e6).toISOString().slice(11, 19);
 }
 
 /** JSON in which a BigInt is an integer, as a time in nanoseconds must be: JSON.stringify knows no BigInt. */
