@@ -2,6 +2,7 @@
 
     <!-- include: raftbook/engine/SEMANTICS.md -->      a file of the project, its links led to pages of the site
     <!-- generate: commands -->                         a reference, made from the program itself
+    <!-- code: deploy/alerts.yml -->                    a file of the project, as code
     <!-- picture: docs/assets/way-of-an-order.svg -->   a drawing, inline, so that it has the colours of the page
 
 So neither a rule nor an option is written down twice, and a page cannot tell what the program no longer does.
@@ -19,6 +20,7 @@ import client_reference
 import command_reference
 import configuration_reference
 import http_reference
+import monitoring_reference
 from mkdocs.exceptions import PluginError
 
 if TYPE_CHECKING:
@@ -34,6 +36,8 @@ GENERATORS: Final[Mapping[str, Callable[[], str]]] = {
     "commands": command_reference.render,
     "configuration": configuration_reference.render,
     "http": http_reference.render,
+    "alerts": monitoring_reference.render_alerts,
+    "metrics": monitoring_reference.render_metrics,
     "refusals": http_reference.render_refusals,
 }
 
@@ -45,7 +49,7 @@ PAGE_OF_FILE: Final[Mapping[str, str]] = {
 }
 """Where on the site a file of the project stands, for the links between such files."""
 
-_MARKER: Final = re.compile(r"^<!-- (include|generate|picture): (\S+) -->$", re.MULTILINE)
+_MARKER: Final = re.compile(r"^<!-- (include|code|generate|picture): (\S+) -->$", re.MULTILINE)
 _TITLE: Final = re.compile(r"\A# .*\n+")
 _LINK: Final = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
 
@@ -59,6 +63,8 @@ def on_page_markdown(markdown: str, /, *, page: Page, config: MkDocsConfig, **_:
         where = f"{page.file.src_uri}: <!-- {kind}: {name} -->"
         if kind == "include":
             return included(name, into=page.file.src_uri, where=where)
+        if kind == "code":
+            return code(name, where=where)
         if kind == "picture":
             return f'<figure class="way-figure">{(PROJECT_FOLDER / name).read_text(encoding="utf-8")}</figure>'
         if name not in GENERATORS:
@@ -66,6 +72,15 @@ def on_page_markdown(markdown: str, /, *, page: Page, config: MkDocsConfig, **_:
         return GENERATORS[name]()
 
     return _MARKER.sub(put, markdown)
+
+
+def code(file: str, *, where: str) -> str:
+    """A file as a block of code."""
+    path = PROJECT_FOLDER / file
+    if not path.is_file():
+        raise PluginError(f"{where}: the project has no such file")
+    language = {".yml": "yaml", ".yaml": "yaml", ".service": "ini", ".toml": "toml"}.get(path.suffix, "text")
+    return f"```{language}\n{path.read_text(encoding='utf-8').rstrip()}\n```"
 
 
 def included(file: str, *, into: str, where: str) -> str:

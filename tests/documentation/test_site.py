@@ -27,8 +27,9 @@ pytestmark = pytest.mark.xdist_group("documentation")
 
 
 def build(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    # Not --quiet, which keeps warnings from being counted.
     return subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder), *options],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder), *options],
         cwd=PROJECT_FOLDER,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
@@ -53,6 +54,24 @@ def hooks(monkeypatch):
     monkeypatch.syspath_prepend(str(HOOKS))
     names = ("command_reference", "configuration_reference", "http_reference", "pages")
     return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+
+
+def test_links_and_anchors_that_lead_nowhere_end_the_build(tmp_path):
+    """With the project's own settings, for pages of which one links to what is not there."""
+    pages = tmp_path / "docs"
+    pages.mkdir()
+    (pages / "index.md").write_text("# One\n\n[two](two.md#two)\n")
+    (pages / "two.md").write_text("# Two\n")
+    settings = tmp_path / "mkdocs.yml"
+    settings.write_text(
+        f"INHERIT: {PROJECT_FOLDER / 'mkdocs.yml'}\ndocs_dir: {pages}\nnav: [index.md, two.md]\nhooks: []\n"
+        "theme: {name: mkdocs}\nplugins: []\nwatch: []\n"
+    )
+    good = build(tmp_path / "site", "--config-file", str(settings))
+    assert good.returncode == 0, good.stderr
+    for broken in ("[two](too.md)", "[two](two.md#too)", "[two](#too)"):
+        (pages / "index.md").write_text(f"# One\n\n{broken}\n")
+        assert build(tmp_path / "site", "--config-file", str(settings)).returncode == 1, broken
 
 
 def text_of(site: Path, page: str) -> str:
