@@ -8,11 +8,14 @@ import typer
 
 from cli import options
 from cli.access import DEFAULT_ACCESS, Access, talk, talking
+from cli.diagnosis import how_to_start, no_quorum, reasons_of_absence
 from cli.errors import ExitCode, tell
 from cli.output import print_json, print_table, wants_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from raftbook.client import RaftbookClient
 
 app = typer.Typer()
 cluster_app = typer.Typer(help="Look at the cluster.", no_args_is_help=True)
@@ -25,30 +28,37 @@ def status(
     output: options.Output = None,
 ) -> None:
     """Shows every node as the one at --url sees it, names the leader, and says if there is no quorum."""
-    found = talk(access, lambda client: client.cluster())
+    found, reasons = talk(access, _look)
     if wants_table(output):
         from cli.render import cluster_table
 
         print_table(cluster_table(found))
     else:
         print_json(found)
-    for sentence in advice(found):
+    for sentence in advice(found, reasons):
         tell(sentence)
 
 
-def advice(cluster: Mapping[str, Any]) -> list[str]:
-    """What an operator should know at once and do: nothing where a leader leads and every node answers."""
-    missing = [node["id"] for node in cluster["nodes"] if not node["reachable"]]
-    starts = " and ".join(f"`raftbook node start --config FILE --id {node_id}`" for node_id in missing)
+async def _look(client: RaftbookClient) -> tuple[Mapping[str, Any], dict[str, str]]:
+    """The cluster, and of each node that is not reached, why."""
+    cluster = await client.cluster()
+    return cluster, await reasons_of_absence(cluster)
+
+
+def advice(cluster: Mapping[str, Any], reasons: Mapping[str, str]) -> list[str]:
+    """What an operator should know at once and do: nothing where a leader leads and every node answers.
+
+    `reasons` says of nodes that are not reached, by id, what is found where they should be.
+    """
     if not cluster["quorum"]:
-        present = len(cluster["nodes"]) - len(missing)
-        answering = f"{present} of {len(cluster['nodes'])} nodes"
-        return [f"no quorum: {answering} answer, so nothing can be ordered; start the missing with {starts}"]
+        return [no_quorum(cluster, reasons)]
     sentences = []
     if cluster["leader"] is None:
         sentences.append("no leader yet: an election is under way, ask again in a second")
+    missing = [node for node in cluster["nodes"] if not node["reachable"]]
     if missing:
-        sentences.append(f"unreachable: {', '.join(missing)}; start with {starts}")
+        absent = ", ".join(" ".join(filter(None, (node["id"], reasons.get(node["id"])))) for node in missing)
+        sentences.append(f"unreachable: {absent}; start {how_to_start(missing)}")
     full = [node["id"] for node in cluster["nodes"] if node.get("storage_full")]
     if full:
         sentences.append(f"storage full: {', '.join(full)}; no orders are taken there until some space is freed")

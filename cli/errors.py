@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from raftbook.errors import InvalidCommandError, OutcomeUnknownError, RaftbookError
+from raftbook.errors import InvalidCommandError, OutcomeUnknownError, ProblemError, RaftbookError, UnreachableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 WHOLE_SENTENCE: Final = 1_000
 """Characters of a command's first sentence in the list of commands: more than any has."""
@@ -49,6 +49,23 @@ def exit_code_of(error: RaftbookError) -> ExitCode:
     return ExitCode.FAILED
 
 
+def sentence_of(error: RaftbookError) -> str:
+    """What happened and what to do next, in the words of whoever sits at a command line. Pure."""
+    if isinstance(error, UnreachableError) and any(";" in reason for reason in error.reasons.values()):
+        # Somebody is there: what helps is what the reason says, and not another node.
+        return "cannot talk to " + ", ".join(f"{url} ({reason})" for url, reason in error.reasons.items())
+    if isinstance(error, ProblemError) and error.code in _NEXT_COMMANDS:
+        return f"{error}; {_NEXT_COMMANDS[error.code]}"
+    return str(error).replace("GET /v1/instruments lists", "`raftbook instruments` lists")
+
+
+_NEXT_COMMANDS: Final[Mapping[str, str]] = {
+    "no_quorum": "`raftbook cluster status` names the missing ones, and how to start them",
+    "unknown_order": "`raftbook orders --account ACCOUNT` lists those there are",
+}
+"""Code of a problem -> the command that helps, where the problem itself names none."""
+
+
 def tell(sentence: str) -> None:
     """Writes one line to standard error."""
     print(f"raftbook: {sentence}", file=sys.stderr, flush=True)
@@ -63,7 +80,7 @@ class RaftbookGroup(TyperGroup):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except RaftbookError as error:
-            tell(str(error))
+            tell(sentence_of(error))
             raise typer.Exit(exit_code_of(error)) from error
         except BrokenPipeError as error:
             _silence(sys.stdout)

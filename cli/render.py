@@ -123,7 +123,11 @@ def report_lines(report: Json) -> list[Table | Text]:
     outcome = Text.assemble(styled(report["status"], STATUS_STYLES))
     if report.get("log_index") is not None:
         outcome.append(f" at log index {report['log_index']}")
-    outcome.append(f" (submission {report['origin']} / {report['origin_sequence']})", style="dim")
+    if report.get("origin") is not None:
+        outcome.append(f" (submission {report['origin']} / {report['origin_sequence']})", style="dim")
+    elif report.get("reason") is not None:
+        # Refused before it had a place in the log, so no event tells why.
+        outcome.append(f": {_reason(report)}")
     lines: list[Table | Text] = [outcome]
     if report.get("order"):
         lines.append(orders_table([report["order"]]))

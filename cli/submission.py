@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import typer
 
 from cli.access import Access, talk
+from cli.diagnosis import why_no_quorum
 from cli.errors import ExitCode, tell
 from cli.output import OutputFormat, console, print_json, wants_table
 from raftbook.errors import OutcomeUnknownError
@@ -41,12 +42,12 @@ def submit_and_report(
     from raftbook.json_format import command_from_fields
 
     command = command_from_fields(op, fields, generate_client_order_id=new_client_order_id)
-    report = talk(access, lambda client: _report_in_time(client, command, wait_s))
+    report, why_pending = talk(access, lambda client: _report_and_why_pending(client, command, wait_s))
     print_report(report, output)
     if report["status"] == "rejected":
         raise typer.Exit(ExitCode.FAILED)
     if report["status"] == "pending" and wait_s > 0:
-        tell(_advice(command, report, wait_s))
+        tell(_advice(command, report, wait_s, why_pending))
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
 
 
@@ -63,6 +64,12 @@ def print_report(report: Report, output: OutputFormat | None) -> None:
             screen.print(line)
     else:
         print_json(report)
+
+
+async def _report_and_why_pending(client: RaftbookClient, command: Command, wait_s: float) -> tuple[Report, str | None]:
+    """The report; where it is still pending in vain, also what the cluster lacks."""
+    report = await _report_in_time(client, command, wait_s)
+    return report, await why_no_quorum(client) if report["status"] == "pending" and wait_s > 0 else None
 
 
 async def _report_in_time(client: RaftbookClient, command: Command, wait_s: float) -> Report:
@@ -94,12 +101,10 @@ async def _settled_report(client: RaftbookClient, command: Command, wait_s: floa
         raise OutcomeUnknownError(f"the answer of {client.url} is lost, and with it the outcome; {again}") from error
 
 
-def _advice(command: Command, report: Report, wait_s: float) -> str:
+def _advice(command: Command, report: Report, wait_s: float, why_pending: str | None) -> str:
     submission = f"submission {report['origin']} / {report['origin_sequence']}"
-    return (
-        f"the outcome of {submission} is not known after {wait_s:g} s; see `raftbook cluster status` for a quorum, "
-        f"then {_submit_again(command)}"
-    )
+    then = why_pending or "see `raftbook cluster status`"
+    return f"the outcome of {submission} is not known after {wait_s:g} s; {then}; then {_submit_again(command)}"
 
 
 def _submit_again(command: Command) -> str:

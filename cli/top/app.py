@@ -200,7 +200,7 @@ class TopApp(App[None]):
         if self._latest.disagreeing:
             different = f"the digests of {', '.join(self._latest.disagreeing)} differ; see `raftbook verify`"
             return Text(different, style="bold white on red")
-        sentences = [*advice(self._latest.cluster), *([self._notice] if self._notice else [])]
+        sentences = [*advice(self._latest.cluster, {}), *([self._notice] if self._notice else [])]
         return Text("; ".join(sentences), style="yellow")
 
     def _fill(
