@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from raftbook.engine.api_keys import ApiKeys, KeyRecord
     from raftbook.gateway.service import Service
 
-OPEN_PATHS: Final = ("/", "/assets/{name:path}", "/docs", "/openapi.json", "/v1/stream")
+OPEN_PATHS: Final = ("/", "/assets/{name:path}", "/docs", "/docs/{name:path}", "/v1/stream")
 """Routes without a declaration that need no key: the page, the documentation, and the way to a WebSocket."""
 
 _ROLES: Final = {Access.OPEN: None, Access.READ: Role.READ, Access.TRADE: Role.TRADE, Access.ADMIN: Role.ADMIN}

@@ -51,6 +51,33 @@ _ONE_NAME: Final = [
 ]
 """An order is named by exactly one of the two."""
 
+_NEW: Final = {"symbol": "ACME", "account": "alice", "client_order_id": "a1", "side": "buy", "price": "100.25"}
+_EXAMPLES: Final[Mapping[str | None, object]] = {
+    "new": {**_NEW, "quantity": "5"},
+    "replace": {"price": "100.30", "quantity": "4"},
+    "add_instrument": {
+        "symbol": "ACME",
+        "price_decimals": 2,
+        "quantity_decimals": 0,
+        "tick_size": "0.01",
+        "lot_size": "1",
+    },
+    "set_status": {"status": "auction"},
+    "uncross": {"status": "trading"},
+    "create_key": {
+        "key_id": "k3m9x2p7",
+        "name": "alice@desk-1",
+        "role": "trade",
+        "accounts": ["alice"],
+        "public_key": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    },
+    None: [
+        {"op": "new", **_NEW, "quantity": "5"},
+        {"op": "cancel", "account": "alice", "client_order_id": "a1"},
+    ],
+}
+"""Of bodies, by their form."""
+
 _KEY_HEADERS: Final = ("Raftbook-Key", "Raftbook-Timestamp", "Raftbook-Nonce", "Raftbook-Signature")
 
 _TAGS: Final[Mapping[str, str]] = {
@@ -123,28 +150,30 @@ class _Schemas:
 
 
 def _write_constants(component: Json) -> None:
-    """An enumeration of one value is a constant; readers of the document show it better."""
+    """An enumeration of one value is a constant, and a default of null says nothing: so readers show it better."""
     for schema in component.get("properties", {}).values():
+        if schema.get("default", ...) is None:
+            del schema["default"]
         if isinstance(schema.get("enum"), list) and len(schema["enum"]) == 1:
             schema["const"] = schema.pop("enum")[0]
 
 
 def _operation(route: EndpointRoute, schemas: _Schemas, *, requires_keys: bool) -> Json:
     declared = route.declared
-    summary, _, description = route.description.partition("\n\n")
+    description = _paragraphs(route.description)
     operation: Json = {
         "operationId": _operation_id(route),
         "tags": [declared.tag],
-        "summary": _on_one_line(summary).removesuffix("."),
+        "summary": re.split("[;:.]", description.replace("`", ""), maxsplit=1)[0],
+        "description": description,
         "parameters": [
             *(_parameter(PATH_PARAMETERS[name], "path", schemas.limits) for name in route.param_convertors),
             *(_parameter(parameter, "query", schemas.limits) for parameter in declared.query),
         ],
     }
-    if description:
-        operation["description"] = _on_one_line(description)
     if declared.body is not None:
-        content = {media_type: {"schema": schemas.of_body(declared.body)} for media_type in (JSON, CBOR)}
+        said = {"schema": schemas.of_body(declared.body), "example": _EXAMPLES[declared.body.form]}
+        content = {media_type: said for media_type in (JSON, CBOR)}
         operation["requestBody"] = {"required": True, "content": content}
     operation["responses"] = {
         **{str(status): _answer(declared, status, schemas.of(kinds)) for status, kinds in declared.answers.items()},
@@ -161,8 +190,8 @@ def _operation_id(route: EndpointRoute) -> str:
     return f"{route.operation_id}{suffix}"
 
 
-def _on_one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
+def _paragraphs(docstring: str) -> str:
+    return "\n\n".join(re.sub(r"\s+", " ", paragraph).strip() for paragraph in docstring.split("\n\n"))
 
 
 def _parameter(parameter: Parameter, place: str, limits: LimitsConfig) -> Json:

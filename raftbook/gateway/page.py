@@ -68,7 +68,7 @@ class PageHandlers:
     async def page(self, request: Request) -> Response:
         """GET /: the trading page."""
         policy = content_security_policy(self._api_addresses, secure=request.url.scheme == "https")
-        return _answer(request, self._assets[_INDEX], {"Content-Security-Policy": policy})
+        return answer_with(request, self._assets[_INDEX], {"Content-Security-Policy": policy})
 
     async def asset(self, request: Request) -> Response:
         """GET /assets/{name}: one of the page's files."""
@@ -78,12 +78,12 @@ class PageHandlers:
             near = nearest(name, self._assets)
             hint = f"near: {', '.join(near)}" if near else "GET / is the page that names them"
             raise ProblemError(404, "no_such_asset", f"the page has no file {name[:200]!a}; {hint}")
-        return _answer(request, asset, {})
+        return answer_with(request, asset, {})
 
 
-def load_assets() -> dict[str, Asset]:
-    """Every file in web/ by its path below it. An unknown ending is a programmer's mistake."""
-    root = importlib.resources.files("raftbook.gateway") / "web"
+def load_assets(folder: str = "web") -> dict[str, Asset]:
+    """Every file in `folder` by its path below it. An unknown ending is a programmer's mistake."""
+    root = importlib.resources.files("raftbook.gateway") / folder
     return {name: _read(name, file) for name, file in _files(root, "")}
 
 
@@ -130,7 +130,7 @@ def _read(name: str, file: Traversable) -> Asset:
     )
 
 
-def _answer(request: Request, asset: Asset, headers: Mapping[str, str]) -> Response:
+def answer_with(request: Request, asset: Asset, headers: Mapping[str, str]) -> Response:
     """The file, or 304 where the browser has it already."""
     headers = {
         **headers,

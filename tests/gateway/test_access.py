@@ -141,6 +141,8 @@ def assert_refused(response: httpx.Response, status: int, code: str) -> None:
 NEEDED = {
     "GET /": None,
     "GET /assets/{name:path}": None,
+    "GET /docs": None,
+    "GET /docs/{name:path}": None,
     "GET /healthz": None,
     "GET /metrics": Role.READ,
     "GET /openapi.json": None,

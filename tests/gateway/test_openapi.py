@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ from tests.fuzzing.__main__ import PROJECT_FOLDER
 from tests.support.direct_service import DirectService, make_config
 from tests.support.openapi_check import OpenApiCheck
 
-FILES_AND_STREAM = {"/", "/assets/{name:path}", "/v1/stream", "/docs", "/docs/{name}"}
+FILES_AND_STREAM = {"/", "/assets/{name:path}", "/v1/stream", "/docs", "/docs/{name:path}"}
 """What is no operation: the pages, and the WebSocket."""
 
 
@@ -96,6 +97,21 @@ async def test_a_number_that_fits_the_schema_is_taken(document, text):
         assert not fits
     else:
         assert fits or "e" in text or len(text) == 19
+
+
+async def test_the_reference_page_is_whole_and_takes_nothing_from_elsewhere(http):
+    page = await http.get("/docs")
+
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self';" in policy
+    named = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert {name.startswith("/") for name in named} == {True}
+    for name in named:
+        assert (await http.get(name)).status_code == 200, name
+    assert "MIT" in (await http.get("/docs/vendor/redoc-2.5.1.LICENSE.txt")).text
+    assert (await http.get("/docs/nothing.js")).json()["code"] == "no_such_asset"
 
 
 @pytest.mark.system
