@@ -4,7 +4,9 @@
     orders          handlers that change the book, and those that read orders and submissions
     submissions     from commands to answers: what all that change the book have in common
     market          handlers about instruments, books and trades
+    candles         handler about candles
     cluster         handlers about the node and its cluster
+    stream          the WebSocket /v1/stream; its parts are stream_*.py and websocket_frames
     service         what the gateway needs of a node, as a protocol
     query, body     strict reading of parameters and bodies; cbor: bodies as CBOR
     responses       JSON answers and `application/problem+json`
