@@ -8,14 +8,14 @@ import { nameOf } from "./nodes.js";
 const INTERVAL_MS = 1_000;
 /** So often in a row a node may say that it has no majority before the page looks for one that has. */
 const PATIENCE = 3;
-const DIGITS_SHOWN = 8;
+const DIGITS_SHOWN = 7;
 /** So long the last comparison of digests is shown where a new one did not come about. */
 const STANDS_MS = 10_000;
 /** Part of a row, its label on a phone, and the class of its cell. */
 const COLUMNS = [
   ["role", null, "of-role"],
   ["term", "Term", "number"],
-  ["committed", "Committed", "number"],
+  ["committed", "Commit", "number"],
   ["applied", "Applied", "number"],
   ["lag", "Lag", "number"],
   ["digest", "Digest", "of-digest"],

@@ -6,10 +6,14 @@ import { faded, palette } from "./palette.js";
 
 const AXIS_HEIGHT_PX = 22;
 const LABEL_GAP_PX = 92;
+/** No label's middle is nearer to the chart's edge. */
+const EDGE_PX = 26;
 /** Levels a side at the most: what is further out tells nothing about trading now. */
 const MOST_LEVELS = 400;
 /** Of each side's quantity, in the range that is drawn. */
 const SHOWN_PERCENT = 95n;
+/** The range reaches so far from the middle at the least. */
+const LEAST_TICKS = 10n;
 
 export class DepthChart {
   #book = null;
@@ -63,8 +67,8 @@ export class DepthChart {
       return;
     }
     const bottom = height - AXIS_HEIGHT_PX;
-    drawArea(context, drawing.bids, bottom, this.#colours.buy);
-    drawArea(context, drawing.asks, bottom, this.#colours.sell);
+    drawArea(context, drawing.bids, 0, bottom, this.#colours.buy);
+    drawArea(context, drawing.asks, width, bottom, this.#colours.sell);
     this.#drawAxis(context, drawing, width, bottom);
     this.#drawPointer(context, drawing, bottom);
   }
@@ -84,7 +88,8 @@ export class DepthChart {
     for (let index = 0n; index < count; index += 1n) {
       const between = low + ((high - low) * (2n * index + 1n)) / (2n * count);
       const price = between - (between % tick);
-      context.fillText(this.#instrument.showPrice(price), xOf(price), bottom + AXIS_HEIGHT_PX / 2 + 1);
+      const x = Math.min(Math.max(xOf(price), EDGE_PX), width - EDGE_PX);
+      context.fillText(this.#instrument.showPrice(price), x, bottom + AXIS_HEIGHT_PX / 2 + 1);
     }
   }
 
@@ -124,7 +129,7 @@ function layOut(book, instrument, width, height) {
   if (bids.length === 0 && asks.length === 0) return null;
   const middle =
     bids.length === 0 ? asks[0].price : asks.length === 0 ? bids[0].price : (bids[0].price + asks[0].price) / 2n;
-  const reach = [bids, asks].map((levels) => reachOf(levels, middle)).concat(instrument.tick * 4n).reduce(larger);
+  const reach = [bids, asks].map((levels) => reachOf(levels, middle)).concat(instrument.tick * LEAST_TICKS).reduce(larger);
   const low = middle - reach < 0n ? 0n : middle - reach;
   const high = middle + reach;
   const seenBids = bids.filter((level) => level.price >= low);
@@ -166,11 +171,9 @@ function accumulate(side) {
   });
 }
 
-/** A stepped area from the best price outwards to the chart's edge. */
-function drawArea(context, points, bottom, colour) {
+/** A stepped area from the best price outwards, on to the chart's edge at `outer`. */
+function drawArea(context, points, outer, bottom, colour) {
   if (points.length === 0) return;
-  const edge = points === undefined || points.length < 2 || points[1].x < points[0].x ? 0 : context.canvas.clientWidth;
-  const outer = points.length === 1 ? (points[0].x < context.canvas.clientWidth / 2 ? 0 : context.canvas.clientWidth) : edge;
   const line = new Path2D();
   line.moveTo(points[0].x, bottom);
   let y = bottom;
