@@ -89,6 +89,8 @@ async def _kill_leaders(
         await asyncio.sleep(pause_s)
         await _progress(traders)
         leader = await cluster.wait_for_leader(deadline_s=DEADLINE_S)
+        url = cluster.url(leader)
+        await wait_for(lambda u=url: any(trader.waits_at(u) for trader in traders), "an order in the leader's hands")
         tell(f"kill -9 {leader}, which leads")
         cluster.kill(leader)
         successor = await cluster.wait_for_leader(deadline_s=DEADLINE_S, other_than=leader)

@@ -18,7 +18,7 @@ from tests.system.clients import Trader as Wishes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from raftbook.client import Feed, FeedMessage
+    from raftbook.client import Feed, FeedMessage, Session
 
     Document = dict[str, Any]
 
@@ -45,6 +45,11 @@ class Trader:
         self._random = random.Random(f"{seed}/{number}")
         self._wishes = Wishes(self.account, self._random, is_careful=False)
         self._pause_s = 1 / commands_per_s
+        self._session: Session | None = None
+
+    def waits_at(self, url: str) -> bool:
+        """Has the node at `url` something of this trader's that it has not answered?"""
+        return self._session is not None and self._session.url == url and self._session.outstanding > 0
 
     async def run(self, stop: asyncio.Event, finished: asyncio.Event) -> None:
         """Trades until `stop`, and follows its feeds until `finished`."""
@@ -73,6 +78,7 @@ class Trader:
 
     async def _trade(self, client: RaftbookClient, stop: asyncio.Event) -> None:
         async with client.session() as session:
+            self._session = session
             while not stop.is_set():
                 # A few at once, so that a node that dies has some in its hands.
                 count = self._random.randint(1, 4)
@@ -80,7 +86,7 @@ class Trader:
                 await asyncio.sleep(self._random.uniform(0.5, 1.5) * self._pause_s * count)
             self.reconnections = session.reconnections
 
-    async def _enter(self, session: Any, command: Document) -> None:
+    async def _enter(self, session: Session, command: Document) -> None:
         record = Record(command)
         self.records.append(record)
         sent_at = time.monotonic()
