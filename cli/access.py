@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 import typer
 
 from cli.errors import WrongUsageError
-from raftbook.errors import ConfigError
+from raftbook.errors import CertificateError, ConfigError, InvalidKeyError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -150,6 +150,8 @@ def open_client(access: Access, *, timeout_s: float = 10.0) -> RaftbookClient:
             certificate_file=access.certificate_file,
             key_file=access.certificate_key_file,
         )
+    except (CertificateError, InvalidKeyError) as error:
+        raise WrongUsageError(str(error)) from error
     except ConfigError as error:
         raise WrongUsageError(f"--url or RAFTBOOK_URL: {error}") from error
 

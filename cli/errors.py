@@ -53,14 +53,21 @@ def sentence_of(error: RaftbookError) -> str:
     """What happened and what to do next, in the words of whoever sits at a command line. Pure."""
     if isinstance(error, UnreachableError) and any(";" in reason for reason in error.reasons.values()):
         # Somebody is there: what helps is what the reason says, and not another node.
-        return "cannot talk to " + ", ".join(f"{url} ({reason})" for url, reason in error.reasons.items())
+        return "cannot talk to " + ", ".join(f"{url} ({_innermost(reason)})" for url, reason in error.reasons.items())
     if isinstance(error, ProblemError) and error.code in _NEXT_COMMANDS:
         return f"{error}; {_NEXT_COMMANDS[error.code]}"
     return str(error).replace("GET /v1/instruments lists", "`raftbook instruments` lists")
 
 
+def _innermost(reason: str) -> str:
+    """`… did not answer (why)`, which names the node again, as `why`."""
+    _, did_not_answer, why = reason.partition(" did not answer (")
+    return why.removesuffix(")") if did_not_answer else reason
+
+
 _NEXT_COMMANDS: Final[Mapping[str, str]] = {
     "no_quorum": "`raftbook cluster status` names the missing ones, and how to start them",
+    "unauthenticated": "an admin makes one with `raftbook account create NAME --role read`",
     "unknown_order": "`raftbook orders --account ACCOUNT` lists those there are",
 }
 """Code of a problem -> the command that helps, where the problem itself names none."""
