@@ -23,6 +23,8 @@ PING_INTERVAL_S: Final = 20.0
 PONG_TIMEOUT_S: Final = 20.0
 CLOSE_TIMEOUT_S: Final = 10.0
 """For the client to take what it was sent and the close frame; then the connection is cut."""
+LEAVING_CLOSE_TIMEOUT_S: Final = 1.0
+"""As long, when the node leaves: it does not wait for who does not read."""
 GOING_AWAY: Final = 1001
 
 UVICORN_SETTINGS: Final[dict[str, Any]] = {
@@ -100,7 +102,8 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
             # The client's own close frame is to be read.
             self.read_paused = False
             self.transport.resume_reading()
-        self.close_timer = self.loop.call_later(CLOSE_TIMEOUT_S, self.transport.abort)
+        timeout_s = LEAVING_CLOSE_TIMEOUT_S if self.is_leaving else CLOSE_TIMEOUT_S
+        self.close_timer = self.loop.call_later(timeout_s, self.transport.abort)
 
     # What the server asks when it leaves.
 

@@ -24,7 +24,7 @@ from tests.support.direct_service import START_TIME, DirectService, make_config
 from tests.support.feed_followers import BookFollower
 from tests.support.sample_orders import ACME, order, sell
 from tests.support.server import free_listener, serve
-from tests.support.stream_client import StreamClient, open_stream
+from tests.support.stream_client import StreamClient, open_deaf_stream, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -413,20 +413,6 @@ async def test_another_path_is_no_stream(venue):
 
 
 # --- Slow and silent clients -----------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def open_deaf_stream(url: str) -> AsyncIterator[StreamClient]:
-    """A client that reads nothing unless it is told to, and for which the systems buffer little."""
-    address = httpx.URL(url)
-    with socket.socket() as connection:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect((address.host, address.port))
-        connection.setblocking(False)
-        async with open_stream(url, sock=connection, max_queue=1) as client:
-            client.connection.transport.pause_reading()
-            yield client
-            client.connection.transport.abort()
 
 
 async def test_a_subscriber_that_does_not_read_is_closed_and_the_others_do_not_notice():

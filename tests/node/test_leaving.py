@@ -1,4 +1,4 @@
-"""How a node's HTTP server leaves: every request that a client could send before it knew is answered."""
+"""How a node's HTTP server leaves: what a client could send before it knew is answered, and subscribers are told."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from raftbook.json_format import command_from_fields
 from raftbook.node import http_server
 from tests.support.direct_service import DirectService
-from tests.support.server import free_listener
+from tests.support.sample_orders import ACME, order
+from tests.support.server import free_listener, url_of
+from tests.support.stream_client import open_deaf_stream, open_stream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,9 +25,11 @@ LAST_WORDS = b"\r\nconnection: close\r\n"
 
 
 @contextlib.asynccontextmanager
-async def serving() -> AsyncIterator[tuple[http_server.HttpServer, socket.socket]]:
+async def serving(
+    service: DirectService | None = None,
+) -> AsyncIterator[tuple[http_server.HttpServer, socket.socket]]:
     listener = free_listener()
-    server = http_server.HttpServer(DirectService())
+    server = http_server.HttpServer(service or DirectService())
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         async with asyncio.timeout(20):
@@ -85,3 +90,44 @@ async def test_connections_that_are_quiet_are_closed():
 async def test_a_client_closes_an_idle_connection_before_the_node_does():
     async with serving() as (server, _listener):
         assert server.config.timeout_keep_alive > 2 * 5, "httpx keeps idle connections for 5 s"
+
+
+async def leave(server: http_server.HttpServer, listener: socket.socket) -> float:
+    """Seconds that it took."""
+    began_at = time.monotonic()
+    await server.shutdown([listener])
+    return time.monotonic() - began_at
+
+
+async def test_a_subscriber_is_told_that_the_node_leaves_and_gets_the_answers_that_are_due():
+    service = DirectService()
+    async with serving(service) as (server, listener), open_stream(url_of(listener)) as stream:
+        service.stall()
+        await stream.say("add_instrument", **ACME, request_id=1)
+        await service.has_taken(1)
+        leaving = asyncio.create_task(leave(server, listener))
+        assert await stream.hear() == {"type": "server_shutdown"}
+        service.resume()
+        messages, code, _ = await stream.closing()
+        assert [message["report"]["status"] for message in messages] == ["accepted"]
+        assert code == 1001
+        assert await leaving < http_server.DRAIN_S
+
+
+async def test_a_subscriber_that_does_not_read_does_not_hold_the_node():
+    service = DirectService()
+    await service.submit([command_from_fields("add_instrument", ACME)], wait_s=1.0)
+    await service.submit([command_from_fields("new", order(f"b{number}")) for number in range(2_000)], wait_s=1.0)
+    async with serving(service) as (server, listener):
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        async with open_deaf_stream(url_of(listener)) as stream:
+            await stream.say("subscribe", channel="l3", symbol="ACME")
+            async with asyncio.timeout(20):
+                while not buffered_bytes(server):  # noqa: ASYNC110 (nobody tells)
+                    await asyncio.sleep(0.002)
+            assert await leave(server, listener) < http_server.DRAIN_S
+            assert not server.server_state.connections
+
+
+def buffered_bytes(server: http_server.HttpServer) -> int:
+    return sum(protocol.transport.get_write_buffer_size() for protocol in server.server_state.connections)

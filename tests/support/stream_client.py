@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import cbor2
+import httpx
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -68,3 +70,17 @@ async def open_stream(url: str, **options: Any) -> AsyncIterator[StreamClient]:
     """A connection to the stream of the node at this HTTP URL."""
     async with connect(f"{url.replace('http', 'ws', 1)}/v1/stream", compression=None, **options) as connection:
         yield StreamClient(connection)
+
+
+@asynccontextmanager
+async def open_deaf_stream(url: str) -> AsyncIterator[StreamClient]:
+    """A client that reads nothing unless it is told to, and for which the systems buffer little."""
+    address = httpx.URL(url)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((address.host, address.port))
+        connection.setblocking(False)
+        async with open_stream(url, sock=connection, max_queue=1) as client:
+            client.connection.transport.pause_reading()
+            yield client
+            client.connection.transport.abort()
