@@ -8,6 +8,7 @@ import json
 import random
 import socket
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,12 +16,17 @@ import pytest
 from raftbook.node import http_protocol
 from raftbook.node.connection_table import ConnectionTable, source_of
 from raftbook.node.http_server import HttpServer
+from raftbook.security.tls import NodeTls, client_context
+from tests.support.certificates import files_of, make_certificates
 from tests.support.direct_service import DirectService, make_config
 from tests.support.server import free_listener
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
+    Address = tuple[str, int]
     Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 REQUEST = b"GET /healthz HTTP/1.1\r\nhost: n1\r\n\r\n"
@@ -30,11 +36,11 @@ PATIENCE_S = 20
 
 
 @contextlib.asynccontextmanager
-async def serving(**limits: float) -> AsyncIterator[tuple[HttpServer, tuple[str, int]]]:
+async def serving(*, tls: ssl.SSLContext | None = None, **limits: float) -> AsyncIterator[tuple[HttpServer, Address]]:
     listener = free_listener()
     # So that a client that reads nothing is soon noticed: accepted sockets have the buffers of their listener.
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
-    server = HttpServer(DirectService(make_config(**limits)))
+    server = HttpServer(DirectService(make_config(**limits)), tls=tls)
     address = listener.getsockname()
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
@@ -54,7 +60,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def connection(address: tuple[str, int]) -> AsyncIterator[Stream]:
+async def connection(address: Address) -> AsyncIterator[Stream]:
     reader, writer = await asyncio.open_connection(*address)
     try:
         yield reader, writer
@@ -64,7 +70,7 @@ async def connection(address: tuple[str, int]) -> AsyncIterator[Stream]:
             await writer.wait_closed()
 
 
-async def answer_to(address: tuple[str, int], *chunks: bytes) -> tuple[int, str]:
+async def answer_to(address: Address, *chunks: bytes) -> tuple[int, str]:
     """Status and code of what is answered before the connection is closed; (0, "") where it just is."""
     async with connection(address) as (reader, writer):
         with contextlib.suppress(ConnectionError):
@@ -93,7 +99,7 @@ def told(heard: bytes) -> tuple[int, str]:
     return int(last[:3]), json.loads(body)["code"] if b"problem+json" in last else ""
 
 
-async def is_alive(address: tuple[str, int]) -> bool:
+async def is_alive(address: Address) -> bool:
     async with connection(address) as (reader, writer):
         writer.write(REQUEST)
         return (await asyncio.wait_for(reader.readline(), PATIENCE_S)) == b"HTTP/1.1 200 OK\r\n"
@@ -199,8 +205,13 @@ async def test_an_answer_that_takes_long_is_waited_for():
     async with serving(**TIMES) as (_, address), connection(address) as (reader, writer):
         asked_at = time.monotonic()
         writer.write(b"GET /v1/instruments?at_least=999&wait_s=1 HTTP/1.1\r\nhost: n1\r\n\r\n")
-        assert await reader.readline() == b"HTTP/1.1 503 Service Unavailable\r\n"
+        writer.write(REQUEST[:10])  # In time for the next one; what waits for us does not count against it.
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
         assert time.monotonic() - asked_at > 2 * TIMES["header_timeout_s"]
+        assert b"connection: close" not in head
+        writer.write(REQUEST[10:])
+        assert b"HTTP/1.1 200 OK\r\n" in await reader.readuntil(b'"alive"}')
 
 
 async def test_what_was_asked_before_a_broken_request_is_answered():
@@ -342,6 +353,22 @@ async def test_one_address_cannot_take_all_connections():
         assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
 
 
+async def test_a_handshake_that_comes_to_nothing_gives_its_place_back(tmp_path: Path):
+    folder = make_certificates(tmp_path, ["n1"])
+    tls = NodeTls.load(files_of(folder, "n1"), "n1", hosts=["127.0.0.1"], now=datetime.now(UTC)).for_clients
+    async with serving(tls=tls, max_connections=4, tls_handshake_timeout_s=0.2) as (server, address):
+        for words in (b"", b"\x16\x03\x01", REQUEST, bytes(100)):
+            assert await answer_to(address, words) == (0, "")
+        await until(lambda: len(server._table) == 0)
+        trusting = client_context(folder.certificate_file("ca"))
+        reader, writer = await asyncio.open_connection(*address, ssl=trusting)
+        writer.write(REQUEST)
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        assert len(server._table) == 1
+        writer.close()
+        await until(lambda: len(server._table) == 0)
+
+
 def test_the_table_counts_each_source_and_all():
     table = ConnectionTable(max_connections=3, max_per_source=2)
     assert [table.admit("a"), table.admit("a"), table.admit("b")] == [None, None, None]
@@ -352,6 +379,7 @@ def test_the_table_counts_each_source_and_all():
     for source in ("a", "a", "b"):
         table.release(source)
     assert len(table) == 0
+    assert not table._by_source, "who has gone is forgotten"
     with pytest.raises(AssertionError):
         table.release("a")
 
