@@ -152,14 +152,14 @@ def event_line(event: Json) -> str:
     if event.get("event") == "trade":
         return (
             f"{place}trade {event['symbol']} {event['quantity']} @ {event['price']}, "
-            f"maker {event['maker_client_order_id']} of {event['maker_account']}, "
-            f"taker {event['taker_client_order_id']} of {event['taker_account']} ({event['taker_side']})"
+            f"maker {_party(event, 'maker')}, taker {_party(event, 'taker')} ({event['taker_side']})"
             f"{', in the auction' if event.get('auction') else ''}"
         )
     if event.get("imbalance_quantity") is not None:
         return f"{place}{kind} {event['symbol']} {auction_words(event)}"
     words = [f"{place}{kind}"]
-    words += [shown(event[key]) for key in ("symbol", "client_order_id", "side") if event.get(key) is not None]
+    named = ("symbol", "client_order_id", "side", "key_id", "role", "name")
+    words += [shown(event[key]) for key in named if event.get(key) is not None]
     words += _terms(event)
     if event.get("canceled_count") is not None:
         words.append(f"{event['canceled_count']} canceled")
@@ -175,6 +175,14 @@ def event_line(event: Json) -> str:
     if event.get("line") is not None:
         words.append(f"on line {event['line']}")
     return " ".join(words)
+
+
+def _party(trade: Json, side: str) -> str:
+    """`b1 of bob`; `order 7` where the key does not allow to know whose it was."""
+    account = trade.get(f"{side}_account")
+    return (
+        f"order {trade[f'{side}_order_id']}" if account is None else f"{trade[f'{side}_client_order_id']} of {account}"
+    )
 
 
 def _terms(event: Json) -> list[str]:

@@ -166,6 +166,21 @@ class TestEventLine:
         assert line == "#12 trade ACME 2 @ 100.25, maker b1 of bob, taker a1 of alice (buy)"
 
         assert render.event_line(trade | maker | taker | {"auction": True}) == f"{line}, in the auction"
+        # Whose key is not for the other side's account learns its order id alone.
+        line = render.event_line(trade | taker | {"maker_order_id": 7, "taker_order_id": 8})
+        assert line == "#12 trade ACME 2 @ 100.25, maker order 7, taker a1 of alice (buy)"
+
+    def test_an_api_key(self):
+        key = {"key_id": "key00001", "name": "desk", "role": "trade", "accounts": ["alice"], "log_index": 12}
+        assert render.event_line({"event": "key_created", **key}) == "#12 key created key00001 trade desk"
+        refused = {
+            **key,
+            "event": "key_rejected",
+            "status": "rejected",
+            "reason": "key_exists",
+            "detail": "make another",
+        }
+        assert render.event_line(refused) == "#12 key rejected key00001 trade desk (key_exists: make another)"
 
     @pytest.mark.parametrize(
         ("event", "line"),
