@@ -173,7 +173,7 @@ def _operation(route: EndpointRoute, schemas: _Schemas, *, requires_keys: bool) 
     }
     if declared.body is not None:
         said = {"schema": schemas.of_body(declared.body), "example": _EXAMPLES[declared.body.form]}
-        content = {media_type: said for media_type in (JSON, CBOR)}
+        content = dict.fromkeys((JSON, CBOR), said)
         operation["requestBody"] = {"required": True, "content": content}
     operation["responses"] = {
         **{str(status): _answer(declared, status, schemas.of(kinds)) for status, kinds in declared.answers.items()},
