@@ -1,12 +1,13 @@
 """The channels: what a subscriber is told from where it stands, as JSON objects (forms: json_format/market.py).
 
-`head` is the position of the feed itself. A position is *held* where all that follows it is remembered.
+`head` is the position of whoever has been told everything; a position is *held* where all behind it is remembered.
+`names` is what messages name a channel by.
 """
 
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from raftbook.engine.types import OrderStatus
 from raftbook.feed.accounts import account_event_to_json, concerns_symbol
@@ -39,24 +40,6 @@ Message = Json
 TRADES_IN_SNAPSHOT: Final = 100
 
 _LIVE: Final = (OrderStatus.OPEN, OrderStatus.UNTRIGGERED)
-
-
-class Channel(Protocol):
-    """One thing that can be subscribed to; equal channels have equal `key`s."""
-
-    @property
-    def key(self) -> tuple[str, ...]: ...
-    def names(self) -> Json:
-        """What messages name it by."""
-        ...
-
-    def head(self, feed: Feed) -> int:
-        """The position of whoever has been told everything. O(1)."""
-        ...
-
-    def snapshot(self, feed: Feed) -> Message:
-        """Everything at the head."""
-        ...
 
 
 class MarketChannel:
@@ -187,3 +170,7 @@ class AccountOrders:
                     }
                 )
         return messages
+
+
+Channel = MarketChannel | AccountOrders
+"""One thing that can be subscribed to; equal ones have equal `key`s."""

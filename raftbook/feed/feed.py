@@ -121,10 +121,6 @@ class Feed:
         for symbol in entry.symbols:
             self._updates[symbol].popleft()
 
-    @property
-    def held_events(self) -> int:
-        return self._held_events
-
     def sequence(self, symbol: str) -> int:
         """That of the symbol's last event; 0 for an unknown symbol, as before its first. O(1)."""
         return self.market_data[symbol].sequence if symbol in self.market_data else 0

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from raftbook.engine.instrument import Instrument
-    from raftbook.feed import Feed, FeedUpdate, Message
+    from raftbook.feed import Channel, Feed, FeedUpdate, Message
     from raftbook.gateway.stream_connection import StreamConnection
     from raftbook.gateway.websocket_frames import Encoding
 
@@ -31,8 +31,6 @@ REST: Final = 2
 
 AHEAD_WAIT_S: Final = 5.0
 """For this node to apply what a subscriber has seen at another one."""
-
-FeedChannel = MarketChannel | AccountOrders
 
 
 class FeedFigures:
@@ -76,7 +74,7 @@ class Group:
 
     __slots__ = ("_blocks", "_blocks_head", "_snapshot", "channel", "due_at", "encoding", "interval_s", "positions")
 
-    def __init__(self, channel: FeedChannel, encoding: Encoding, interval_s: float) -> None:
+    def __init__(self, channel: Channel, encoding: Encoding, interval_s: float) -> None:
         self.channel = channel
         self.encoding = encoding
         self.interval_s = interval_s
@@ -169,7 +167,7 @@ class Delivery:
     def subscribe(
         self,
         connection: StreamConnection,
-        channel: FeedChannel,
+        channel: Channel,
         encoding: Encoding,
         from_sequence: int | None,
         interval_s: float,
