@@ -16,7 +16,7 @@ from raftbook.client.http import HttpExchange, LostAnswerError, unexpected_answe
 from raftbook.client.live_book import LiveBook
 from raftbook.client.nodes import Nodes, another_may_serve, failure_of_all
 from raftbook.client.session import MAX_OUTSTANDING, Session
-from raftbook.client.stream_connection import Encoding, Streams
+from raftbook.client.stream_connection import Encoding, StreamConnection, Streams
 from raftbook.client.submitting import Submitting, when_not_busy
 from raftbook.errors import ConfigError, ProblemError, RaftbookError, UnreachableError
 from raftbook.pipelining import CommandLike, as_document, pipeline
@@ -103,6 +103,7 @@ class RaftbookClient:
         if any(map(_is_https, checked_urls)) or any((ca_file, certificate_file, key_file)):
             self._tls = client_context(ca_file, certificate_file, key_file)
         self._encoding = encoding
+        self._open_streams: set[StreamConnection] = set()
         self._http = HttpExchange(Authenticator(api_key), self._tls, transport)
         self._knows_cluster = False
 
@@ -115,6 +116,9 @@ class RaftbookClient:
         await self.aclose()
 
     async def aclose(self) -> None:
+        """Closes all connections, also those of feeds that nobody closed."""
+        for connection in list(self._open_streams):
+            await connection.close()
         await self._http.aclose()
 
     @property
@@ -136,7 +140,7 @@ class RaftbookClient:
         other._nodes = Nodes(checked_urls)
         other.log_index = 0
         other._timeout_s, other._tls, other._encoding = self._timeout_s, self._tls, self._encoding
-        other._http = self._http
+        other._http, other._open_streams = self._http, self._open_streams
         other._knows_cluster = True
         return other
 
@@ -407,7 +411,7 @@ class RaftbookClient:
         return Session(self._streams(), max_outstanding=max_outstanding)
 
     def _streams(self) -> Streams:
-        return Streams(self._http, self._nodes, self._tls, self._encoding, self._learn_cluster)
+        return Streams(self._http, self._nodes, self._tls, self._encoding, self._learn_cluster, self._open_streams)
 
     # ---------------------------------------------------------------- one request
 

@@ -60,6 +60,7 @@ class Feed:
         self._patience_s = reconnect_timeout_s
         self._connection: StreamConnection | None = None
         self._was_connected = False
+        self._is_closed = False
         self._losses = 0
         """In a row, without a message in between."""
         self._lost_at = 0.0
@@ -81,12 +82,19 @@ class Feed:
         return self._continuity.position
 
     async def aclose(self) -> None:
+        """Ends the iteration."""
+        self._is_closed = True
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
         connection, self._connection, self.url = self._connection, None, None
         if connection is not None:
             await connection.close()
 
     async def __anext__(self) -> FeedMessage:
         while True:
+            if self._is_closed:
+                raise StopAsyncIteration
             connection = self._connection or await self._connect()
             try:
                 message = await connection.receive()
@@ -137,23 +145,24 @@ class Feed:
             if attempts:
                 await pause(attempts)
             attempts += 1
-            connection: StreamConnection | None = None
             try:
-                connection = await self._streams.open()
-                await self._subscribe(connection)
-            except StreamEndedError as ended:
-                assert connection is not None
-                self._streams.move_on(connection.url)
-                self._check_patience(UnreachableError(str(ended), {connection.url: str(ended)}))
+                connection = self._connection = await self._streams.open()
             except (UnreachableError, ProblemError) as error:
                 if not self._was_connected or not another_may_serve(error):
                     raise
                 self._check_patience(error)
-            else:
-                self.resumptions += self._was_connected
-                self._was_connected = True
-                self._connection, self.url, self.problem = connection, connection.url, None
-                return connection
+                continue
+            try:
+                await self._subscribe(connection)
+            except StreamEndedError as ended:
+                await self._disconnect()
+                self._streams.move_on(connection.url)
+                self._check_patience(UnreachableError(str(ended), {connection.url: str(ended)}))
+                continue
+            self.resumptions += self._was_connected
+            self._was_connected = True
+            self.url, self.problem = connection.url, None
+            return connection
 
     async def _subscribe(self, connection: StreamConnection) -> None:
         request: dict[str, object] = {"op": "subscribe", **self._subscription}
@@ -163,7 +172,7 @@ class Feed:
 
     async def _lose(self, reason: str, failed: str | None) -> None:
         """The connection is of no use any more; `failed` is the node to turn away from."""
-        await self.aclose()
+        await self._disconnect()
         self.problem = reason
         if failed is not None:
             self._streams.move_on(failed)

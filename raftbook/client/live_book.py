@@ -50,7 +50,11 @@ class LiveBook(LocalBook):
         return self._feed.resumptions
 
     async def __aenter__(self) -> Self:
-        self.apply(await anext(self._feed))
+        try:
+            self.apply(await anext(self._feed))
+        except BaseException:
+            await self._feed.aclose()
+            raise
         self._task = asyncio.create_task(self._follow(), name=f"local book of {self.symbol}")
         return self
 

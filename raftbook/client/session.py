@@ -126,6 +126,8 @@ class Session:
     def send(self, command: CommandLike, *, wait_s: float = DEFAULT_WAIT_S) -> asyncio.Future[Report]:
         """Hands a command in behind all others; the future has what `submit` would return or raise.
 
+        One that a node is too busy to take is sent again, behind what was handed in meanwhile.
+
         Raises:
             BusyError: `max_outstanding` commands are unanswered; nothing was handed in.
         """

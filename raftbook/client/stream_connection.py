@@ -51,8 +51,12 @@ class StreamEndedError(RaftbookError):
 class StreamConnection:
     """An open WebSocket. What comes in is in the encoding in which it was asked for."""
 
-    def __init__(self, url: str, websocket: ClientConnection, encoding: Encoding) -> None:
+    def __init__(
+        self, url: str, websocket: ClientConnection, encoding: Encoding, all_open: set[StreamConnection]
+    ) -> None:
         self.url = url
+        self._all_open = all_open
+        all_open.add(self)
         self._websocket = websocket
         self._encoding = encoding
 
@@ -73,6 +77,7 @@ class StreamConnection:
         return _decoded(self.url, frame)
 
     async def close(self) -> None:
+        self._all_open.discard(self)
         await self._websocket.close()
 
     def _ended(self, error: ConnectionClosed) -> StreamEndedError:
@@ -84,7 +89,10 @@ class StreamConnection:
 
 
 class Streams:
-    """Opens connections to whichever of `nodes` serves; `learn` makes all of them known."""
+    """Opens connections to whichever of `nodes` serves; `learn` makes all of them known.
+
+    `all_open` holds those that nobody has closed.
+    """
 
     def __init__(
         self,
@@ -93,7 +101,9 @@ class Streams:
         tls: ssl.SSLContext | None,
         encoding: Encoding,
         learn: Callable[[], Awaitable[None]],
+        all_open: set[StreamConnection],
     ) -> None:
+        self._all_open = all_open
         self._http = http
         self._nodes = nodes
         self._tls = tls
@@ -144,7 +154,7 @@ class Streams:
             ping_timeout=PING_INTERVAL_S,
             max_size=MAX_MESSAGE_BYTES,
         )
-        return StreamConnection(url, websocket, self._encoding)
+        return StreamConnection(url, websocket, self._encoding, self._all_open)
 
 
 def _refusal(url: str, error: InvalidStatus) -> ProblemError:

@@ -86,7 +86,10 @@ class SyncFeed:
         return self
 
     def __next__(self) -> FeedMessage:
-        return self._thread.run(_next(self._feed))
+        try:
+            return self._thread.run(_next(self._feed))
+        except StopAsyncIteration:
+            raise StopIteration from None
 
     def __enter__(self) -> Self:
         return self

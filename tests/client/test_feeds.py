@@ -64,6 +64,22 @@ async def test_a_feed_goes_on_at_another_node_where_it_stood(client, nodes, chan
         assert told == ["order_accepted", "trade"] * 2
 
 
+async def test_a_feed_that_is_closed_ends(client, nodes):
+    feed = client.feed("book", "ACME")
+    assert len(await taken(feed, 1)) == 1
+    await feed.aclose()
+    assert [message async for message in feed] == []
+
+
+async def test_a_client_closes_the_feeds_that_nobody_closed(nodes):
+    client = RaftbookClient(nodes.second)
+    await taken(client.feed("book", "ACME"), 1)
+    (connection,) = client._open_streams
+    await client.aclose()
+    assert not client._open_streams
+    assert connection._websocket.close_code == 1000
+
+
 async def test_a_feed_begins_behind_what_was_seen_elsewhere(client, nodes):
     await client.submit_many(numbered(4))
     async with client.feed("book", "ACME", from_sequence=3) as feed:

@@ -72,6 +72,8 @@ def test_a_feed_and_a_book_are_followed(served):
         assert (book.top.bid, book.asks, book.symbol) == (("50.00", "2"), [], "ACME")
         with pytest.raises(TimeoutError):
             book.changed(timeout_s=0.01)
+        feed.close()
+        assert list(feed) == []
 
 
 async def test_it_runs_where_a_loop_runs_already(served):
