@@ -14,14 +14,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
-import httpx
-
 from raftbook.client import RaftbookClient
 from raftbook.errors import OutcomeUnknownError, ProblemError, UnreachableError
 from tests.system.system_cluster import DEADLINE_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    import httpx
 
     from tests.system.system_cluster import SystemCluster
 
