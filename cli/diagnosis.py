@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from raftbook.errors import ProblemError, UnreachableError
@@ -26,12 +25,16 @@ async def why_no_quorum(client: RaftbookClient) -> str | None:
 
 async def reasons_of_absence(cluster: Mapping[str, Any]) -> dict[str, str]:
     """Id of each node that is not reached -> what happens where it should listen for its peers, tried from here."""
+    import asyncio
+
     missing = [node for node in cluster["nodes"] if not node["reachable"]]
     words = await asyncio.gather(*(_probe(node["peer_address"]) for node in missing))
     return {node["id"]: word for node, word in zip(missing, words, strict=True)}
 
 
 async def _probe(address: str) -> str:
+    import asyncio
+
     from raftbook.client.reasons import reason_of
 
     host, _, port = address.rpartition(":")

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 from raftbook.client import RaftbookClient
 from raftbook.gateway import make_app
-from tests.support.direct_service import DirectService
+from tests.support.direct_service import DirectService, make_config
 from tests.support.sample_orders import ACME
-from tests.support.server import serve
+from tests.support.server import free_listener, serve, url_of
 
 
 @contextmanager
@@ -20,7 +20,9 @@ def served_node(*commands):
     urls = []
 
     async def run():
-        async with serve(make_app(DirectService())) as url:
+        listener = free_listener()
+        service = DirectService(make_config(url_of(listener).removeprefix("http://")))
+        async with serve(make_app(service), listener) as url:
             async with RaftbookClient(url) as client:
                 await client.add_instrument(ACME)
                 for command in commands:
