@@ -229,6 +229,8 @@ def _fault(request: Request, field: str, problem: str) -> MalformedFrameError:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "a map"
     text = ascii(value)
     return text if len(text) <= 40 else text[:40] + "…"
 
