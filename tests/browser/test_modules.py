@@ -242,8 +242,8 @@ async def test_own_orders_follow_their_events(blank: Page):
         """const fills = [], ends = [];
         const addDecimals = (_, one, other, sign) =>
           format.formatUnits(format.parseUnits(one, 1) + sign * format.parseUnits(other, 1), 1);
-        const own = new own_orders.OwnOrders("me", {addDecimals, onFill: (fill) => fills.push([fill.side, fill.role]),
-          onEnd: (order) => ends.push(order.reason)});
+        const own = new own_orders.OwnOrders("me", {addDecimals,
+          onFill: (fill) => fills.push([fill.role, fill.atEntry]), onEnd: (order) => ends.push(order.reason)});
         const order = (id, extra) => ({order_id: id, account: "me", symbol: "X", side: "buy", price: "1",
           quantity: "5.0", filled_quantity: "0.0", leaves_quantity: "5.0", status: "open", ...extra});
         own.apply({type: "snapshot", sequence: 4, orders: [order(1), order(2)]});
@@ -253,11 +253,20 @@ async def test_own_orders_follow_their_events(blank: Page):
         const partly = own.orders.get(1).leaves_quantity;
         own.apply({type: "update", sequence: 5, events: [trade(1, 9, "2.0")]});
         own.apply({type: "update", sequence: 6, events: [trade(1, 9, "3.0"),
-          {event: "order_accepted", ...order(3, {status: "untriggered"})},
+          {event: "order_accepted", log_index: 6, ...order(3, {status: "untriggered"})},
+          {...trade(8, 3, "1.0"), log_index: 6, maker_account: "other", taker_account: "me"},
           {event: "order_canceled", ...order(2, {status: "canceled", reason: "self_trade"})}]});
+        own.apply({type: "update", sequence: 7, events: [
+          {...trade(8, 3, "1.0"), log_index: 7, maker_account: "other", taker_account: "me"}]});
         return [partly, [...own.orders.keys()], fills, ends, own.position]""",
     )
-    assert told == ["3.0", [3], [["buy", "maker"], ["buy", "maker"]], ["self_trade"], 6]
+    assert told == [
+        "3.0",
+        [3],
+        [["maker", False], ["maker", False], ["taker", True], ["taker", False]],
+        ["self_trade"],
+        7,
+    ]
 
 
 # --- Tickets ---------------------------------------------------------------------------------------------------------

@@ -165,7 +165,10 @@ function followTrades() {
     tape,
     (message) => {
       // A snapshot after the first one means that trades may be missing between: the candles are asked for anew.
-      if (message.type === "snapshot" && previous !== null && message.sequence !== previous) chart.show(followed);
+      if (message.type === "snapshot" && previous !== null && message.sequence !== previous) {
+        chart.show(followed);
+        loadDay(followed).then(showQuote);
+      }
       previous = message.sequence;
       tradesView.render();
       showQuote();
@@ -222,10 +225,9 @@ function addDecimals(symbol, one, other, sign) {
 }
 
 function tellFill(fill) {
-  // Of orders that are entered here, the answer tells what they traded at once.
-  if (fill.role === "taker" && stream.underWay > 0) return;
+  if (fill.atEntry) return;
   const verb = fill.side === "buy" ? "Bought" : "Sold";
-  if (fill.role === "maker") toast("good", `${verb} ${grouped(fill.quantity)} ${fill.symbol}`, `at ${grouped(fill.price)}`);
+  toast("good", `${verb} ${grouped(fill.quantity)} ${fill.symbol}`, `at ${grouped(fill.price)}`);
 }
 
 function tellEnd(order) {

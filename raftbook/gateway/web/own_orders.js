@@ -54,7 +54,8 @@ export class OwnOrders {
     else if (event.order_id !== undefined && event.event?.startsWith("order_") && event.event !== "order_rejected") {
       const before = this.orders.get(event.order_id);
       if (OPEN.has(event.status)) {
-        this.orders.set(event.order_id, { ...before, ...event });
+        const enteredAt = event.event === "order_accepted" ? event.log_index : before?.enteredAt;
+        this.orders.set(event.order_id, { ...before, ...event, enteredAt });
       } else {
         this.orders.delete(event.order_id);
         if (event.status !== "filled" && event.duplicate !== true) this.#onEnd(event);
@@ -68,10 +69,12 @@ export class OwnOrders {
       if (trade[`${role}_account`] !== this.#account) continue;
       const orderId = trade[`${role}_order_id`];
       const side = role === "taker" ? trade.taker_side : trade.taker_side === "buy" ? "sell" : "buy";
-      const fill = { ...trade, role, side, order_id: orderId };
+      const order = this.orders.get(orderId);
+      // Of an order that trades as it arrives, its own answer tells already.
+      const atEntry = order?.enteredAt !== undefined && order.enteredAt === trade.log_index;
+      const fill = { ...trade, role, side, order_id: orderId, atEntry };
       this.fills.unshift(fill);
       if (this.fills.length > FILLS_KEPT) this.fills.pop();
-      const order = this.orders.get(orderId);
       if (order !== undefined) {
         const filled = this.#addDecimals(trade.symbol, order.filled_quantity, trade.quantity, 1n);
         const leaves = this.#addDecimals(trade.symbol, order.leaves_quantity, trade.quantity, -1n);
