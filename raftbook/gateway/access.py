@@ -147,12 +147,12 @@ class AccessControl:
         scope = websocket.scope
         address = address_of(scope)
         self._take(self._of_addresses, address, f"address {address}")
-        access = KeyedStreamAccess(
-            self._authenticator,
-            self._keys_required,
-            lambda record: self._caller(record, address),
-            self._wall_clock_ns,
-        )
+
+        def admit(record: KeyRecord | None) -> Caller:
+            self._take(self._of_addresses, address, f"address {address}")
+            return self._caller(record, address)
+
+        access = KeyedStreamAccess(self._authenticator, self._keys_required, admit, self._wall_clock_ns)
         access.authenticate_handshake(websocket.headers, target_of(scope))
         self._streams.add(access)
         return access

@@ -36,7 +36,7 @@ class KeyedStreamAccess:
         admit: Callable[[KeyRecord | None], Caller],
         wall_clock_ns: Callable[[], int],
     ) -> None:
-        """`admit` counts one request of the key, None where none is required; a 429 problem beyond the limit."""
+        """`admit` counts one request of the address, and of the key where one is required; a 429 problem beyond."""
         self._authenticator = authenticator
         self._keys_required = keys_required
         self._admit = admit

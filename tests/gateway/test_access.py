@@ -756,42 +756,46 @@ async def test_without_keys_to_authenticate_is_a_misunderstanding():
 # --- How often -------------------------------------------------------------------------------------------------------
 
 
-async def test_a_key_that_asks_too_often_is_told_when_to_come_again(monkeypatch):
-    venue = await venue_of(config_with_keys(key_requests_per_s=5))
+async def test_a_key_that_asks_too_often_is_told_when_to_come_again():
+    venue = await venue_of(config_with_keys(key_requests_per_s=2))
     async with venue.client(ALICE) as alice, venue.client(BOB) as bob:
         answers = [await alice.get("/v1/book/ACME") for _ in range(20)]
-        assert [answer.status_code for answer in answers[:5]] == [200] * 5
+        assert [answer.status_code for answer in answers[:2]] == [200] * 2
         refused = answers[-1]
         assert_refused(refused, 429, "rate_limited")
         assert refused.headers["retry-after"] == "1"
-        assert "key alice001 asks more than 5 times a second" in refused.json()["detail"]
+        assert "key alice001 asks more than 2 times a second" in refused.json()["detail"]
         assert (await bob.get("/v1/book/ACME")).status_code == 200
 
 
-async def test_each_command_counts(monkeypatch):
-    venue = await venue_of(config_with_keys(key_requests_per_s=50))
+async def test_each_command_counts():
+    venue = await venue_of(config_with_keys(key_requests_per_s=20))
     commands = [{"op": "cancel_all", "account": "alice"}] * 200
     async with venue.client(ALICE) as alice:
         assert (await alice.post("/v1/commands", json=commands)).status_code == 200
         refused = await alice.get("/v1/book/ACME")
         assert_refused(refused, 429, "rate_limited")
-        assert int(refused.headers["retry-after"]) >= 3
+        assert int(refused.headers["retry-after"]) >= 5
 
 
-async def test_commands_over_the_stream_count_as_well():
-    venue = await venue_of(config_with_keys(key_requests_per_s=5))
-    async with stream_of(venue, ALICE) as stream:
+@pytest.mark.parametrize(
+    ("key", "limit"),
+    [(ALICE, "key_requests_per_s"), (ALICE, "address_requests_per_s"), (None, "address_requests_per_s")],
+)
+async def test_commands_over_the_stream_count_as_well(key, limit):
+    venue = await venue_of(make_config(**{limit: 2}) if key is None else config_with_keys(**{limit: 2}))
+    async with stream_of(venue, key) as stream:
         for number in range(20):
             await stream.say("cancel_all", request_id=number, account="alice")
         answers = [await stream.hear() for _ in range(20)]
         limited = [answer["error"] for answer in answers if "error" in answer]
-        assert 10 <= len(limited) <= 15
+        assert 10 <= len(limited) <= 19  # The handshake counts as well; a slow machine has more time.
         assert {error["code"] for error in limited} == {"rate_limited"}
         assert all(0 < error["retry_after_s"] <= 1 for error in limited)
 
 
 async def test_an_address_that_asks_too_often_is_refused_before_anything_is_looked_at():
-    venue = await venue_of(config_with_keys(address_requests_per_s=5))
+    venue = await venue_of(config_with_keys(address_requests_per_s=2))
     async with venue.client(None) as nobody:
         codes = [(await nobody.get("/v1/book/ACME")).json()["code"] for _ in range(20)]
     assert codes[0] == "unauthenticated"
@@ -799,10 +803,10 @@ async def test_an_address_that_asks_too_often_is_refused_before_anything_is_look
 
 
 async def test_addresses_are_limited_where_no_keys_are_required_as_well():
-    app = make_app(DirectService(make_config(address_requests_per_s=5)))
+    app = make_app(DirectService(make_config(address_requests_per_s=2)))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node") as client:
         statuses = [(await client.get("/healthz")).status_code for _ in range(20)]
-    assert statuses[:5] == [200] * 5
+    assert statuses[:2] == [200] * 2
     assert statuses[-1] == 429
 
 
