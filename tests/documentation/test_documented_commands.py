@@ -66,6 +66,15 @@ def test_what_fails_or_shows_something_else_is_found_out(tmp_path):
             reading.follow(Step(1, "", "false\necho one\n", ()))
         with pytest.raises(AssertionError, match="ended with 1"):
             reading.follow(Step(1, "", "false | true\n", ()))
+        programs = [
+            Step(1, "python", "one = 1\nprint(one)\n", ("1",)),
+            Step(2, "python", "print('one' in globals())\n", ()),
+        ]
+        assert reading.follow_all(programs) == ["1\n", "False\n"]
+        with pytest.raises(AssertionError, match="ZeroDivisionError"):
+            reading.follow_all([*programs, Step(3, "python", "1 / 0\n", ())])
+        with pytest.raises(AssertionError, match="'2' is not shown"):
+            reading.follow_all([programs[0]._replace(shown=("2",)), programs[1]])
         with pytest.raises(AssertionError, match="'two' is not shown"):
             reading.follow(Step(1, "", "echo one\n", ("two",)))
 

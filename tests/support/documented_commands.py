@@ -11,6 +11,7 @@ also in the configurations that are shipped. `raftbook` and `python` are those o
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from cli.local_cluster import PROJECT_FOLDER, free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 PORTS: Final = (7101, 7102, 7103, 8101, 8102, 8103)
@@ -38,6 +39,25 @@ _MARKER: Final = re.compile(
     r"(?:(?P=indent)```\w+\n(?P<body>.*?)^(?P=indent)```)?",
     re.MULTILINE | re.DOTALL,
 )
+
+
+_RUN_PROGRAMS: Final = """
+import contextlib, io, json, sys, traceback
+
+answers = []
+for text in json.loads(sys.argv[1]):
+    error = ""
+    with contextlib.redirect_stdout(io.StringIO()) as shown:
+        try:
+            exec(compile(text, "<page>", "exec"), {"__name__": "__main__"})
+        except BaseException:
+            error = traceback.format_exc()
+    answers.append((shown.getvalue(), error))
+    if error:
+        answers += [("", "the program before it failed")] * (len(json.loads(sys.argv[1])) - len(answers))
+        break
+print(json.dumps(answers))
+"""
 
 
 class Step(NamedTuple):
@@ -85,13 +105,37 @@ class Reader:
 
     def follow(self, step: Step) -> str:
         """Runs one block; its standard output, which must hold what the page says that it shows."""
-        text = self._with_own_ports(step.text)
-        if step.how == "in the background":
-            for line in filter(None, map(str.strip, text.splitlines())):
-                self._start(line)
-            return ""
-        command = ["python", "-c", text] if step.how == "python" else ["bash", "-eu", "-o", "pipefail", "-c", text]
-        ended = subprocess.run(
+        return self.follow_all([step])[0]
+
+    def follow_all(self, steps: Sequence[Step]) -> list[str]:
+        """Runs blocks of one kind, in order. Programs share an interpreter: to start takes longer than they do."""
+        how = steps[0].how
+        assert all(step.how == how for step in steps)
+        if how == "python":
+            return self._follow_programs(steps)
+        return [self._start_all(step) if how == "in the background" else self._follow_script(step) for step in steps]
+
+    def _start_all(self, step: Step) -> str:
+        for line in filter(None, map(str.strip, self._with_own_ports(step.text).splitlines())):
+            self._start(line)
+        return ""
+
+    def _follow_script(self, step: Step) -> str:
+        ended = self._run("bash", "-eu", "-o", "pipefail", "-c", self._with_own_ports(step.text))
+        self._check(step, ended.returncode, ended.stdout, ended.stderr)
+        return ended.stdout
+
+    def _follow_programs(self, steps: Sequence[Step]) -> list[str]:
+        texts = json.dumps([self._with_own_ports(step.text) for step in steps])
+        ended = self._run("python", "-c", _RUN_PROGRAMS, texts)
+        assert ended.returncode == 0, ended.stderr
+        answers = json.loads(ended.stdout)
+        for step, (shown, error) in zip(steps, answers, strict=True):
+            self._check(step, 1 if error else 0, shown, error)
+        return [shown for shown, _ in answers]
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             command,
             cwd=self._folder,
             env=self._environment(),
@@ -101,26 +145,19 @@ class Reader:
             timeout=BLOCK_TIMEOUT_S,
             check=False,
         )
-        told = f"{step.text}\nended with {ended.returncode}\n{ended.stdout}\n{ended.stderr}\n{self._tails()}"
-        assert ended.returncode == 0, told
+
+    def _check(self, step: Step, code: int, shown: str, error: str) -> None:
+        told = f"{step.text}\nended with {code}\n{shown}\n{error}\n{self._tails()}"
+        assert code == 0, told
         for word in step.shown:
-            assert word in ended.stdout, f"{word!r} is not shown by\n{told}"
-        return ended.stdout
+            assert word in shown, f"{word!r} is not shown by\n{told}"
 
     def wait_until(self, command: str, deadline_s: float = BLOCK_TIMEOUT_S) -> None:
         """Until the command succeeds."""
         deadline = time.monotonic() + deadline_s
         script = self._with_own_ports(command)
         while True:
-            ended = subprocess.run(
-                ["bash", "-eu", "-o", "pipefail", "-c", script],
-                cwd=self._folder,
-                env=self._environment(),
-                capture_output=True,
-                text=True,
-                timeout=BLOCK_TIMEOUT_S,
-                check=False,
-            )
+            ended = self._run("bash", "-eu", "-o", "pipefail", "-c", script)
             if ended.returncode == 0:
                 return
             assert not self._ended_by_itself(), f"it ended:\n{self._tails()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 
 import pytest
@@ -18,11 +19,11 @@ ALL_READY = "for port in 8101 8102 8103; do curl -sf http://127.0.0.1:$port/read
 def test_pages_do_what_they_say(pages, tmp_path):
     if shutil.which("curl") is None:
         pytest.skip("the pages' examples use curl; install it (on Debian: apt-get install curl)")
+    steps = {page: steps_of(PROJECT_FOLDER / page) for page in pages}
+    for page, found in steps.items():
+        assert found, f"{page} has no marked block; were its markers lost?"
     with reader(tmp_path / "reader") as reading:
-        for page in pages:
-            steps = steps_of(PROJECT_FOLDER / page)
-            assert steps, f"{page} has no marked block; were its markers lost?"
-            for step in steps:
-                reading.follow(step)
-                if step.how == "in the background":
-                    reading.wait_until(ALL_READY)
+        for how, following in itertools.groupby(itertools.chain(*steps.values()), lambda step: step.how):
+            reading.follow_all(list(following))
+            if how == "in the background":
+                reading.wait_until(ALL_READY)
