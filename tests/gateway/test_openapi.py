@@ -78,6 +78,7 @@ async def test_every_command_and_every_event_is_described(document):
         "+1",
         "1e5",
         "1234567890123456789",
+        "9" * 19,
         "9" * 30,
         "",
         " 1",
