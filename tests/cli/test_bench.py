@@ -197,7 +197,7 @@ class TestRecovery:
         (["--adversarial"], "use it with engine"),
         (["engine", "--seconds", "0"], "no number of seconds above zero"),
         (["recovery", "--backlog", "10"], "1000"),
-        (["moon"], "none of engine, cluster, recovery, all"),
+        (["moon"], "none of engine, cluster, recovery, feed, all"),
         (["cluster", "--against", "moon"], "none of stock"),
     ],
 )
