@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import secrets
@@ -9,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.routing import Route
 
 from raftbook.gateway.caller import key_id_in
@@ -25,7 +25,8 @@ REQUEST_ID_HEADER: Final = "X-Request-Id"
 SLOW_S: Final = 10.0
 """Longer than a client waits that has not asked to wait."""
 
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:\-]{1,64}", re.ASCII)
+_HEADER: Final = REQUEST_ID_HEADER.lower().encode()
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:\-]{1,64}")
 _NOT_ANSWERED: Final = 499
 """The client was gone first; nginx writes it so."""
 _NO_ROUTE: Final = "none"
@@ -45,20 +46,24 @@ class RequestLog:
         self._app = app
         self._counts = counts
         self._clock = clock
+        self._prefix = secrets.token_hex(6)
+        """Of this start of the node."""
+        self._numbers = itertools.count(1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         began_at = self._clock()
-        request_id = _request_id(scope)
+        request_id = _given_id(scope) or f"{self._prefix}-{next(self._numbers)}"
         status = _NOT_ANSWERED
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)[REQUEST_ID_HEADER] = request_id
+                # Starlette's classes for headers would cost more than all the rest here.
+                message["headers"] = [*message.get("headers", ()), (_HEADER, request_id.encode())]
             await send(message)
 
         if _is_wanted(logging.DEBUG):
@@ -92,6 +97,8 @@ def _tell(level: int, scope: Scope, request_id: str, status: int, took_s: float)
     )
 
 
-def _request_id(scope: Scope) -> str:
-    given = Headers(scope=scope).get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+def _given_id(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == _HEADER and _REQUEST_ID.fullmatch(value) is not None:
+            return str(value, "ascii")
+    return None
