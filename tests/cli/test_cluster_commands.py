@@ -147,6 +147,21 @@ class TestOneOrder:
         (left,) = at_node("n1", "orders", "--account", "all").json
         assert left["client_order_id"] == "a1"
 
+    def test_a_dry_run_says_what_would_happen_and_submits_nothing(self, at_node):
+        at_node("n1", "instrument", "add", "DRY,price_decimals=2,quantity_decimals=0")
+        asked = at_node("n1", *submit("dry-a", "s1", "sell", "3", "10.00", "DRY")).json
+        trying = (*submit("dry-b", "b1", "buy", "5", "10.25", "DRY"), "--dry-run")
+        tried = at_node("n1", *trying, "--output", "table")
+        assert (tried.exit_code, tried.stdout) == (
+            0,
+            "would trade 3 at an average of 10.00, and 2 would wait at 10.25 as the first there\n",
+        )
+        assert "not submitted; an estimate at log index" in tried.stderr
+        assert int(asked["log_index"]) <= at_node("n1", *trying).json["log_index"]
+        assert at_node("n1", "orders", "--account", "dry-b", "--status", "all").json == []
+        refused = at_node("n1", *submit("dry-b", "b1", "buy", "5", "10.251", "DRY"), "--dry-run")
+        assert (refused.exit_code, refused.json["reason"]) == (1, "price_too_precise")
+
     def test_a_table_for_people(self, at_node):
         table = at_node("n1", *submit("table", "a1", "buy", "5", "10.25"), "--output", "table").stdout
         assert "accepted at log index" in table

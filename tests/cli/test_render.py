@@ -268,6 +268,14 @@ class TestReport:
         report = {"status": "rejected", "reason": "malformed", "detail": "no JSON", "line": 3, "events": []}
         assert render.report_line(report) == "rejected  command rejected (malformed: no JSON) on line 3"
 
+    def test_one_that_a_key_may_not_submit_says_why(self):
+        """It has no place in the log, and so no events that would tell."""
+        refused = {"status": "rejected", "reason": "forbidden", "detail": "this key is for bob", "order": None}
+        (line,) = render.report_lines(
+            {**refused, "origin": None, "origin_sequence": None, "log_index": None, "events": []}
+        )
+        assert line.plain == "rejected: forbidden: this key is for bob"
+
     def test_a_pending_one_says_where_to_ask_again(self):
         report = {"status": "pending", "origin": "n1.1", "origin_sequence": 4, "next": "/v1/submissions/n1.1/4"}
         (_, where) = render.report_lines({**report, "log_index": None, "order": None, "events": []})
