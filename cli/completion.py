@@ -1,7 +1,8 @@
 """What a shell offers where a word is to be completed: names that only a configuration or a running node knows.
 
 A shell that completes waits: so a node gets a moment to answer, and where none does, nothing is offered and nothing
-said. The words of an enumeration are completed where its option is declared (options.py).
+said. The words of an enumeration are completed where its option is declared (options.py). What does not begin as the
+incomplete word does, Typer leaves out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ DEFAULT_CONFIG: Final = "local-3"
 """A shipped configuration, whose node ids are offered where no --config is named yet."""
 
 
-def symbols(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+def symbols(context: typer.Context) -> list[tuple[str, str]]:
     """The instruments of the node that the command would talk to."""
     import asyncio
 
@@ -36,11 +37,7 @@ def symbols(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         found = asyncio.run(ask())
     except (RaftbookError, TimeoutError):
         return []  # Nobody answers: there is nothing to offer, and no place to say why.
-    return [
-        (instrument["symbol"], instrument["status"])
-        for instrument in found
-        if instrument["symbol"].startswith(incomplete)
-    ]
+    return [(instrument["symbol"], instrument["status"]) for instrument in found]
 
 
 def configs(incomplete: str) -> list[str]:
@@ -57,10 +54,10 @@ def configs(incomplete: str) -> list[str]:
             found.append(f"{name}/")
         elif path.suffix == ".toml":
             found.append(name)
-    return [name for name in [*shipped_configs(), *found] if name.startswith(incomplete)]
+    return [*shipped_configs(), *found]
 
 
-def node_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+def node_ids(context: typer.Context) -> list[tuple[str, str]]:
     """The nodes of the configuration that --config names, else of a shipped one."""
     from raftbook.node.config_file import load_config
 
@@ -68,4 +65,4 @@ def node_ids(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         config = load_config(str(context.params.get("config") or DEFAULT_CONFIG), os.environ)
     except RaftbookError:
         return []  # As above.
-    return [(node.id, node.api_address) for node in config.nodes if node.id.startswith(incomplete)]
+    return [(node.id, node.api_address) for node in config.nodes]

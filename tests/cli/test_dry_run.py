@@ -128,6 +128,8 @@ class TestWhatItSays:
         await submit(book, new("alice", "ice", "sell", "9", "100.10", display_quantity="1"))
         (own,) = await try_out(book, new("alice", "a", "buy", "20", "100.10"))
         assert in_words(own).startswith("would trade 9 at")
+        (behind,) = await try_out(book, new("alice", "a", "sell", "2", "100.10"))
+        assert in_words(behind) == "2 would wait at 100.10 behind 1", "its tip alone has a place before others"
         (by_another,) = await try_out(book, new("dave", "a", "buy", "20", "100.10"))
         assert in_words(by_another).startswith("would trade 1 at"), "nobody else sees what an iceberg hides"
         (prevented,) = await try_out(

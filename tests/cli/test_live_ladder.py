@@ -97,7 +97,8 @@ class TestFrame:
 
 
 class TestLive:
-    async def test_goes_on_when_its_node_dies_and_says_so(self):
+    @pytest.mark.parametrize("is_drawn_meanwhile", [True, False])
+    async def test_goes_on_when_its_node_dies_and_says_so(self, is_drawn_meanwhile):
         async with two_nodes() as nodes, RaftbookClient(nodes.first) as client:
             await client.add_instrument(ACME)
             await client.submit(new("a1"))
@@ -112,6 +113,8 @@ class TestLive:
                 nodes.kill_first()
                 await client.submit({"op": "new", **sell("b1", quantity="2")})
                 async with asyncio.timeout(PATIENCE_S):
+                    if not is_drawn_meanwhile:
+                        await book.wait_until(lambda book: book.url == nodes.second and book.top.bid[1] == "3")
                     while not (frame := ladder.frame(1.0)).trades or frame.bids != [("100.25", "3")]:  # noqa: ASYNC110 (a frame is asked for)
                         await asyncio.sleep(0.005)
                 assert frame.node == f"n2 {nodes.second[7:]}"
