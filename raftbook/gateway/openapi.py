@@ -102,7 +102,7 @@ def openapi_document(routes: Iterable[EndpointRoute], limits: LimitsConfig, *, r
             "title": "raftbook",
             "version": raftbook.__version__,
             "summary": "A small, highly available exchange.",
-            "description": _ABOUT,
+            "description": _ABOUT + _outside(),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/", "description": "This node."}],
@@ -110,6 +110,13 @@ def openapi_document(routes: Iterable[EndpointRoute], limits: LimitsConfig, *, r
         "paths": paths,
         "components": {"schemas": schemas.components, "securitySchemes": _security_schemes()},
     }
+
+
+def _outside() -> str:
+    told = "; ".join(
+        f"{status} {', '.join(f'`{code}`' for code in codes)}" for status, codes in problem_codes.OUTSIDE.items()
+    )
+    return f"\nWhat is no request of any operation is answered with {told}.\n"
 
 
 class _Schemas:

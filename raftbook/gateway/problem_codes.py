@@ -34,6 +34,18 @@ ALWAYS: Final[Mapping[int, tuple[str, ...]]] = {
 }
 """Of whatever request."""
 
+OUTSIDE: Final[Mapping[int, tuple[str, ...]]] = {
+    400: ("malformed_request",),
+    403: ("foreign_origin",),
+    404: ("no_such_endpoint", "no_such_asset"),
+    405: ("method_not_allowed",),
+    408: ("request_timeout",),
+    426: ("upgrade_required",),
+    431: ("header_too_large",),
+    503: ("too_many_connections",),
+}
+"""Of what is no request of any operation: no HTTP, no such path, a connection too many, a page from elsewhere."""
+
 PROTECTED: Final[Mapping[int, tuple[str, ...]]] = {
     401: ("unauthenticated", "signature_invalid", "timestamp_outside_window", "replayed", "key_revoked"),
     403: ("forbidden", "foreign_origin"),

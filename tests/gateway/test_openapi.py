@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -12,7 +13,7 @@ from starlette.routing import Route
 
 from raftbook.engine.types import EventKind, Reason
 from raftbook.errors import InvalidCommandError
-from raftbook.gateway import make_app
+from raftbook.gateway import make_app, problem_codes
 from raftbook.gateway.endpoint import EndpointRoute
 from raftbook.gateway.problem_codes import REFUSALS
 from raftbook.json_format import OPERATIONS, command_from_json
@@ -37,6 +38,24 @@ async def test_every_route_is_described_but_the_pages_and_the_stream(document):
 
     assert {route.path for route in routes if not isinstance(route, EndpointRoute)} <= FILES_AND_STREAM
     assert described == {(route.path, route.declared.method) for route in routes if isinstance(route, EndpointRoute)}
+
+
+def test_every_problem_that_is_raised_anywhere_is_named():
+    """The stream's own errors are its protocol's, and not answers of the HTTP interface."""
+    tables = [table for name, table in vars(problem_codes).items() if name.isupper() and isinstance(table, dict)]
+    named = {(status, code) for table in tables for status, codes in table.items() for code in codes}
+    files = [*(PROJECT_FOLDER / "raftbook/gateway").glob("*.py"), *(PROJECT_FOLDER / "raftbook/node").glob("http_*.py")]
+    raised = {
+        (call.args[0].value, call.args[1].value)
+        for file in files
+        if not file.name.startswith("stream")
+        for call in ast.walk(ast.parse(file.read_text()))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "ProblemError"
+        if isinstance(call.args[0], ast.Constant) and isinstance(call.args[1], ast.Constant)
+    }
+
+    assert len(raised) > 15
+    assert raised - named == set()
 
 
 async def test_operations_have_names_of_their_own(document):

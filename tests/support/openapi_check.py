@@ -9,16 +9,10 @@ from typing import TYPE_CHECKING, Any
 import cbor2
 import jsonschema_rs
 
+from raftbook.gateway.problem_codes import OUTSIDE
+
 if TYPE_CHECKING:
     import httpx
-
-OF_NO_OPERATION = {
-    404: ("no_such_endpoint", "no_such_asset"),
-    405: ("method_not_allowed",),
-    403: ("foreign_origin",),
-    426: ("upgrade_required",),
-}
-"""What may be answered where there is no operation, or none for that page."""
 
 
 class OpenApiCheck:
@@ -52,7 +46,7 @@ class OpenApiCheck:
             return self._fault_outside(status, media_type, content)
         answer = operation["responses"].get(str(status))
         if answer is None:
-            if json.loads(content)["code"] in OF_NO_OPERATION.get(status, ()):
+            if json.loads(content)["code"] in OUTSIDE.get(status, ()):
                 return None
             return f"status {status} is not declared"
         for name, header in answer.get("headers", {}).items():
@@ -68,7 +62,7 @@ class OpenApiCheck:
         if media_type != "application/problem+json":
             return None
         problem = json.loads(content)
-        if problem["code"] not in OF_NO_OPERATION.get(status, ()):
+        if problem["code"] not in OUTSIDE.get(status, ()):
             return f"problem {problem['code']} belongs to no operation"
         return self.fault_of_document({"$ref": "#/components/schemas/Problem"}, problem)
 
