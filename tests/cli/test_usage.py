@@ -209,7 +209,8 @@ class TestFailures:
 
 def test_ctrl_c_ends_quietly():
     process = subprocess.Popen(
-        [sys.executable, "-m", "cli", "match"],
+        # Whoever starts the tests in the background has SIGINT ignored, and the command would ignore it as well.
+        ["env", "--default-signal=INT", sys.executable, "-m", "cli", "match"],
         cwd=PROJECT_ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -166,7 +166,8 @@ class TestTheCommand:
     def test_ends_quietly(self, end):
         with served_node(new("a1")) as url:
             process = subprocess.Popen(
-                [sys.executable, "-m", "cli", "watch", "ACME"],
+                # Whoever starts the tests in the background has SIGINT ignored, and the command would ignore it as well.
+                ["env", "--default-signal=INT", sys.executable, "-m", "cli", "watch", "ACME"],
                 cwd=PROJECT_ROOT,
                 env=environment(RAFTBOOK_URL=url),
                 stdout=subprocess.PIPE,
@@ -179,7 +180,10 @@ class TestTheCommand:
                     asyncio.run(enter(url))
                 else:
                     process.send_signal(signal.SIGINT)
-                code = process.wait(timeout=30)
+                try:
+                    code = process.wait(timeout=30)
+                finally:
+                    process.kill()
                 assert process.stderr.read() == b""
         assert code == (BROKEN_PIPE_EXIT_CODE if end == "reader" else 130)
 
