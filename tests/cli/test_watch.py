@@ -166,7 +166,7 @@ class TestTheCommand:
     def test_ends_quietly(self, end):
         with served_node(new("a1")) as url:
             process = subprocess.Popen(
-                # Whoever starts the tests in the background has SIGINT ignored, and the command would ignore it as well.
+                # Whoever starts the tests in the background has SIGINT ignored; the command would ignore it as well.
                 ["env", "--default-signal=INT", sys.executable, "-m", "cli", "watch", "ACME"],
                 cwd=PROJECT_ROOT,
                 env=environment(RAFTBOOK_URL=url),
