@@ -28,7 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def logs_as_they_were():
-    """A node that starts in the process of a test logs to wherever standard error leads then, and not beyond the test."""
+    """A node that starts in a test's process logs to wherever standard error leads then, and not beyond the test."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
