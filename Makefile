@@ -7,6 +7,9 @@ FUZZ_API := --max-examples 200
 MUTANTS :=
 SIMULATE := --seeds 200
 
+# The tests start hundreds of processes; each would compile all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint types docs docs-serve bench simulate remedies chaos fuzz-api mutants format lock clean
 
 demo: .venv/ready
@@ -83,7 +86,7 @@ clean:
 	done; \
 	echo 'raftbook needs Python 3.11 or newer with its venv module (on Debian: apt-get install python3-venv).' >&2; exit 1
 	$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-installer.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirement requirements-dev.lock \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --requirement requirements-dev.lock \
 		|| $(BIN)/python -m pip install --quiet --require-hashes --requirement requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
