@@ -269,6 +269,55 @@ async def test_own_orders_follow_their_events(blank: Page):
     ]
 
 
+# --- Delivery of commands --------------------------------------------------------------------------------------------
+
+SEND = """const make = (op) => new delivery.Delivery({op}, 1_000_000);
+  const sent = (op) => { const one = make(op); one.transmitted(); return one; };"""
+
+
+async def test_every_copy_of_a_command_has_one_end_and_none_is_sent_after_it(blank: Page):
+    told = await run(
+        blank,
+        "delivery",
+        f"""{SEND}
+        const one = make("new");
+        return [one.command.not_after, one.maySend(1_004_999), one.maySend(1_005_000), one.failure().code,
+          one.failure().message]""",
+    )
+    assert told[:4] == ["1005000000000n", True, False, "not_sent"]
+    assert "not sent any more" in told[4]
+
+
+@pytest.mark.parametrize(("op", "again"), [("new", True), ("cancel", True), ("replace", False), ("cancel_all", False)])
+async def test_only_what_may_come_twice_is_sent_again_when_its_answer_is_lost(blank: Page, op: str, again: bool):
+    told = await run(
+        blank,
+        "delivery",
+        f"""{SEND}
+        const [lost, unheld, failed, busy] = [0, 1, 2, 3].map(() => sent(argument));
+        lost.lost();
+        const steps = [unheld.refused({{code: "not_held", detail: "gone"}}, 3),
+          failed.refused({{code: "internal_error", detail: "a fault"}}, 3), busy.refused({{code: "busy"}}, 3)];
+        return [[lost, unheld, failed].map((one) => [one.maySend(1_000_001), one.failure().code]), steps,
+          busy.maySend(1_000_001)]""",
+        op,
+    )
+    step = "again" if again else "end"
+    assert told == [[[again, "outcome_unknown"]] * 3, [step, step, "again"], True]
+
+
+async def test_a_full_disk_sends_a_command_elsewhere_until_every_node_is_full(blank: Page):
+    told = await run(
+        blank,
+        "delivery",
+        f"""{SEND}
+        const one = sent("replace");
+        const full = () => {{ one.transmitted(); return one.refused({{code: "storage_full", detail: "full"}}, 2); }};
+        return [one.refused({{code: "storage_full"}}, 2), one.maySend(1_000_001), full(), one.failure().code]""",
+    )
+    assert told == ["elsewhere", True, "end", "storage_full"]
+
+
 # --- Tickets ---------------------------------------------------------------------------------------------------------
 
 TICKET = {"side": "buy", "type": "limit", "price": "10.05", "stopPrice": "", "quantity": "2.005", "displayQuantity": "",

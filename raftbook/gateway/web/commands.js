@@ -2,9 +2,9 @@
 
 import { describe } from "./order_entry.js";
 import { checkPrice, checkQuantity } from "./order_check.js";
+import { NotTaken } from "./delivery.js";
 import { nameOf } from "./nodes.js";
 import { inWords } from "./reasons.js";
-import { NotTaken } from "./stream.js";
 import { toast } from "./toasts.js";
 
 export class Commands {
@@ -42,9 +42,12 @@ export class Commands {
     const answer = await this.#submit({ op: "cancel", account: order.account, order_id: order.order_id }, `cancel ${what}`);
     if (answer === null) return;
     const { report, sent } = answer;
-    // Sent twice, the first may have done it.
-    if (report.status === "accepted" || (sent > 1 && report.reason === "unknown_order")) {
+    // The refusal carries the order as it stands: sent twice, the first may have done it, or it may have been filled.
+    const standing = report.reason === "unknown_order" ? report.order?.status : undefined;
+    if (report.status === "accepted" || (sent > 1 && standing === "canceled")) {
       toast("plain", "Canceled", describe(order));
+    } else if (standing !== undefined) {
+      toast("bad", `Could not cancel ${what}`, `It is ${standing} already`);
     } else {
       toast("bad", `Could not cancel ${what}`, reasonOf(report));
     }

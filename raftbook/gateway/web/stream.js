@@ -1,6 +1,7 @@
 // The one WebSocket of the page: feeds and order entry. It moves to another node when its own is gone, resumes each feed
-// behind the last sequence number that was seen, and sends again what was not answered, under the same client_order_id.
+// behind the last sequence number that was seen, and sends again what was not answered and may be sent twice (delivery.js).
 
+import { Delivery } from "./delivery.js";
 import { toJson } from "./format.js";
 import { nameOf, streamUrl } from "./nodes.js";
 import { Observable } from "./observable.js";
@@ -13,8 +14,10 @@ const LONGEST_PAUSE_MS = 2_000;
 /** Then the page tells that it does not know what became of an order. */
 const ANSWER_LIMIT_MS = 30_000;
 const PENDING_PAUSE_MS = 300;
-/** How long the node waits for the execution before it answers `pending`. */
+/** How long the node waits for the execution before it answers `pending`; the second where nobody may ask by a copy. */
 const WAIT_S = 4;
+const ONLY_WAIT_S = 6;
+const RATE_LIMITED_PAUSE_S = 1;
 
 const FELL_BEHIND = 4008;
 const NOT_AUTHENTICATED = 4001;
@@ -26,18 +29,6 @@ const AUTHENTICATION_CODES = new Set([
   "replayed",
   "key_revoked",
 ]);
-/** Nothing was taken, and the same command may be taken a moment later, or by another node. */
-const TRY_AGAIN_CODES = new Set(["busy", "rate_limited", "draining", "not_ready", "not_caught_up", "no_quorum", "outcome_unknown"]);
-
-/** What a node refused before it became a command of the log, or what became of nothing within the time. */
-export class NotTaken extends Error {
-  constructor(code, detail, field = null) {
-    super(detail);
-    this.code = code;
-    this.field = field;
-  }
-}
-
 /**
  * `state.value` is {phase, node, previous, reason, latencyMs}; phase is
  *   connecting   before the first connection
@@ -113,11 +104,12 @@ export class Stream {
 
   /**
    * Submits a command; {report, node, elapsedMs, sent}, where `sent` counts how often it was sent. Raises NotTaken.
-   * A command must be one that does no harm when it arrives twice: a new order has its client_order_id.
+   * A new order must have its client_order_id, by which the exchange knows a second copy of it.
    */
   submit(command) {
     return new Promise((resolve, reject) => {
-      const request = { id: this.#nextRequestId++, command, resolve, reject, startedAt: performance.now(), sent: 0 };
+      const delivery = new Delivery(command, Date.now());
+      const request = { id: this.#nextRequestId++, delivery, resolve, reject, startedAt: performance.now() };
       this.#requests.set(request.id, request);
       this.#transmit(request);
     });
@@ -136,17 +128,8 @@ export class Stream {
     this.#socket = socket;
     const overdue = setTimeout(() => socket === this.#socket && this.#lost("did not answer in time"), CONNECT_TIMEOUT_MS);
     socket.onopen = async () => {
-      try {
-        const nodeId = this.#credentials.key === null ? node.id : await this.#idOf(node);
-        const introduction = await this.#credentials.streamMessage(nodeId);
-        if (socket !== this.#socket) return;
-        clearTimeout(overdue);
-        this.#heardAt = performance.now();
-        if (introduction === null) this.#ready();
-        else this.#send(introduction);
-      } catch (error) {
-        if (socket === this.#socket) this.#lost(`could not be told who this is (${error.message})`);
-      }
+      await this.#introduce(socket, node);
+      if (socket === this.#socket) clearTimeout(overdue);
     };
     socket.onmessage = ({ data }) => {
       if (socket !== this.#socket) return;
@@ -159,7 +142,21 @@ export class Stream {
     };
   }
 
+  async #introduce(socket, node) {
+    try {
+      const nodeId = this.#credentials.key === null ? node.id : await this.#idOf(node);
+      const introduction = await this.#credentials.streamMessage(nodeId);
+      if (socket !== this.#socket) return;
+      this.#heardAt = performance.now();
+      if (introduction === null) this.#ready();
+      else this.#send(introduction);
+    } catch (error) {
+      if (socket === this.#socket) this.#lost(`could not be told who this is (${error.message})`);
+    }
+  }
+
   #ready() {
+    this.#giveUpOverdue();
     const node = this.#nodes.current;
     this.#nodes.succeeded(node);
     this.#attempts = 0;
@@ -211,15 +208,20 @@ export class Stream {
     this.#socket = null;
     this.#pingSentAt = null;
     socket?.close();
+    for (const request of [...this.#requests.values()]) {
+      if (!request.delivery.isUnderWay) continue;
+      request.delivery.lost();
+      if (!request.delivery.mayBeRepeated) this.#giveUp(request);
+    }
   }
 
   #checkLiveness() {
+    this.#giveUpOverdue();
     if (this.#socket?.readyState !== WebSocket.OPEN) return;
     // Only a ping that was sent and not answered counts: a hidden page's timers may stand still for a minute.
     const silentSince = Math.max(this.#heardAt, this.#pingSentAt ?? Number.POSITIVE_INFINITY);
     if (performance.now() - silentSince > SILENCE_LIMIT_MS) this.#lost("does not answer");
     else if (this.#pingSentAt === null) this.#ping();
-    this.#giveUpOverdue();
   }
 
   #ping() {
@@ -275,6 +277,7 @@ export class Stream {
   #refused(message) {
     const feed = this.#feeds.get(message.request_id);
     if (AUTHENTICATION_CODES.has(message.code)) this.#lock(message.detail);
+    else if (message.code === "rate_limited") this.#askLater(feed, message.retry_after_s ?? RATE_LIMITED_PAUSE_S);
     else if (feed === undefined) console.warn(`${nameOf(this.#nodes.current)} says ${message.code}: ${message.detail}`);
     else if (message.code === "sequence_ahead") {
       feed.model.reset();
@@ -282,38 +285,66 @@ export class Stream {
     } else feed.failed(message.code, message.detail);
   }
 
+  /** Asks for the feed again, or says again who this is where that was refused; a new connection does both by itself. */
+  #askLater(feed, pauseS) {
+    const socket = this.#socket;
+    setTimeout(() => {
+      if (socket === null || socket !== this.#socket) return;
+      if (feed === undefined) {
+        if (this.state.value.phase !== "live") this.#introduce(socket, this.#nodes.current);
+      } else if (this.#feeds.get(feed.key) === feed) this.#ask(feed);
+    }, pauseS * 1_000);
+  }
+
   // --- Commands ------------------------------------------------------------------------------------------------------
 
   #transmit(request) {
     if (this.state.value.phase !== "live" || this.#socket?.readyState !== WebSocket.OPEN) return;
-    request.sent += 1;
-    this.#send({ ...request.command, request_id: request.id, wait: "committed", wait_s: WAIT_S });
+    const { delivery } = request;
+    if (delivery.isUnderWay) return;
+    if (!delivery.maySend(Date.now())) {
+      this.#giveUp(request);
+      return;
+    }
+    delivery.transmitted();
+    const wait_s = delivery.mayBeRepeated ? WAIT_S : ONLY_WAIT_S;
+    this.#send({ ...delivery.command, request_id: request.id, wait: "committed", wait_s });
   }
 
   #answer({ request_id: id, report, error }) {
     const request = this.#requests.get(id);
     if (request === undefined) return;
-    if (report !== undefined && report.status !== "pending") {
-      this.#requests.delete(id);
-      const elapsedMs = performance.now() - request.startedAt;
-      request.resolve({ report, node: this.#nodes.current, elapsedMs, sent: request.sent });
-    } else if (report !== undefined || TRY_AGAIN_CODES.has(error.code)) {
-      // To submit it again is to ask what became of it: the exchange knows it by its client_order_id.
-      const pause = report === undefined ? (error.retry_after_s ?? 0.25) * 1_000 : PENDING_PAUSE_MS;
-      setTimeout(() => this.#requests.has(id) && this.#transmit(request), pause);
+    const { delivery } = request;
+    if (report === undefined) {
+      const next = delivery.refused(error, this.#nodes.all.length);
+      if (next === "again") this.#transmitLater(request, (error.retry_after_s ?? 0.25) * 1_000);
+      else if (next === "elsewhere") this.move("has no room on its disk");
+      else this.#giveUp(request);
+    } else if (report.status === "pending") {
+      // To submit it again is to ask what became of it: the exchange knows an order by its client_order_id.
+      delivery.lost();
+      this.#transmitLater(request, PENDING_PAUSE_MS);
     } else {
       this.#requests.delete(id);
-      request.reject(new NotTaken(error.code, error.detail ?? error.title, error.field));
+      const elapsedMs = performance.now() - request.startedAt;
+      request.resolve({ report, node: this.#nodes.current, elapsedMs, sent: delivery.sent });
     }
   }
 
+  #transmitLater(request, pauseMs) {
+    setTimeout(() => this.#requests.has(request.id) && this.#transmit(request), pauseMs);
+  }
+
+  #giveUp(request) {
+    this.#requests.delete(request.id);
+    request.reject(request.delivery.failure());
+  }
+
+  /** What is too old to be sent is given up; what is at a node a while later, since that one still may answer. */
   #giveUpOverdue() {
-    const now = performance.now();
-    for (const [id, request] of this.#requests) {
-      if (now - request.startedAt < ANSWER_LIMIT_MS) continue;
-      this.#requests.delete(id);
-      const seconds = ANSWER_LIMIT_MS / 1_000;
-      request.reject(new NotTaken("outcome_unknown", `no node gave a definite answer within ${seconds} s`));
+    for (const request of [...this.#requests.values()]) {
+      const isAnswerDue = request.delivery.isUnderWay && performance.now() - request.startedAt < ANSWER_LIMIT_MS;
+      if (request.delivery.isExpired(Date.now()) && !isAnswerDue) this.#giveUp(request);
     }
   }
 }
