@@ -72,7 +72,7 @@ class Subscription:
 class Group:
     """Subscribers of one channel who get the same bytes at the same time."""
 
-    __slots__ = ("_blocks", "_blocks_head", "_snapshot", "channel", "due_at", "encoding", "interval_s", "positions")
+    __slots__ = ("_latest", "_snapshot", "channel", "due_at", "encoding", "interval_s", "positions")
 
     def __init__(self, channel: Channel, encoding: Encoding, interval_s: float) -> None:
         self.channel = channel
@@ -80,8 +80,7 @@ class Group:
         self.interval_s = interval_s
         self.due_at = 0.0
         self.positions: dict[int, dict[Subscription, None]] = {}
-        self._blocks: dict[int, Block] = {}
-        self._blocks_head = -1
+        self._latest: tuple[int, int, Block] | None = None
         self._snapshot: tuple[int, Block] | None = None
 
     def snapshot(self, feed: Feed) -> Block:
@@ -93,15 +92,15 @@ class Group:
         return self._snapshot[1]
 
     def block_after(self, feed: Feed, position: int) -> Block:
-        """All between `position` and the head; a snapshot where that is not held."""
+        """All between `position` and the head; a snapshot where that is not held.
+
+        The latest one is kept: when a node dies, its subscribers resume at another one from the same position. No more
+        than one, or a client that resumes from everywhere could fill the memory with them.
+        """
         head = self.channel.head(feed)
-        if head != self._blocks_head:
-            self._blocks.clear()
-            self._blocks_head = head
-        block = self._blocks.get(position)
-        if block is None:
-            block = self._blocks[position] = self._updates_after(feed, position) or self.snapshot(feed)
-        return block
+        if self._latest is None or self._latest[:2] != (head, position):
+            self._latest = (head, position, self._updates_after(feed, position) or self.snapshot(feed))
+        return self._latest[2]
 
     def _updates_after(self, feed: Feed, position: int) -> Block | None:
         channel = self.channel
@@ -138,8 +137,7 @@ class Group:
 
     def forget_blocks(self) -> None:
         """What was told to everyone who was behind."""
-        self._blocks.clear()
-        self._snapshot = None
+        self._latest = self._snapshot = None
 
     def place(self, subscription: Subscription, position: int) -> None:
         subscription.position = position

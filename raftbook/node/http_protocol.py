@@ -6,6 +6,7 @@
 | `body_timeout_s`, from there until its body is whole | 408 where no answer has begun, and the end |
 | `max_header_bytes`, of a header and of the trailers | 431, and the end |
 | `keep_alive_timeout_s`, between requests | the end |
+| MAX_PIPELINED requests that wait for their turn | the end, behind the answers to those before |
 | `write_timeout_s`, in which a client takes nothing of its answer | the connection is cut |
 
 What is no HTTP gets a 400, and the end. A connection that has become a WebSocket is none of this module's any more.
@@ -17,10 +18,12 @@ from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from structlog import get_logger
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from raftbook.errors import ProblemError
 from raftbook.gateway.responses import problem_response
+from raftbook.node.websocket_protocol import NodeWebSocketProtocol
 
 if TYPE_CHECKING:
     import asyncio
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
     from raftbook.node.config import LimitsConfig
 
+_log = get_logger()
+
 QUIET_S: Final = 0.5
 """A connection on which nothing has happened for so long may be closed without a last answer."""
 
@@ -40,6 +45,9 @@ _FIELD_OVERHEAD_BYTES: Final = len(": \r\n")
 
 LINGER_S: Final = 1.0
 """For a client to stop sending and read its last answer."""
+
+MAX_PIPELINED: Final = 64
+"""Requests that a client sends ahead of their answers; what was asked before the one too many is answered."""
 
 
 class Expected(Enum):
@@ -101,7 +109,13 @@ class NodeHttpProtocol(HttpToolsProtocol):
             return
         self.active_at = self.loop.time()
         self._is_told = False
-        super().data_received(data)
+        try:
+            super().data_received(data)
+        except Exception as error:  # noqa: BLE001 (no bytes of a client may raise what reaches the loop and halts the node)
+            _log.warning("connection cut", client=self.client, error=f"{type(error).__name__}: {error}")
+            self._is_over = True
+            self.transport.abort()
+            return
         # A field that is not whole is bounded as well, as soon as a read brings nothing else.
         self._untold_bytes = 0 if self._is_told else self._untold_bytes + len(data)
         if self._untold_bytes > self._limits.max_header_bytes and not self._is_over:
@@ -110,7 +124,14 @@ class NodeHttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
         websocket = self.transport.get_protocol()
-        websocket.on_closed = self._on_closed  # type: ignore[attr-defined]  # NodeWebSocketProtocol has it.
+        assert isinstance(websocket, NodeWebSocketProtocol)
+        websocket.on_closed = self._on_closed
+        websocket.write_timeout_s = self._limits.write_timeout_s
+        if not websocket.handshake_initiated and not self.transport.is_closing():
+            # One parser took the header, the other one did not: it has too many fields, or one that is too long.
+            detail = "no WebSocket opens with this header: send fewer and shorter fields, and no body"
+            self.transport.write(last_answer(ProblemError(400, "malformed_request", detail)))
+            self.transport.close()
 
     # What the parser tells.
 
@@ -129,6 +150,9 @@ class NodeHttpProtocol(HttpToolsProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._refusal = ProblemError(429, "busy", f"more than {MAX_PIPELINED} requests ahead of their answers")
+            raise _LeaveParserError
         super().on_headers_complete()
         self._expect(Expected.BODY)
         self._header_bytes = 0

@@ -94,8 +94,8 @@ class HttpServer(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % _TICKS_BETWEEN_CHECKS == 0:
             for protocol in tuple(self.server_state.connections):
-                if isinstance(protocol, NodeHttpProtocol):
-                    protocol.close_if_overdue()
+                assert isinstance(protocol, NodeHttpProtocol | NodeWebSocketProtocol)
+                protocol.close_if_overdue()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -2,18 +2,34 @@
 
 The application finds this object in its scope, under `extensions`, as FRAMES_EXTENSION. It writes whole frames to it:
 those of a server are not masked, so the same bytes do for all subscribers, and nothing is copied or encoded here.
+
+What a client can do with frames that the application never sees is bounded here:
+
+| bound | at the bound |
+|---|---|
+| SLICE_BYTES of what came, in one turn of the loop | the rest waits for the next turn, and nothing more is read |
+| MAX_CONTROL_FRAMES_PER_S: pings, pongs, fragments | closed (1008) |
+| MAX_FRAGMENTS of a message | closed (1009) |
+| MAX_PONG_BACKLOG_BYTES that wait to be written when a ping comes | cut |
+| `write_timeout_s`, in which a client takes nothing | cut |
+| whatever makes the library raise | cut, and logged |
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from structlog import get_logger
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from uvicorn._types import ASGIReceiveEvent
+    from websockets.frames import Frame
     from websockets.http11 import Request
+
+_log = get_logger()
 
 FRAMES_EXTENSION: Final = "raftbook.frames"
 
@@ -26,6 +42,14 @@ CLOSE_TIMEOUT_S: Final = 10.0
 LEAVING_CLOSE_TIMEOUT_S: Final = 1.0
 """As long, when the node leaves: it does not wait for who does not read."""
 GOING_AWAY: Final = 1001
+POLICY_VIOLATION: Final = 1008
+MESSAGE_TOO_BIG: Final = 1009
+
+SLICE_BYTES: Final = 8 << 10
+"""The smallest frames are of six bytes, and cost the loop some 15 ms by then."""
+MAX_CONTROL_FRAMES_PER_S: Final = 200
+MAX_FRAGMENTS: Final = 256
+MAX_PONG_BACKLOG_BYTES: Final = 1 << 20
 
 UVICORN_SETTINGS: Final[dict[str, Any]] = {
     "ws_max_size": MAX_FRAME_BYTES,
@@ -46,6 +70,95 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
     """Set by the application: tell the client that the node leaves."""
     is_busy: Callable[[], bool] | None = None
     """Set by the application: answers are due on this connection."""
+    write_timeout_s = 30.0
+    """Set by the server."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._untaken = b""
+        """What came, and waits for a turn of the loop."""
+        self._control_frames = 0
+        self._control_frames_since = 0.0
+        self._unwritten_bytes = 0
+        self._unwritten_since = 0.0
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """As uvicorn's, but that what came already is taken before more is read."""
+        message = await self.queue.get()
+        if self.read_paused and self.queue.empty():
+            self.read_paused = False
+            if self._untaken:
+                self.loop.call_soon(self._take_on)
+            else:
+                self.transport.resume_reading()
+        return message
+
+    def data_received(self, data: bytes) -> None:
+        if self._untaken:
+            self._untaken += data
+        elif self.handshake_initiated:
+            self._take(data)
+        else:
+            # The header, which the server has bounded.
+            self._take_slice(data)
+
+    def _take(self, data: bytes) -> None:
+        self._take_slice(data[:SLICE_BYTES])
+        self._untaken = b"" if self.disconnected or self.transport.is_closing() else data[SLICE_BYTES:]
+        if self._untaken:
+            self.transport.pause_reading()
+            if not self.read_paused:
+                self.loop.call_soon(self._take_on)
+
+    def _take_on(self) -> None:
+        data, self._untaken = self._untaken, b""
+        if not data or self.disconnected or self.transport.is_closing():
+            return
+        self._take(data)
+        if not (self._untaken or self.read_paused or self.transport.is_closing()):
+            self.transport.resume_reading()
+
+    def _take_slice(self, data: bytes) -> None:
+        """No bytes of a client may raise what reaches the loop, where the node would halt."""
+        try:
+            super().data_received(data)
+        except Exception as error:  # noqa: BLE001 (a fault of the library ends this connection and no other)
+            _log.warning("websocket cut", client=self.client, error=f"{type(error).__name__}: {error}")
+            self.transport.abort()
+
+    def handle_ping(self) -> None:
+        if self.buffered_bytes > MAX_PONG_BACKLOG_BYTES:
+            self.transport.abort()
+            return
+        super().handle_ping()
+        self._count_control_frame()
+
+    def handle_pong(self, event: Frame) -> None:
+        super().handle_pong(event)
+        self._count_control_frame()
+
+    def handle_cont(self, event: Frame) -> None:
+        super().handle_cont(event)
+        if len(self.frames) > MAX_FRAGMENTS:
+            self.frames = []
+            self.end(MESSAGE_TOO_BIG, f"a message of more than {MAX_FRAGMENTS} fragments")
+        self._count_control_frame()
+
+    def _count_control_frame(self) -> None:
+        now_s = self.loop.time()
+        if now_s - self._control_frames_since >= 1:
+            self._control_frames, self._control_frames_since = 0, now_s
+        self._control_frames += 1
+        if self._control_frames > MAX_CONTROL_FRAMES_PER_S:
+            self.end(POLICY_VIOLATION, f"more than {MAX_CONTROL_FRAMES_PER_S} control frames or fragments a second")
+
+    def close_if_overdue(self) -> None:
+        """To be asked every so often: cuts the connection where the client has taken nothing for its time."""
+        unwritten_bytes, now_s = self.buffered_bytes, self.loop.time()
+        if not unwritten_bytes or unwritten_bytes != self._unwritten_bytes:
+            self._unwritten_bytes, self._unwritten_since = unwritten_bytes, now_s
+        elif now_s - self._unwritten_since >= self.write_timeout_s:
+            self.transport.abort()
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
@@ -121,7 +234,8 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
 
     def shutdown(self) -> None:
         """The server has waited long enough."""
-        if self.close_sent:
+        if self.close_sent or not self.handshake_complete:
             self.transport.abort()
         else:
-            super().shutdown()
+            self.end(GOING_AWAY, "the node shuts down")
+            self.transport.close()

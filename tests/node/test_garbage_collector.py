@@ -68,7 +68,7 @@ async def exchange(address, requests):
     body = json.dumps([order]).encode()
     for request in requests * REQUESTS:
         content = body if request.startswith(b"POST") else b""
-        head = b"%s HTTP/1.1\r\nhost: n1\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        head = b"%s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
         writer.write(head % (request, len(content)) + content)
         answer = await reader.readuntil(b"\r\n\r\n")
         length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from raftbook.node import http_protocol
+from raftbook.node import http_protocol, websocket_protocol
 from raftbook.node.connection_table import ConnectionTable, source_of
 from raftbook.node.http_server import HttpServer
+from raftbook.node.websocket_protocol import NodeWebSocketProtocol
 from raftbook.security.tls import NodeTls, client_context
 from tests.support.certificates import files_of, make_certificates
 from tests.support.direct_service import DirectService, make_config
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     Address = tuple[str, int]
     Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-REQUEST = b"GET /healthz HTTP/1.1\r\nhost: n1\r\n\r\n"
-POST = b"POST /v1/commands HTTP/1.1\r\nhost: n1\r\ncontent-type: application/json\r\n"
+REQUEST = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+POST = b"POST /v1/commands HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
 TIMES = {"header_timeout_s": 0.3, "body_timeout_s": 0.3, "keep_alive_timeout_s": 0.3, "write_timeout_s": 0.3}
 PATIENCE_S = 20
 
@@ -196,7 +197,7 @@ async def ask_without_end(client: socket.socket) -> None:
     with contextlib.suppress(ConnectionError):
         while True:
             await loop.sock_sendall(
-                client, b"GET /assets/vendor/lightweight-charts-5.2.1.js HTTP/1.1\r\nhost: n1\r\n\r\n" * 20
+                client, b"GET /assets/vendor/lightweight-charts-5.2.1.js HTTP/1.1\r\nhost: localhost\r\n\r\n" * 20
             )
 
 
@@ -204,7 +205,7 @@ async def test_an_answer_that_takes_long_is_waited_for():
     """The times are the client's to keep, and not the node's."""
     async with serving(**TIMES) as (_, address), connection(address) as (reader, writer):
         asked_at = time.monotonic()
-        writer.write(b"GET /v1/instruments?at_least=999&wait_s=1 HTTP/1.1\r\nhost: n1\r\n\r\n")
+        writer.write(b"GET /v1/instruments?at_least=999&wait_s=1 HTTP/1.1\r\nhost: localhost\r\n\r\n")
         writer.write(REQUEST[:10])  # In time for the next one; what waits for us does not count against it.
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
@@ -268,7 +269,7 @@ NO_HTTP: dict[str, list[bytes]] = {
     "two lengths": [b"POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n"],
     "length and chunks": [b"POST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"],
     "a chunk without length": [POST + b"transfer-encoding: chunked\r\n\r\nzz\r\n"],
-    "a path that is no text": [b"GET \xff\xfe HTTP/1.1\r\nhost: n1\r\n\r\n"],
+    "a path that is no text": [b"GET \xff\xfe HTTP/1.1\r\nhost: localhost\r\n\r\n"],
     "zeros": [bytes(10_000)],
     "HTTP/2": [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"],
 }
@@ -408,3 +409,121 @@ def test_the_last_answer_is_whole():
     assert head.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
     assert b"\r\ncontent-length: %d\r\n" % len(body) in head
     assert head.endswith(b"connection: close")
+
+
+# ---------------------------------------------------------------- WebSockets
+
+
+UPGRADE = (
+    b"GET /v1/stream HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+TEXT, CONTINUATION, CLOSE, PING, PONG = 1, 0, 8, 9, 10
+
+
+def frame(opcode: int, payload: bytes = b"", *, last: bool = True) -> bytes:
+    """As a client sends it, masked with zeros."""
+    assert len(payload) < 126
+    return bytes([opcode | (0x80 if last else 0), 0x80 | len(payload), 0, 0, 0, 0]) + payload
+
+
+@contextlib.asynccontextmanager
+async def faults_of_the_loop() -> AsyncIterator[list[object]]:
+    """What would halt a node."""
+    loop = asyncio.get_running_loop()
+    faults: list[object] = []
+    loop.set_exception_handler(lambda _loop, context: faults.append(context))
+    try:
+        yield faults
+    finally:
+        loop.set_exception_handler(None)
+
+
+async def websocket_end(address: Address, *chunks: bytes) -> int:
+    """The code of the close frame with which the node ends the connection, 0 where it is cut."""
+    async with connection(address) as (reader, writer):
+        writer.write(UPGRADE + b"\r\n")
+        assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            for chunk in chunks:
+                writer.write(chunk)
+                await writer.drain()
+        heard = await everything_from(reader)
+    place = heard.rfind(b"\x88")
+    return int.from_bytes(heard[place + 2 : place + 4], "big") if place >= 0 else 0
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        frame(TEXT, b"\xff") + frame(CLOSE),
+        frame(TEXT, b"\xff", last=False) + frame(CONTINUATION, b"\xff") + frame(CLOSE),
+        frame(PING) + frame(CLOSE, b"\x03\xe8") + frame(TEXT, b"\xff"),
+        frame(CLOSE, b"\x00"),
+        frame(CLOSE, b"\x03\xe8\xff"),
+        b"\xff" * 600,
+    ],
+)
+async def test_no_frames_whatever_reach_the_loop_as_an_exception(frames):
+    """There a fault halts the node."""
+    async with faults_of_the_loop() as faults, serving() as (_, address):
+        await websocket_end(address, frames)
+        assert await is_alive(address)
+        assert faults == []
+
+
+@pytest.mark.parametrize(
+    "fields", [b"".join(b"a%d: b\r\n" % number for number in range(140)), b"a: " + b"b" * 9_000 + b"\r\n"]
+)
+async def test_a_header_that_only_one_of_two_parsers_takes_opens_nothing(fields):
+    async with faults_of_the_loop() as faults, serving() as (server, address):
+        assert await answer_to(address, UPGRADE + fields + b"\r\n") == (400, "malformed_request")
+        await until(lambda: not server.server_state.connections)
+        assert faults == []
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG])
+async def test_who_only_pings_is_sent_away(opcode, monkeypatch):
+    monkeypatch.setattr(websocket_protocol, "CLOSE_TIMEOUT_S", 0.1)
+    async with serving() as (_, address):
+        assert await websocket_end(address, frame(opcode) * 20_000) == 1008
+
+
+async def test_a_message_in_very_many_pieces_is_none(monkeypatch):
+    monkeypatch.setattr(websocket_protocol, "MAX_CONTROL_FRAMES_PER_S", 10_000)
+    monkeypatch.setattr(websocket_protocol, "CLOSE_TIMEOUT_S", 0.1)
+    pieces = frame(TEXT, b"{", last=False) + frame(CONTINUATION, last=False) * 5_000
+    async with serving() as (_, address):
+        assert await websocket_end(address, pieces) == 1009
+
+
+async def test_of_much_that_comes_at_once_a_turn_of_the_loop_takes_a_little(monkeypatch):
+    """All of it is answered all the same."""
+    slices = []
+    take_slice = NodeWebSocketProtocol._take_slice
+
+    def counted(protocol: NodeWebSocketProtocol, data: bytes) -> None:
+        slices.append(len(data))
+        take_slice(protocol, data)
+
+    monkeypatch.setattr(NodeWebSocketProtocol, "_take_slice", counted)
+    ping = frame(TEXT, b'{"op":"ping","request_id":7}')
+    async with serving() as (_, address), connection(address) as (reader, writer):
+        writer.write(UPGRADE + b"\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(ping * 2_000)
+        heard = b""
+        while heard.count(b"pong") < 2_000:
+            heard += await asyncio.wait_for(reader.read(65536), PATIENCE_S)
+    assert sum(slices[1:]) == 2_000 * len(ping)
+    assert max(slices[1:]) <= websocket_protocol.SLICE_BYTES
+
+
+async def test_requests_ahead_of_their_answers_are_bounded():
+    async with serving() as (_, address):
+        async with connection(address) as (reader, writer):
+            writer.write(REQUEST * 1_000)
+            heard = await everything_from(reader)
+        answered = heard.count(b"HTTP/1.1 200 OK")
+        assert 1 <= answered <= 2 * http_protocol.MAX_PIPELINED
+        assert await is_alive(address)

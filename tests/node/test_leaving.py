@@ -20,7 +20,7 @@ from tests.support.stream_client import open_deaf_stream, open_stream
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-REQUEST = b"GET /healthz HTTP/1.1\r\nhost: n1\r\n\r\n"
+REQUEST = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
 LAST_WORDS = b"\r\nconnection: close\r\n"
 
 
