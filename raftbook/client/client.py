@@ -16,7 +16,7 @@ from raftbook.client.http import HttpExchange, LostAnswerError, unexpected_answe
 from raftbook.client.live_book import LiveBook
 from raftbook.client.nodes import Nodes, another_may_serve, failure_of_all
 from raftbook.client.session import MAX_OUTSTANDING, Session
-from raftbook.client.stream_connection import Encoding, StreamConnection, Streams
+from raftbook.client.stream_connection import Encoding, OpenStreams, Streams
 from raftbook.client.submitting import Submitting, when_not_busy
 from raftbook.errors import ConfigError, ProblemError, RaftbookError, UnreachableError
 from raftbook.pipelining import CommandLike, as_document, pipeline
@@ -103,7 +103,7 @@ class RaftbookClient:
         if any(map(_is_https, checked_urls)) or any((ca_file, certificate_file, key_file)):
             self._tls = client_context(ca_file, certificate_file, key_file)
         self._encoding = encoding
-        self._open_streams: set[StreamConnection] = set()
+        self._open_streams = OpenStreams()
         self._http = HttpExchange(Authenticator(api_key), self._tls, transport)
         self._knows_cluster = False
 
@@ -116,9 +116,8 @@ class RaftbookClient:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Closes all connections, also those of feeds that nobody closed."""
-        for connection in list(self._open_streams):
-            await connection.close()
+        """Closes all connections, and ends the feeds and sessions that nobody closed."""
+        await self._open_streams.aclose()
         await self._http.aclose()
 
     @property

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
 from raftbook.client.continuity import Continuity, Verdict
-from raftbook.client.nodes import another_may_serve
+from raftbook.client.nodes import another_may_serve, asked_pause_s, may_serve_later
 from raftbook.client.stream_connection import FELL_BEHIND, StreamEndedError, pause, problem_of_message
 from raftbook.errors import ProblemError, RaftbookError, UnreachableError
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 RECONNECT_TIMEOUT_S: Final = 60.0
 """For how long a feed that was connected looks for a node that goes on with it."""
+STEADY_S: Final = 10.0
+"""A connection that lived so long was a good one, though a quiet market said nothing on it: longer than a node waits
+before it answers that it has not applied what a feed is to go on behind."""
 
 
 class Feed:
@@ -62,8 +65,12 @@ class Feed:
         self._was_connected = False
         self._is_closed = False
         self._losses = 0
-        """In a row, without a message in between."""
+        """In a row, without a message or STEADY_S in between."""
         self._lost_at = 0.0
+        self._subscribed_at: float | None = None
+        """On the connection that is open now, or was open last."""
+        self._asked_pause_s = 0.0
+        """How long a node wants to be left alone."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -96,6 +103,8 @@ class Feed:
             if self._is_closed:
                 raise StopAsyncIteration
             connection = self._connection or await self._connect()
+            if connection is None:
+                continue
             try:
                 message = await connection.receive()
                 if message.get("type") == "error":
@@ -113,10 +122,11 @@ class Feed:
                 await self._lose(str(ended), None if ended.close_code == FELL_BEHIND else connection.url)
                 continue
             except ProblemError as problem:
-                if not another_may_serve(problem):
+                if not may_serve_later(problem):
                     await self.aclose()
                     raise
-                await self._lose(str(problem), connection.url)
+                self._asked_pause_s = asked_pause_s(problem, at_most_s=self._patience_s)
+                await self._lose(str(problem), connection.url if another_may_serve(problem) else None)
                 continue
             self._losses = 0
             if verdict is Verdict.NEXT:
@@ -138,20 +148,29 @@ class Feed:
             except StreamEndedError as ended:
                 await self._lose(str(ended), self._connection.url)
 
-    async def _connect(self) -> StreamConnection:
-        """A connection on which it is subscribed, behind what was seen."""
+    async def _connect(self) -> StreamConnection | None:
+        """A connection on which it is subscribed, behind what was seen; None where the feed was closed meanwhile."""
         attempts = self._losses
-        while True:
+        while not self._is_closed:
             if attempts:
-                await pause(attempts)
+                asked_s, self._asked_pause_s = self._asked_pause_s, 0.0
+                await pause(attempts, at_least_s=asked_s)
             attempts += 1
             try:
-                connection = self._connection = await self._streams.open()
+                connection = await self._streams.open()
+            except StreamEndedError:
+                self._is_closed = True  # The client is.
+                break
             except (UnreachableError, ProblemError) as error:
-                if not self._was_connected or not another_may_serve(error):
+                if not self._was_connected or not may_serve_later(error):
                     raise
+                self._asked_pause_s = asked_pause_s(error, at_most_s=self._patience_s)
                 self._check_patience(error)
                 continue
+            if self._is_closed:  # While the connection was made.
+                await connection.close()  # type: ignore[unreachable]  # mypy does not see what happens meanwhile.
+                break
+            self._connection = connection
             try:
                 await self._subscribe(connection)
             except StreamEndedError as ended:
@@ -162,7 +181,9 @@ class Feed:
             self.resumptions += self._was_connected
             self._was_connected = True
             self.url, self.problem = connection.url, None
+            self._subscribed_at = asyncio.get_running_loop().time()
             return connection
+        return None
 
     async def _subscribe(self, connection: StreamConnection) -> None:
         request: dict[str, object] = {"op": "subscribe", **self._subscription}
@@ -176,8 +197,11 @@ class Feed:
         self.problem = reason
         if failed is not None:
             self._streams.move_on(failed)
+        now = asyncio.get_running_loop().time()
+        if self._subscribed_at is not None and now - self._subscribed_at > STEADY_S:
+            self._losses = 0
         if not self._losses:
-            self._lost_at = asyncio.get_running_loop().time()
+            self._lost_at = now
         self._losses += 1
         if self._losses > 1:
             self._check_patience(UnreachableError(reason))

@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from raftbook.client.local_book import LocalBook
-from raftbook.errors import SequenceGapError
+from raftbook.errors import SequenceGapError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -77,6 +77,7 @@ class LiveBook(LocalBook):
             waiting.cancel()
         if not event.is_set():
             await self._task
+            raise UnreachableError(f"the feed of {self.symbol} has ended: it was closed, or its client was")
 
     async def changes(self) -> AsyncIterator[Self]:
         """The book itself, as it is now and then after each change; changes that come meanwhile are passed over."""

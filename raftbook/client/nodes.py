@@ -56,6 +56,21 @@ def another_may_serve(error: RaftbookError) -> bool:
     return isinstance(error, UnreachableError) or (isinstance(error, ProblemError) and error.status in (503, 507))
 
 
+def may_serve_later(error: RaftbookError) -> bool:
+    """Is it only now that this client is not served, here or anywhere? Nothing was taken.
+
+    Of 429, `too_many_subscriptions` is about what the client has, which waiting does not change.
+    """
+    is_rate = isinstance(error, ProblemError) and error.status == 429 and error.code != "too_many_subscriptions"
+    return is_rate or another_may_serve(error)
+
+
+def asked_pause_s(error: RaftbookError, *, at_most_s: float) -> float:
+    """For how long a node that answered so wants to be left alone."""
+    asked_s = error.retry_after_s if isinstance(error, ProblemError) else None
+    return min(asked_s or 0.0, at_most_s)
+
+
 def may_have_been_taken(problem: ProblemError) -> bool:
     """Does this answer to commands leave open whether they were taken?
 

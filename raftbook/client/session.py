@@ -17,10 +17,10 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from raftbook.client.delivery import Delivery, is_definite, may_be_repeated, with_not_after
-from raftbook.client.nodes import another_may_serve, may_have_been_taken
+from raftbook.client.nodes import another_may_serve, asked_pause_s, may_have_been_taken, may_serve_later
 from raftbook.client.stream_connection import StreamEndedError, pause, problem_of_message
 from raftbook.client.submitting import ATTEMPT_WAIT_S
-from raftbook.errors import BusyError, ProblemError, RaftbookError, UnreachableError
+from raftbook.errors import BusyError, ProblemError, UnreachableError
 from raftbook.pipelining import as_document
 
 if TYPE_CHECKING:
@@ -77,11 +77,14 @@ class Session:
         self._has_room.set()
         self._is_leaving = False
         self._problem = "it is not open"
-        self._failure: RaftbookError | None = None
+        self._failure: Exception | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        connection = await self._streams.open()
+        try:
+            connection = await self._streams.open()
+        except StreamEndedError as error:
+            raise UnreachableError(str(error)) from error
         self.url = connection.url
         self._task = asyncio.create_task(self._run(connection), name="order entry")
         return self
@@ -97,7 +100,7 @@ class Session:
         for command in list(self._unanswered.values()):
             command.future.cancel()
             self._forget(command)
-        if not self._task.cancelled() and (fault := self._task.exception()) is not None and self._failure is None:
+        if not self._task.cancelled() and (fault := self._task.exception()) is not None:
             raise fault
 
     @property
@@ -130,15 +133,18 @@ class Session:
 
         Raises:
             BusyError: `max_outstanding` commands are unanswered; nothing was handed in.
+            InvalidCommandError: a field is of no kind that a frame can hold; nothing was handed in.
+            RaftbookError: what ended the session for good.
         """
         assert self._task is not None, "a session lives in `async with`"
         if self._failure is not None:
             raise self._failure
         if len(self._unanswered) >= self._max_outstanding:
             raise BusyError(f"{len(self._unanswered)} commands of this session have no answer yet; wait for some")
+        document = with_not_after(as_document(command), time.time_ns())
+        self._streams.check_command(document)
         loop = asyncio.get_running_loop()
         self._last_number += 1
-        document = with_not_after(as_document(command), time.time_ns())
         entry = _Command(self._last_number, document, loop.time() + wait_s)
         entry.timer = loop.call_at(entry.deadline, self._expire, entry)
         entry.future.add_done_callback(lambda _: self._forget(entry))
@@ -150,7 +156,10 @@ class Session:
     # ---------------------------------------------------------------- the connection
 
     async def _run(self, connection: StreamConnection) -> None:
-        """From connection to connection, until it is cancelled, or nobody lets this client in."""
+        """From connection to connection, until it is cancelled, nobody lets this client in, or the client is closed.
+
+        Whatever ends it, no command is left without an answer, and none is taken afterwards.
+        """
         try:
             while True:
                 try:
@@ -163,22 +172,34 @@ class Session:
                 connection = await self._reconnect()
                 self.reconnections += 1
         except ProblemError as problem:
-            self._failure = problem
-            for command in list(self._unanswered.values()):
-                self._give_up(command, problem)
+            self._end(problem)
+        except StreamEndedError as ended:
+            self._end(UnreachableError(str(ended)))
+        except Exception as fault:
+            self._end(fault)
+            raise
+
+    def _end(self, failure: Exception) -> None:
+        self._failure = failure
+        for command in list(self._unanswered.values()):
+            self._give_up(command, failure)
 
     async def _reconnect(self) -> StreamConnection:
-        """Raises ProblemError where a node answers that no node would take this client."""
+        """Raises ProblemError where a node answers that no node would ever take this client.
+
+        It tries for as long as the session lives: each command has a time of its own.
+        """
         attempts = 0
         while True:
             try:
                 return await self._streams.open()
             except (UnreachableError, ProblemError) as error:
-                if not another_may_serve(error):
+                if not may_serve_later(error):
                     raise
                 self._problem = str(error)
+                asked_s = asked_pause_s(error, at_most_s=MAX_WAIT_S)
             attempts += 1
-            await pause(attempts)
+            await pause(attempts, at_least_s=asked_s)
 
     async def _converse(self, connection: StreamConnection) -> None:
         """Returns when the connection is of no use any more."""
@@ -220,12 +241,15 @@ class Session:
             message = await connection.receive()
             if message.get("type") == "server_shutdown":
                 self._leave(f"{connection.url} shuts down")
-            elif message.get("type") == "error":
-                raise problem_of_message(message)
-            elif (number := message.get("request_id")) is not None and isinstance(number, int):
-                command = self._unanswered.get(number)
-                if command is not None:
-                    self._take(command, message)
+                continue
+            number = message.get("request_id")
+            command = self._unanswered.get(number) if isinstance(number, int) else None
+            if message.get("type") == "error":
+                if command is None:
+                    raise problem_of_message(message)
+                self._refused(command, problem_of_message(message))  # To the node it was no command at all.
+            elif command is not None:
+                self._take(command, message)
 
     def _leave(self, reason: str) -> None:
         self._problem = reason
@@ -245,6 +269,8 @@ class Session:
     def _reported(self, command: _Command, report: Report) -> None:
         command.was_sent = False
         command.delivery.answered([0], [report])
+        if command.future.done():
+            return  # Given up by its owner, or its time is over, in this very turn of the loop.
         if is_definite(report):
             command.future.set_result(report)
         elif command.delivery.to_send:
@@ -294,7 +320,7 @@ class Session:
             cause = UnreachableError("nothing came in the time given")
         self._give_up(command, cause)
 
-    def _give_up(self, command: _Command, error: RaftbookError) -> None:
+    def _give_up(self, command: _Command, error: Exception) -> None:
         if command.future.done():
             return
         if command.was_sent:

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from raftbook.client.http import LostAnswerError, problem_from, unexpected_answer
 from raftbook.client.nodes import another_may_serve, failure_of_all, unreachable
 from raftbook.client.reasons import reason_of
-from raftbook.errors import ProblemError, RaftbookError, UnreachableError
+from raftbook.errors import InvalidCommandError, ProblemError, RaftbookError, UnreachableError
 from raftbook.security.signing import STREAM_TARGET
 
 if TYPE_CHECKING:
@@ -48,12 +48,33 @@ class StreamEndedError(RaftbookError):
         self.close_code = close_code
 
 
+class OpenStreams:
+    """The connections of one client that nobody has closed. Once it is closed itself, there are no further ones."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+        self._connections: set[StreamConnection] = set()
+
+    def add(self, connection: StreamConnection) -> None:
+        self._connections.add(connection)
+
+    def discard(self, connection: StreamConnection) -> None:
+        self._connections.discard(connection)
+
+    async def aclose(self) -> None:
+        self.is_closed = True
+        for connection in list(self._connections):
+            await connection.close()
+
+    def check_open(self) -> None:
+        if self.is_closed:
+            raise StreamEndedError("this client is closed")
+
+
 class StreamConnection:
     """An open WebSocket. What comes in is in the encoding in which it was asked for."""
 
-    def __init__(
-        self, url: str, websocket: ClientConnection, encoding: Encoding, all_open: set[StreamConnection]
-    ) -> None:
+    def __init__(self, url: str, websocket: ClientConnection, encoding: Encoding, all_open: OpenStreams) -> None:
         self.url = url
         self._all_open = all_open
         all_open.add(self)
@@ -62,7 +83,7 @@ class StreamConnection:
 
     async def send(self, document: Mapping[str, object]) -> None:
         """Raises StreamEndedError; then it may have arrived all the same."""
-        frame = cbor2.dumps(document) if self._encoding == "cbor" else msgspec.json.encode(document)
+        frame = _encoded(document, self._encoding)
         try:
             await self._websocket.send(frame, text=self._encoding == "json")
         except ConnectionClosed as error:
@@ -89,10 +110,7 @@ class StreamConnection:
 
 
 class Streams:
-    """Opens connections to whichever of `nodes` serves; `learn` makes all of them known.
-
-    `all_open` holds those that nobody has closed.
-    """
+    """Opens connections to whichever of `nodes` serves; `learn` makes all of them known."""
 
     def __init__(
         self,
@@ -101,7 +119,7 @@ class Streams:
         tls: ssl.SSLContext | None,
         encoding: Encoding,
         learn: Callable[[], Awaitable[None]],
-        all_open: set[StreamConnection],
+        all_open: OpenStreams,
     ) -> None:
         self._all_open = all_open
         self._http = http
@@ -113,8 +131,20 @@ class Streams:
     def move_on(self, failed: str) -> None:
         self._nodes.move_on(failed)
 
+    def check_command(self, document: Mapping[str, object]) -> None:
+        """Raises InvalidCommandError for what no frame can say. O(size of the document)."""
+        try:
+            _encoded(document, self._encoding)
+        except (TypeError, ValueError, OverflowError, RecursionError, cbor2.CBOREncodeError) as error:
+            detail = f"the command cannot be written as {self._encoding} ({error}); give prices and quantities as text"
+            raise InvalidCommandError(detail) from error
+
     async def open(self) -> StreamConnection:
-        """A connection to the first node that takes one, each tried once. Raises what happened at all of them."""
+        """A connection to the first node that takes one, each tried once.
+
+        Raises what happened at all of them; StreamEndedError where the client is closed.
+        """
+        self._all_open.check_open()
         await self._learn()
         failures: list[RaftbookError] = []
         for url in self._nodes.round():
@@ -154,6 +184,9 @@ class Streams:
             ping_timeout=PING_INTERVAL_S,
             max_size=MAX_MESSAGE_BYTES,
         )
+        if self._all_open.is_closed:  # While the handshake was under way.
+            await websocket.close()
+        self._all_open.check_open()
         return StreamConnection(url, websocket, self._encoding, self._all_open)
 
 
@@ -163,6 +196,10 @@ def _refusal(url: str, error: InvalidStatus) -> ProblemError:
     except msgspec.DecodeError:
         document = None
     return problem_from(document) or unexpected_answer(url, error.response.status_code)
+
+
+def _encoded(document: Mapping[str, object], encoding: Encoding) -> bytes:
+    return cbor2.dumps(document) if encoding == "cbor" else msgspec.json.encode(document)
 
 
 def _decoded(url: str, frame: Data) -> dict[str, object]:
@@ -192,6 +229,7 @@ _STATUS_OF_CODE: Final = {
     "draining": 503,
     "no_quorum": 503,
     "busy": 429,
+    "rate_limited": 429,
     "too_many_subscriptions": 429,
     "unauthenticated": 401,
     "signature_invalid": 401,
@@ -205,6 +243,6 @@ _STATUS_OF_CODE: Final = {
 """For errors of subscriptions, which carry no status. Of those with 503 another node may do better."""
 
 
-async def pause(attempts: int) -> None:
-    """Between attempts that failed, longer each time, up to a second."""
-    await asyncio.sleep(min(1.0, 0.02 * 2 ** min(attempts, 6)))
+async def pause(attempts: int, *, at_least_s: float = 0.0) -> None:
+    """Between attempts that failed, longer each time, up to a second, and for as long as a node asked for."""
+    await asyncio.sleep(max(at_least_s, min(1.0, 0.02 * 2 ** min(attempts, 6))))

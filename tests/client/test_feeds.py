@@ -10,6 +10,7 @@ import pytest
 from websockets.asyncio.server import serve as serve_websocket
 
 from raftbook.client import RaftbookClient
+from raftbook.client import feed as feed_module
 from raftbook.errors import ProblemError, UnreachableError
 from tests.client.commands import new, numbered
 from tests.client.two_nodes import PATIENCE_S
@@ -74,10 +75,42 @@ async def test_a_feed_that_is_closed_ends(client, nodes):
 async def test_a_client_closes_the_feeds_that_nobody_closed(nodes):
     client = RaftbookClient(nodes.second)
     await taken(client.feed("book", "ACME"), 1)
-    (connection,) = client._open_streams
+    (connection,) = client._open_streams._connections
     await client.aclose()
-    assert not client._open_streams
+    assert not client._open_streams._connections
     assert connection._websocket.close_code == 1000
+
+
+async def test_a_feed_that_is_read_ends_with_its_client(nodes):
+    client = RaftbookClient(nodes.second)
+    feed = client.feed("book", "ACME")
+    await taken(feed, 1)
+    following = asyncio.create_task(taken(feed, 1))
+    await asyncio.sleep(0)
+    await client.aclose()
+    with pytest.raises(StopAsyncIteration):
+        await following
+    assert feed.url is None
+    assert not client._open_streams._connections
+
+
+async def test_a_quiet_market_outlives_one_node_after_the_other(client, nodes, monkeypatch):
+    """What it took to find a node is counted anew each time, also where nothing happened in between."""
+    monkeypatch.setattr(feed_module, "STEADY_S", 0.0)
+    feed = client.feed("book", "ACME")
+    await taken(feed, 1)
+    following = asyncio.create_task(taken(feed, 1))
+    for _ in range(2):
+        connection = feed._connection
+        feed._lost_at -= 2 * feed_module.RECONNECT_TIMEOUT_S  # As long ago as that was the one before.
+        await connection._websocket.close()
+        while feed._connection in (None, connection):  # noqa: ASYNC110 (nobody is told of it)
+            assert not following.done(), "it gave up"
+            await asyncio.sleep(0.01)
+    await client.submit(new("a1"))
+    (message,) = await following
+    assert message["type"] == "update"
+    await feed.aclose()
 
 
 async def test_a_feed_begins_behind_what_was_seen_elsewhere(client, nodes):

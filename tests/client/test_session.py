@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from raftbook.client import RaftbookClient, session
-from raftbook.errors import BusyError, OutcomeUnknownError, ProblemError, UnreachableError
+from raftbook.errors import BusyError, InvalidCommandError, OutcomeUnknownError, ProblemError, UnreachableError
 from tests.client.commands import new, numbered
 from tests.client.two_nodes import PATIENCE_S, two_nodes
 from tests.support.sample_orders import ACME
@@ -36,6 +36,23 @@ async def test_refusals_are_answers_and_what_is_no_command_is_an_error(client, n
             await entry.submit(new("a1", price="abc"))
         assert (caught.value.code, caught.value.members["field"]) == ("malformed", "price")
         assert (await entry.submit(new("a1")))["status"] == "accepted"
+
+
+async def test_a_command_that_is_none_disturbs_no_other(client, nodes):
+    """Nor does one that no frame can hold, or one whose owner has given up when its answer comes."""
+    async with client.session() as entry:
+        nodes.service.stall()
+        others = [entry.send(command) for command in numbered(3)]
+        misspelt = entry.send({"op": "nwe", "symbol": "ACME"})
+        with pytest.raises(InvalidCommandError):
+            entry.send(new("a9") | {"quantity": object()})
+        with pytest.raises(ProblemError) as caught:
+            await misspelt
+        assert caught.value.code == "malformed"
+        others[0].cancel()
+        nodes.service.resume()
+        assert [(await other)["status"] for other in others[1:]] == ["accepted"] * 2
+        assert (await entry.submit(new("last")))["status"] == "accepted"
 
 
 async def test_what_a_dead_node_left_unanswered_is_executed_once_in_its_order_at_another(client, nodes):
