@@ -104,7 +104,7 @@ async def test_a_quiet_market_outlives_one_node_after_the_other(client, nodes, m
         connection = feed._connection
         feed._lost_at -= 2 * feed_module.RECONNECT_TIMEOUT_S  # As long ago as that was the one before.
         await connection._websocket.close()
-        while feed._connection in (None, connection):  # noqa: ASYNC110 (nobody is told of it)
+        while feed._connection in (None, connection):
             assert not following.done(), "it gave up"
             await asyncio.sleep(0.01)
     await client.submit(new("a1"))
