@@ -46,7 +46,12 @@ MAY_IMPORT = {
     # The one place where a whole node is put together, its gateway included.
     "raftbook.node.runner": (NODE, MEMBER, REPLICATION, "raftbook.gateway", SECURITY, *CORE),
     "raftbook.node.http_server": (*HTTP_SERVER, REPLICATION, "raftbook.gateway", ERRORS),
-    "raftbook.node.http_protocol": ("raftbook.node.config", "raftbook.gateway", ERRORS),
+    "raftbook.node.http_protocol": (
+        "raftbook.node.config",
+        "raftbook.node.websocket_protocol",
+        "raftbook.gateway",
+        ERRORS,
+    ),
     "raftbook.gateway": ("raftbook.node.service", "raftbook.node.config", FEED, SECURITY, *CORE),
     **dict.fromkeys(
         CLIENT, (ENGINE, CODEC, ERRORS, JSON_FORMAT, MARKET_DATA, SIGNING, "raftbook.security.tls", *CLIENT)
