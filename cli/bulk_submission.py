@@ -19,6 +19,7 @@ from cli.errors import ExitCode, WrongUsageError, tell
 from cli.json_lines import MAX_LINE_BYTES, Line, read_lines
 from cli.output import OutputFormat, error_console, print_json, wants_table
 from cli.submission import new_client_order_id
+from raftbook.engine.commands import CancelOrder, NewOrder
 from raftbook.errors import InvalidCommandError, RaftbookError
 from raftbook.json_format import command_from_json
 
@@ -63,13 +64,17 @@ class BulkSubmission:
         self._write = write
         self._unanswered: deque[int | Report] = deque()
         """In the order of the lines: the number of one that was handed on, or the report of one that is refused."""
+        self._not_repeatable: set[int] = set()
+        """Of the lines handed on and not answered, those that would be executed again if they were sent again."""
         self._started_at = time.monotonic()
 
     async def run(self, client: RaftbookClient, advance: Callable[[int], None]) -> None:
         """Until the input ends; `advance` hears how many reports have come since it heard last."""
         async for _, report in client.pipeline(self._commands()):
             self._answer_refused()
-            self._unanswered.popleft()
+            answered = self._unanswered.popleft()
+            if isinstance(answered, int):
+                self._not_repeatable.discard(answered)
             self._answer(report)
             advance(1)
         self._answer_refused()
@@ -85,19 +90,37 @@ class BulkSubmission:
         number = next((entry for entry in self._unanswered if isinstance(entry, int)), self.counts.total() + 1)
         source = "the input" if file == STDIN else file
         if number == 1:
-            return f"no line of {source} is answered, begin again with line 1"
-        return f"lines 1 to {number - 1} of {source} are answered, go on with line {number}"
+            advice = f"no line of {source} is answered, begin again with line 1"
+        else:
+            advice = f"lines 1 to {number - 1} of {source} are answered, go on with line {number}"
+        doubtful = [entry for entry in self._unanswered if entry in self._not_repeatable]
+        if doubtful:
+            advice += (
+                f"; but look at `raftbook orders` first: {len(doubtful)} of the lines behind, the first of them line "
+                f"{doubtful[0]}, may have been executed and would be again, since they are orders without a "
+                "client_order_id, or neither new nor cancel"
+            )
+        return advice
 
     async def _commands(self) -> AsyncIterator[Command]:
         async for line in read_lines(self._file_descriptor):
+            is_named = True
+
+            def name_it() -> str:
+                nonlocal is_named
+                is_named = False
+                return new_client_order_id()
+
             try:
-                command = command_of(line)
+                command = command_of(line, name_it)
             except InvalidCommandError as error:
                 self._unanswered.append(refusal(line, error))
                 if len(self._unanswered) == 1:
                     self._answer_refused()  # Nothing else is under way that would bring it out.
             else:
                 self._unanswered.append(line.number)
+                if not is_named or not isinstance(command, NewOrder | CancelOrder):
+                    self._not_repeatable.add(line.number)
                 yield command
 
     def _answer_refused(self) -> None:
@@ -111,10 +134,11 @@ class BulkSubmission:
         self._write(report)
 
 
-def command_of(line: Line) -> Command:
+def command_of(line: Line, name_it: Callable[[], str] = new_client_order_id) -> Command:
+    """`name_it` gives a new order without a client order id one."""
     if line.text is None:
         raise InvalidCommandError(f"the line is longer than {MAX_LINE_BYTES} bytes; write one command a line")
-    return command_from_json(line.text, generate_client_order_id=new_client_order_id)
+    return command_from_json(line.text, generate_client_order_id=name_it)
 
 
 def refusal(line: Line, error: InvalidCommandError) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -10,7 +11,9 @@ from contextlib import contextmanager
 import pytest
 from typer.testing import CliRunner
 
+from cli.bulk_submission import BulkSubmission, opened
 from cli.main import app
+from raftbook.errors import OutcomeUnknownError
 
 CLUSTER = b'{"name":"test","leader":"n1","quorum":true,"nodes":[]}'
 
@@ -69,3 +72,33 @@ def test_a_node_that_does_not_answer_is_not_waited_for_longer_than_asked():
     assert result.exit_code == 3
     assert "no definite answer" in result.stderr
     assert "submit it again with --client-order-id a1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "is_doubtful"),
+    [
+        ({"op": "new", "client_order_id": "a1"}, False),
+        ({"op": "new"}, True),
+        ({"op": "cancel", "client_order_id": "a1"}, False),
+        ({"op": "cancel_all"}, True),
+    ],
+)
+async def test_of_lines_that_must_not_be_repeated_unseen_a_lost_node_leaves_word(tmp_path, line, is_doubtful):
+    order = {"symbol": "ACME", "side": "buy", "price": "1", "quantity": "1"} if line["op"] == "new" else {}
+    file = tmp_path / "lines.jsonl"
+    file.write_text(json.dumps({"account": "alice", **line, **order}) + "\n")
+
+    class LostNode:
+        async def pipeline(self, commands):
+            async for _ in commands:
+                pass
+            raise OutcomeUnknownError("the node is gone")
+            yield
+
+    with opened(str(file)) as descriptor:
+        bulk = BulkSubmission(descriptor, lambda _report: None)
+        with pytest.raises(OutcomeUnknownError):
+            await bulk.run(LostNode(), lambda _count: None)
+    advice = bulk.how_to_go_on(str(file))
+    assert "begin again with line 1" in advice
+    assert ("raftbook orders" in advice) == is_doubtful
