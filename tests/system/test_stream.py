@@ -168,6 +168,8 @@ async def test_a_node_that_leaves_tells_its_subscribers_and_exits_with_0(make_cl
         assert codes == {leader: 0}
         assert time.monotonic() - began_at < LEAVING_S
         messages, code, _reason = await stream.closing()
-    assert (messages[-1], code) == ({"type": "server_shutdown"}, 1001)
+    # What the last order led to may come behind the notice.
+    assert code == 1001
+    assert {"type": "server_shutdown"} in messages
     answers = [message for message in messages if message.get("request_id") == "last"]
     assert [answer["report"]["status"] for answer in answers] == ["accepted"], messages
