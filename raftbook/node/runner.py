@@ -187,16 +187,17 @@ async def _serve(
         listener=peer_listener,
     )
     service.attach(transport)
+    # Before the node joins its peers, whom it would keep waiting.
+    server = HttpServer(service, tls=tls.for_clients if tls is not None else None)
+    tune_garbage_collector()
     await transport.start()
     service.start()
-    server = HttpServer(service, tls=tls.for_clients if tls is not None else None)
     stop = asyncio.Event()
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(stop_signal, stop.set)
     if tls is not None:
         loop.add_signal_handler(signal.SIGHUP, _reload_tls, tls)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    tune_garbage_collector()
     serving = asyncio.create_task(server.serve(sockets=[api_listener]), name="http")
     _log.info(
         "node started",

@@ -136,7 +136,8 @@ def demo(tmp_path):
 
     def start(*arguments):
         return subprocess.Popen(
-            [sys.executable, "-m", "cli", "demo", "--no-browser", *arguments],
+            # Whoever starts the tests in the background has SIGINT ignored, and the command would ignore it as well.
+            ["env", "--default-signal=INT", sys.executable, "-m", "cli", "demo", "--no-browser", *arguments],
             cwd=PROJECT_ROOT,
             env=environment(TMPDIR=str(tmp_path)),
             stdout=subprocess.PIPE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -93,9 +93,12 @@ async def wait_for_word(clients: Clients, node_id: str, *full: str) -> None:
             await asyncio.sleep(POLL_S)
 
 
+async def statuses_of(cluster: SystemCluster) -> dict[str, Any]:
+    return await cluster.wait_until(lambda found: found, deadline_s=DEADLINE_S, awaited="statuses")
+
+
 async def last_index(cluster: SystemCluster, node_id: str) -> int:
-    statuses = await cluster.wait_until(lambda found: found, deadline_s=DEADLINE_S, awaited="statuses")
-    return statuses[node_id]["last_index"]
+    return (await statuses_of(cluster))[node_id]["last_index"]
 
 
 def assert_refused(response: httpx.Response, *words: str) -> None:
@@ -206,11 +209,13 @@ async def test_a_node_that_is_killed_on_its_full_disk_starts_again_and_serves_re
             await clients.progress()
             disks.fill(follower)
             await wait_for_storage(cluster, follower, full=True)
+            applied_index = (await statuses_of(cluster))[follower]["applied_index"]
             cluster.kill(follower)
             await clients.progress()
             cluster.start(follower)
             await cluster.wait_for_role(follower, "follower")
             await wait_for_storage(cluster, follower, full=True)
+            await cluster.wait_for_applied(applied_index, follower)
             assert_refused(await clients.post_order(follower, order), follower)
             await assert_served(clients, follower)
             # An election is something that a node must write down, also when it has no room.
