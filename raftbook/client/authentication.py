@@ -6,12 +6,14 @@ header that every answer carries; before the first one it asks for GET /healthz,
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 import time
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from raftbook.engine.types import Role
-from raftbook.errors import ProblemError
+from raftbook.errors import ConfigError, ProblemError
 from raftbook.security.signing import NODE_HEADER, bearer_headers, parse_key, signed_headers
 
 if TYPE_CHECKING:
@@ -42,11 +44,12 @@ class Authenticator:
     ) -> dict[str, str]:
         """The headers for one request to the node at `url`; `target` is path?query as it will be sent.
 
-        `ask_who` has `heard` hear an answer of that node.
+        `ask_who` has `heard` hear an answer of that node. ConfigError where others would hear a key that is sent.
         """
         if self._key is None:
             return {}
         if not self.signs:
+            _check_unheard(url)
             return bearer_headers(self._key)
         if url not in self._node_ids:
             await ask_who(url)
@@ -63,3 +66,17 @@ class Authenticator:
             timestamp=time.time_ns(),
             nonce=secrets.token_urlsafe(16),
         )
+
+
+def _check_unheard(url: str) -> None:
+    """A read key is sent as it is: over TLS, or not beyond this machine."""
+    parts = urlsplit(url)
+    if parts.scheme in ("http", "ws") and not _is_loopback(parts.hostname or ""):
+        raise ConfigError(f"a read key would go to {url} in clear text; write https://, or name the node on loopback")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -4,6 +4,10 @@ A browser lets any page on the Internet send requests to any address, 127.0.0.1 
 alone unless the server allows the page's origin (CORS, https://fetch.spec.whatwg.org); WebSockets it does not hold back
 at all. So a page from elsewhere is not just left unanswered: what it asks for is refused before anything is done.
 Programs that are no browsers send no Origin, and are not concerned.
+
+Of requests to its own origin a browser says no Origin where they only read. A stranger's name that leads to 127.0.0.1
+makes any page such an origin (DNS rebinding), so a node on loopback answers no request that was sent to a name that is
+not its own: the Host of a request is what the browser took the node for, and no page can write it.
 """
 
 from __future__ import annotations
@@ -52,6 +56,12 @@ class AllowedOrigins:
             for scheme in ("http", "https")
         )
         self._on_loopback = _is_loopback(_host_of(own_address))
+        self._hosts = frozenset(_host_of(address) for address in api_addresses)
+
+    def is_known_host(self, host: str) -> bool:
+        """Whether this node may be addressed as `host` (HOST or HOST:PORT, of any port: tunnels have their own)."""
+        name = _host_of(host)
+        return not self._on_loopback or _is_loopback(name) or (name is not None and name in self._hosts)
 
     def allows(self, origin: str, scheme: str, host: str) -> bool:
         """Whether a page of `origin` may call; `scheme` (http, https) and `host` (HOST:PORT) are the request's own."""
@@ -68,6 +78,7 @@ class OnlyOwnPages:
     """ASGI middleware: answers preflights, marks answers as readable for the cluster's pages, refuses others.
 
     Others may read nothing (the browser holds it back) and do nothing: a WebSocket, and whatever is no GET, gets 403.
+    So does whatever was sent to a name that is not this node's. HTTP/1.0 has no Host, and no browser speaks that.
     """
 
     def __init__(self, app: ASGIApp, origins: AllowedOrigins) -> None:
@@ -76,12 +87,16 @@ class OnlyOwnPages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope) if scope["type"] in ("http", "websocket") else Headers()
+        host: str | None = headers.get("host")
+        if host is not None and not self._origins.is_known_host(host):
+            await _refuse_host(host)(scope, receive, send)
+            return
         origin: str | None = headers.get("origin")
         if origin is None:
             await self._app(scope, receive, send)
             return
         scheme = _PAGE_SCHEMES[scope["scheme"]]
-        if not self._origins.allows(origin, scheme, headers.get("host", "")):
+        if not self._origins.allows(origin, scheme, host or ""):
             if scope["type"] == "http" and scope["method"] in _READING_METHODS:
                 await self._app(scope, receive, send)
             else:
@@ -122,6 +137,14 @@ def _refuse(origin: str) -> Response:
         "page of a node at the api_address that the configuration has"
     )
     return problem_response(ProblemError(403, "foreign_origin", detail))
+
+
+def _refuse_host(host: str) -> Response:
+    detail = (
+        f"this node is on loopback and is not called {host[:100]!a}; address it as localhost, 127.0.0.1, [::1], or as "
+        "the api_address that the configuration has"
+    )
+    return problem_response(ProblemError(403, "foreign_host", detail))
 
 
 def _names_of(address: str) -> list[str]:

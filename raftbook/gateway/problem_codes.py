@@ -36,7 +36,7 @@ ALWAYS: Final[Mapping[int, tuple[str, ...]]] = {
 
 OUTSIDE: Final[Mapping[int, tuple[str, ...]]] = {
     400: ("malformed_request",),
-    403: ("foreign_origin",),
+    403: ("foreign_origin", "foreign_host"),
     404: ("no_such_endpoint", "no_such_asset"),
     405: ("method_not_allowed",),
     408: ("request_timeout",),
@@ -48,7 +48,7 @@ OUTSIDE: Final[Mapping[int, tuple[str, ...]]] = {
 
 PROTECTED: Final[Mapping[int, tuple[str, ...]]] = {
     401: ("unauthenticated", "signature_invalid", "timestamp_outside_window", "replayed", "key_revoked"),
-    403: ("forbidden", "foreign_origin"),
+    403: ("forbidden", "foreign_origin", "foreign_host"),
     429: ("rate_limited",),
 }
 """Of a request that needs a key, where keys are required."""

@@ -352,7 +352,8 @@ def parse_address(text: str) -> Address:
     bracketed = host.startswith("[") and host.endswith("]")
     host = host[1:-1] if bracketed else host
     port = int(port_text) if re.fullmatch(r"[0-9]{1,5}", port_text, re.ASCII) else 0
-    if not host or bracketed != (":" in host) or not 1 <= port <= 65535:
+    # A zone ("::1%eth0") is another machine's address as soon as it is of another interface.
+    if not host or "%" in host or bracketed != (":" in host) or not 1 <= port <= 65535:
         raise ConfigError(f"{shortened(text)} is no HOST:PORT with a port of 1 to 65535")
     return Address(host, port)
 

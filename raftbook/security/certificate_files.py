@@ -57,15 +57,27 @@ class CertificateFolder:
 
     def new_node(self, node_id: str, hosts: Sequence[str], *, now: datetime, days: int) -> Written:
         self._check_new(node_id, self._renewal(node_id))
+        self._check_hosts(node_id, hosts)
+        return self._write_new(
+            node_id, certificates.new_node_certificate(self.authority(), node_id, hosts, now=now, days=days)
+        )
+
+    def _check_hosts(self, node_id: str, hosts: Sequence[str]) -> None:
+        """No node may pass for another one: a certificate that names a node is taken for that node's."""
         for host in hosts:
             if host != node_id and self.certificate_file(host).exists():
                 raise CertificateError(
                     f"{host} is the name of another certificate in {self.path}, so {node_id} could pass for it; "
                     "give only the hosts by which clients reach this node"
                 )
-        return self._write_new(
-            node_id, certificates.new_node_certificate(self.authority(), node_id, hosts, now=now, days=days)
-        )
+        for file in sorted(self.path.glob("*.pem")):
+            if file == self.certificate_file(node_id):
+                continue
+            (other, *_) = read_certificates(file, remedy="move it out of the folder if it is none")
+            if node_id in certificates.dns_names(other):
+                raise CertificateError(
+                    f"{file} names {node_id}, so its owner could pass for it; make that one anew without this host"
+                )
 
     def new_client(self, name: str, *, now: datetime, days: int) -> Written:
         issued = certificates.new_client_certificate(self.authority(), name, now=now, days=days)
@@ -87,6 +99,7 @@ class CertificateFolder:
             )
             if not certificates.is_signed_by(old, [authority.certificate]):
                 raise CertificateError(f"{self.certificate_file(name)}: the CA in {self.path} did not make it")
+            self._check_hosts(name, hosts or ())
             renewed = certificates.renewed_certificate(
                 authority, old, hosts=hosts, now=now, days=certificates.LEAF_DAYS if days is None else days
             )

@@ -22,7 +22,7 @@ NOW = START_TIME + 10**12
 @pytest.fixture
 async def client():
     transport = httpx.ASGITransport(make_app(DirectService()))
-    async with RaftbookClient("http://node", transport=transport) as client:
+    async with RaftbookClient("http://localhost", transport=transport) as client:
         yield client
 
 

@@ -147,3 +147,13 @@ async def test_no_client_speaks_tls_without_looking_at_certificates():
             client.at("https://127.0.0.1:8102")
     async with RaftbookClient("http://127.0.0.1:8101", "https://127.0.0.1:8102") as client:
         assert client._tls.check_hostname
+
+
+@pytest.mark.parametrize("url", ["http://n1.example.com:8101", "http://192.0.2.1:8101"])
+async def test_a_read_key_goes_nowhere_in_clear_text(url):
+    """A key that signs may: it is not sent."""
+    async with RaftbookClient(url, api_key=format_key(READER)) as client:
+        with pytest.raises(ConfigError, match="clear text; write https://"):
+            await client.node()
+        with pytest.raises(ConfigError, match="clear text"):
+            await anext(client.feed("book", "ACME"))

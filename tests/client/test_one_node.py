@@ -26,7 +26,7 @@ async def service(tmp_path):
 
 @pytest.fixture
 async def client(service):
-    async with RaftbookClient("http://node", transport=httpx.ASGITransport(make_app(service))) as client:
+    async with RaftbookClient("http://localhost", transport=httpx.ASGITransport(make_app(service))) as client:
         await client.add_instrument(ACME)
         yield client
 
@@ -39,7 +39,7 @@ async def fragile_service():
 
 @pytest.fixture
 async def fragile_client(fragile_service):
-    async with RaftbookClient("http://node", transport=httpx.ASGITransport(make_app(fragile_service))) as client:
+    async with RaftbookClient("http://localhost", transport=httpx.ASGITransport(make_app(fragile_service))) as client:
         await client.add_instrument(ACME)
         yield client
 
@@ -159,7 +159,7 @@ async def test_a_node_that_stays_busy_is_a_problem(fragile_service):
     fragile_service.busy_answers = 10**9
     transport = httpx.ASGITransport(make_app(fragile_service))
 
-    async with RaftbookClient("http://node", timeout_s=0.05, transport=transport) as client:
+    async with RaftbookClient("http://localhost", timeout_s=0.05, transport=transport) as client:
         with pytest.raises(ProblemError) as caught:
             await client.submit(new("a1"))
 
@@ -333,7 +333,7 @@ async def test_what_is_no_raftbook_node_is_recognised(body):
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": body})
 
-    async with RaftbookClient("http://node", transport=httpx.ASGITransport(other)) as client:
+    async with RaftbookClient("http://localhost", transport=httpx.ASGITransport(other)) as client:
         for attempt in (client.trades("ACME", limit=5), client.verify()):
             with pytest.raises(ProblemError) as caught:
                 await attempt
@@ -347,7 +347,7 @@ async def _interrupted_server(app):
         request = await reader.readuntil(b"\r\n\r\n")
         length = next(int(line[15:]) for line in request.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         body = await reader.readexactly(length)
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node") as http:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
             path = request.split(b" ")[1].decode()
             await http.post(path, content=body, headers={"Content-Type": "application/json"})
         writer.close()
@@ -358,7 +358,7 @@ async def _interrupted_server(app):
 
 async def test_a_lost_answer_is_an_outcome_unknown_and_resubmitting_is_safe(service):
     app = make_app(service)
-    async with RaftbookClient("http://node", transport=httpx.ASGITransport(app)) as client:
+    async with RaftbookClient("http://localhost", transport=httpx.ASGITransport(app)) as client:
         await client.add_instrument(ACME)
     url, server = await _interrupted_server(app)
     async with server, RaftbookClient(url) as client:
@@ -367,7 +367,7 @@ async def test_a_lost_answer_is_an_outcome_unknown_and_resubmitting_is_safe(serv
     assert caught.value.positions == (0, 1)
     assert caught.value.client_order_ids == ("a0", "a1")
 
-    async with RaftbookClient("http://node", transport=httpx.ASGITransport(app)) as client:
+    async with RaftbookClient("http://localhost", transport=httpx.ASGITransport(app)) as client:
         again = await client.submit_many(numbered(2))
         assert [report["duplicate"] for report in again] == [True, True]
         assert (await client.book("ACME"))["bids"] == [["100.25", "10"]]

@@ -32,7 +32,7 @@ async def three_nodes():
 
 async def _apply(service, instrument, *commands):
     transport = httpx.ASGITransport(make_app(service))
-    async with RaftbookClient("http://node", transport=transport) as client:
+    async with RaftbookClient("http://localhost", transport=transport) as client:
         if instrument:
             await client.add_instrument(instrument)
         for command in commands:

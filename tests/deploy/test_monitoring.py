@@ -47,7 +47,7 @@ async def told_by_a_node(tmp_path) -> set[str]:
     """The names of all samples of a node that has had a request."""
     async with single_node(tmp_path) as service:
         transport = httpx.ASGITransport(make_app(service))
-        async with httpx.AsyncClient(transport=transport, base_url="http://node") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             await http.post("/v1/instruments", json=ACME)
             text = (await http.get("/metrics")).text
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}

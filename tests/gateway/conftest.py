@@ -35,7 +35,7 @@ async def _openapi_check(client: httpx.AsyncClient) -> OpenApiCheck:
 async def open_market(service: NodeService | DirectService) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the gateway to `service`; the market ACME is open. Every answer must be as OpenAPI says."""
     transport = httpx.ASGITransport(make_app(service))
-    async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         client.event_hooks = {"response": [(await _openapi_check(client)).check]}
         response = await client.post("/v1/instruments", json=ACME)
         assert response.status_code == 200, response.text

@@ -87,7 +87,7 @@ class Venue:
 
     def unchecked_client(self, key: ApiKey | None) -> httpx.AsyncClient:
         auth = None if key is None else KeyAuth(key, self.node)
-        return httpx.AsyncClient(transport=self.transport, base_url="http://node", auth=auth)
+        return httpx.AsyncClient(transport=self.transport, base_url="http://localhost", auth=auth)
 
     async def submit(self, *commands) -> None:
         """What the log holds already."""
@@ -246,7 +246,9 @@ async def test_every_declared_route_is_guarded(venue):
 
 async def test_where_no_keys_are_required_nobody_is_asked_for_one():
     service = DirectService()
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(make_app(service)), base_url="http://node") as client:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(make_app(service)), base_url="http://localhost"
+    ) as client:
         assert await client.post("/v1/instruments", json={"symbol": "A", "price_decimals": 2, "quantity_decimals": 0})
         assert (await client.post("/v1/orders", json=order(symbol="A"))).status_code == 200
         assert (await client.get("/v1/orders")).json()[0]["account"] == "alice"
@@ -599,7 +601,7 @@ async def test_an_admin_key_that_is_revoked_while_its_request_is_read_does_nothi
 @asynccontextmanager
 async def stream_of(venue, key: ApiKey | None) -> AsyncIterator[StreamClient]:
     """A connection whose handshake shows the key."""
-    request = httpx.Request("GET", f"http://node{STREAM_TARGET}")
+    request = httpx.Request("GET", f"http://localhost{STREAM_TARGET}")
     headers = {} if key is None else headers_for(key, venue.node, request)
     async with serve(venue.app) as url, open_stream(url, additional_headers=headers) as stream:
         yield stream
@@ -609,7 +611,7 @@ def authentication(venue, key: ApiKey) -> dict[str, object]:
     """The fields of the op `authenticate`."""
     if key.role is Role.READ:
         return {"token": format_key(key)}
-    headers = headers_for(key, venue.node, httpx.Request("GET", f"http://node{STREAM_TARGET}"))
+    headers = headers_for(key, venue.node, httpx.Request("GET", f"http://localhost{STREAM_TARGET}"))
     return {
         "key_id": headers[KEY_HEADER],
         "timestamp": int(headers[TIMESTAMP_HEADER]),
@@ -641,7 +643,7 @@ async def test_a_handshake_with_a_bad_key_is_refused(venue):
     async with serve(venue.app) as url:
         for headers in (
             {"Authorization": "Bearer rb_read_nonsense"},
-            headers_for(ALICE, "n9.9", httpx.Request("GET", f"http://node{STREAM_TARGET}")),
+            headers_for(ALICE, "n9.9", httpx.Request("GET", f"http://localhost{STREAM_TARGET}")),
         ):
             with pytest.raises(InvalidStatus) as refused:
                 async with open_stream(url, additional_headers=headers):
@@ -804,7 +806,7 @@ async def test_an_address_that_asks_too_often_is_refused_before_anything_is_look
 
 async def test_addresses_are_limited_where_no_keys_are_required_as_well():
     app = make_app(DirectService(make_config(address_requests_per_s=2)))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node") as client:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
         statuses = [(await client.get("/healthz")).status_code for _ in range(20)]
     assert statuses[:2] == [200] * 2
     assert statuses[-1] == 429

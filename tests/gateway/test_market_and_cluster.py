@@ -207,7 +207,7 @@ async def test_an_iceberg_shows_the_market_its_tip(http):
 
 async def test_the_cluster_names_its_nodes_the_leader_and_whether_a_majority_answers():
     service = DirectService(make_config("127.0.0.1:8101", "127.0.0.1:8102", "127.0.0.1:8103"))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(make_app(service)), base_url="http://node") as http:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(make_app(service)), base_url="http://localhost") as http:
         document = (await http.get("/v1/cluster")).json()
         assert (document["name"], document["leader"], document["quorum"]) == ("test", "n1", True)
         assert [node["id"] for node in document["nodes"]] == ["n1", "n2", "n3"]

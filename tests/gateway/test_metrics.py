@@ -150,7 +150,7 @@ async def test_a_request_that_takes_long_is_logged(logged):
     times = iter((100.0, 111.0))
     app = RequestLog(make_app(DirectService(make_config())), RequestCounts(), clock=lambda: next(times))
 
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://node") as http:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
         await http.get("/healthz")
 
     (line,) = lines()

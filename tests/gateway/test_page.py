@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from raftbook.gateway.origins import AllowedOrigins
+from raftbook.gateway.origins import AllowedOrigins, OnlyOwnPages
 from raftbook.gateway.page import content_security_policy, load_assets
 
 if TYPE_CHECKING:
@@ -187,3 +187,46 @@ async def test_a_program_sends_no_origin_and_is_not_concerned(http: httpx.AsyncC
     response = await http.get("/v1/cluster")
     assert response.status_code == 200
     assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("origins", "host", "known"),
+    [
+        (LOOPBACK, "127.0.0.1:8101", True),
+        (LOOPBACK, "127.3.2.1", True),
+        (LOOPBACK, "localhost:9999", True),  # A tunnel.
+        (LOOPBACK, "[::1]:8101", True),
+        (LOOPBACK, "evil.example:8101", False),
+        (LOOPBACK, "127.0.0.1.evil.example:8101", False),
+        (LOOPBACK, "", False),
+        (LOOPBACK, "[", False),
+        (AllowedOrigins(["127.0.0.1:8101", "n2.example:8101"], "127.0.0.1:8101"), "n2.example:8101", True),
+        (NETWORK, "trading.example", True),
+    ],
+)
+def test_a_node_on_loopback_goes_by_its_own_names_alone(origins: AllowedOrigins, host: str, known: bool):
+    assert origins.is_known_host(host) is known
+
+
+async def test_a_name_that_was_rebound_to_loopback_reads_nothing(http: httpx.AsyncClient):
+    response = await http.get("/v1/orders?account=victim", headers={"Host": "evil.example:8101"})
+    assert (response.status_code, response.json()["code"]) == (403, "foreign_host")
+
+
+async def test_a_websocket_to_a_name_that_was_rebound_is_refused():
+    async def app(*_: object) -> None:
+        raise AssertionError("it was let through")
+
+    sent = []
+
+    async def send(message: dict[str, object]) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "websocket",
+        "scheme": "ws",
+        "headers": [(b"host", b"evil.example:8101")],
+        "extensions": {"websocket.http.response": {}},
+    }
+    await OnlyOwnPages(app, LOOPBACK)(scope, None, send)
+    assert sent[0]["status"] == 403

@@ -41,7 +41,7 @@ async def talk(url, *pieces):
 
 
 def head(path, *headers):
-    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: node", *headers, "", ""]).encode()
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
 
 
 def chunk(data):

@@ -22,7 +22,7 @@ async def transport(tmp_path):
 
 @pytest.fixture
 async def http(transport):
-    async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
@@ -64,7 +64,7 @@ async def test_a_linearizable_read_needs_room_as_well(http):
 
 
 async def test_the_client_does_not_try_again_by_itself(transport):
-    async with RaftbookClient("http://node", transport=transport) as client:
+    async with RaftbookClient("http://localhost", transport=transport) as client:
         with pytest.raises(ProblemError) as refused:
             await client.submit({"op": "new", **order()})
     assert (refused.value.status, refused.value.code, refused.value.retry_after_s) == (507, "storage_full", 5.0)

@@ -287,7 +287,7 @@ def test_every_loopback_address_is_welcome(host: str):
 @pytest.mark.parametrize(
     "text",
     ["", ":", "host", "host:", ":7101", "host:0", "host:65536", "host:7101x", "host: 7101", "host:-1", "::1:7101",
-     "[::1]", "[::1]7101", "[host]:7101", "host:1000000", "[]:7101", "host:\u0667\u0661"],
+     "[::1]", "[::1]7101", "[host]:7101", "host:1000000", "[]:7101", "host:\u0667\u0661", "[::1%lo]:7101"],
 )  # fmt: skip
 def test_what_is_no_address(text: str):
     with pytest.raises(ConfigError, match="is no HOST:PORT with a port of 1 to 65535"):

@@ -105,6 +105,15 @@ def test_a_node_gets_no_certificate_that_names_another(tmp_path: Path):
     run("node", "n2", "--host", "n2", "--folder", str(tmp_path))
 
 
+def test_neither_does_a_renewal_nor_one_that_is_made_before_the_other(tmp_path: Path):
+    folder = ("--folder", str(tmp_path))
+    run("init", *folder)
+    run("node", "n1", "--host", "n3", *folder)
+    run("node", "n2", *folder)
+    assert "n1 is the name of another certificate" in refusal("renew", "n2", "--host", "n1", *folder)
+    assert "n1.pem names n3" in refusal("node", "n3", *folder)
+
+
 def test_without_the_ca_there_are_no_certificates(tmp_path: Path):
     for arguments in (("node", "n1"), ("client", "alice"), ("renew", "n1")):
         sentence = refusal(*arguments, "--folder", str(tmp_path))
