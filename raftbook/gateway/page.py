@@ -9,7 +9,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.resources
-from typing import TYPE_CHECKING, Final, NamedTuple
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -42,14 +43,27 @@ _KEEP_FOR_A_YEAR: Final = "public, max-age=31536000, immutable"
 """For what lies in vendor/, whose names hold their versions."""
 
 
-class Asset(NamedTuple):
-    """A file of the page. `compressed` is its gzip, None where that is no gain."""
+class Asset:
+    """A file of the page."""
 
-    body: bytes
-    compressed: bytes | None
-    media_type: str
-    etag: str
-    cache_control: str
+    def __init__(self, name: str, body: bytes) -> None:
+        """`name` is its path. An unknown ending is a programmer's mistake."""
+        self._ending = name[name.rindex(".") :]
+        self.body = body
+        self.media_type = _MEDIA_TYPES[self._ending]
+        self.cache_control = _KEEP_FOR_A_YEAR if name.startswith("vendor/") else _ASK_EACH_TIME
+
+    @cached_property
+    def etag(self) -> str:
+        return f'"{hashlib.sha256(self.body).hexdigest()[:32]}"'
+
+    @cached_property
+    def compressed(self) -> bytes | None:
+        """Its gzip, None where that is no gain. Made when it is asked for, so that no node waits for it to start."""
+        if self._ending in _COMPRESSED:
+            return None
+        compressed = gzip.compress(self.body, compresslevel=6, mtime=0)
+        return compressed if len(compressed) < len(self.body) else None
 
 
 class PageHandlers:
@@ -81,10 +95,11 @@ class PageHandlers:
         return answer_with(request, asset, {})
 
 
-def load_assets(folder: str = "web") -> dict[str, Asset]:
-    """Every file in `folder` by its path below it. An unknown ending is a programmer's mistake."""
+@cache
+def load_assets(folder: str = "web") -> Mapping[str, Asset]:
+    """Every file in `folder` by its path below it."""
     root = importlib.resources.files("raftbook.gateway") / folder
-    return {name: _read(name, file) for name, file in _files(root, "")}
+    return {name: Asset(name, file.read_bytes()) for name, file in _files(root, "")}
 
 
 def content_security_policy(api_addresses: Sequence[str], *, secure: bool) -> str:
@@ -115,19 +130,6 @@ def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]
             yield from _files(entry, f"{prefix}{entry.name}/")
         elif not entry.name.startswith("."):
             yield f"{prefix}{entry.name}", entry
-
-
-def _read(name: str, file: Traversable) -> Asset:
-    ending = name[name.rindex(".") :]
-    body = file.read_bytes()
-    compressed = None if ending in _COMPRESSED else gzip.compress(body, mtime=0)
-    return Asset(
-        body,
-        compressed if compressed is not None and len(compressed) < len(body) else None,
-        _MEDIA_TYPES[ending],
-        f'"{hashlib.sha256(body).hexdigest()[:32]}"',
-        _KEEP_FOR_A_YEAR if name.startswith("vendor/") else _ASK_EACH_TIME,
-    )
 
 
 def answer_with(request: Request, asset: Asset, headers: Mapping[str, str]) -> Response:

@@ -26,6 +26,18 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{host}:{port}"
 
 
+class _Server(uvicorn.Server):
+    """It ends when it is told to; uvicorn looks ten times a second, which a thousand tests would wait for."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.told_to_end = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        await self.told_to_end.wait()
+
+
 @asynccontextmanager
 async def serve(app: ASGIApp, listener: socket.socket | None = None) -> AsyncIterator[str]:
     """Serves `app` inside the context, and yields its URL."""
@@ -39,7 +51,7 @@ async def serve(app: ASGIApp, listener: socket.socket | None = None) -> AsyncIte
         access_log=False,
         **UVICORN_SETTINGS,
     )
-    server = uvicorn.Server(config)
+    server = _Server(config)
     serving = asyncio.create_task(server._serve([listener]))
     try:
         async with asyncio.timeout(10):
@@ -47,6 +59,6 @@ async def serve(app: ASGIApp, listener: socket.socket | None = None) -> AsyncIte
                 await asyncio.sleep(0.005)
         yield url_of(listener)
     finally:
-        server.should_exit = True
+        server.told_to_end.set()
         await serving
         listener.close()
