@@ -165,19 +165,23 @@ class LocalCluster:
         for node_id in node_ids or self.node_ids:
             assert not self.is_running(node_id), f"{node_id} runs already"
             self.config_path(node_id).write_text(dumps(self._config_seen_by(node_id)))
-            command = [sys.executable, "-m", "cli", "node", "start"]
-            command += ["--config", str(self.config_path(node_id)), "--id", node_id]
-            with self.log_path(node_id).open("ab") as log:
-                # In a session of their own, so that Ctrl-C on the terminal reaches us alone and we end them in order.
-                self._processes[node_id] = subprocess.Popen(  # noqa: S603  (our own program, no shell)
-                    command,
-                    cwd=self.folder,
-                    env={**_environment(), **self.node_environments.get(node_id, {})},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            arguments = ["node", "start", "--config", str(self.config_path(node_id)), "--id", node_id]
+            environment = {**_environment(), **self.node_environments.get(node_id, {})}
+            self._processes[node_id] = self._spawn(arguments, environment, self.log_path(node_id))
+
+    def _spawn(self, arguments: list[str], environment: dict[str, str], log_path: Path) -> subprocess.Popen[bytes]:
+        """Runs `raftbook ARGUMENTS…` in our folder, what it prints behind what is in the log."""
+        with log_path.open("ab") as log:
+            # In a session of their own, so that Ctrl-C on the terminal reaches us alone and we end them in order.
+            return subprocess.Popen(  # noqa: S603  (our own program, no shell)
+                [sys.executable, "-m", "cli", *arguments],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def is_running(self, node_id: str) -> bool:
         process = self._processes.get(node_id)

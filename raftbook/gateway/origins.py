@@ -7,7 +7,8 @@ Programs that are no browsers send no Origin, and are not concerned.
 
 Of requests to its own origin a browser says no Origin where they only read. A stranger's name that leads to 127.0.0.1
 makes any page such an origin (DNS rebinding), so a node on loopback answers no request that was sent to a name that is
-not its own: the Host of a request is what the browser took the node for, and no page can write it.
+not its own: the Host of a request is what the browser took the node for, and no page can write it. Over TLS the name
+must stand in the node's certificate, so that a stranger's leads nowhere.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
 _PAGE_SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 """Scheme of a request -> that of the pages which may send it."""
+_CLEAR_SCHEMES: Final = frozenset({"http", "ws"})
+"""Those of requests whose Host nothing vouches for; over TLS the certificate names it, and the browser checked that."""
 _READING_METHODS: Final = frozenset({"GET", "HEAD"})
 
 ALLOWED_METHODS: Final = "GET, HEAD, POST, PATCH, DELETE"
@@ -88,7 +91,7 @@ class OnlyOwnPages:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope) if scope["type"] in ("http", "websocket") else Headers()
         host: str | None = headers.get("host")
-        if host is not None and not self._origins.is_known_host(host):
+        if host is not None and scope["scheme"] in _CLEAR_SCHEMES and not self._origins.is_known_host(host):
             await _refuse_host(host)(scope, receive, send)
             return
         origin: str | None = headers.get("origin")

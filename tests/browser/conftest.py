@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import async_playwright, expect
 
-from cli.local_cluster import LocalCluster
 from raftbook.node.config import InstrumentConfig, LimitsConfig
 from tests.browser.chromium import NoBrowserError, launch
+from tests.support.prepared_processes import PreparedCluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,10 +44,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LocalCluster]:
+async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[PreparedCluster]:
     limits = LimitsConfig(storage_reserve_bytes=1 << 20)
     folder = tmp_path_factory.mktemp("browser")
-    with LocalCluster(folder, name="page", instruments=INSTRUMENTS, limits=limits) as cluster:
+    with PreparedCluster(folder, name="page", instruments=INSTRUMENTS, limits=limits) as cluster:
         cluster.start()
         await cluster.wait_for_leader(deadline_s=60)
         yield cluster
@@ -67,7 +67,7 @@ async def browser() -> AsyncIterator[Browser]:
 class Pages:
     """Pages that are opened by a test, and what their consoles said."""
 
-    def __init__(self, cluster: LocalCluster, browser: Browser) -> None:
+    def __init__(self, cluster: PreparedCluster, browser: Browser) -> None:
         self._cluster = cluster
         self._browser = browser
         self._contexts: list[Any] = []
@@ -103,7 +103,7 @@ class Pages:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def pages(cluster: LocalCluster, browser: Browser) -> AsyncIterator[Pages]:
+async def pages(cluster: PreparedCluster, browser: Browser) -> AsyncIterator[Pages]:
     """Fails the test where a page complained on its console: of an error, or of what its policy forbids."""
     pages = Pages(cluster, browser)
     yield pages

@@ -10,10 +10,10 @@ import msgspec
 import pytest_asyncio
 from playwright.async_api import expect
 
-from cli.local_cluster import LocalCluster
 from raftbook.engine.types import Role
 from raftbook.node.config import KeyConfig, LimitsConfig, SecurityConfig
 from raftbook.security.signing import ApiKey, derive_public_key, format_key
+from tests.support.prepared_processes import PreparedCluster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -40,7 +40,7 @@ async def guarded(tmp_path) -> AsyncIterator[str]:
         )
         for name, key in KEYS.items()
     )
-    with LocalCluster(tmp_path, node_count=1, limits=LimitsConfig(storage_reserve_bytes=1 << 20)) as cluster:
+    with PreparedCluster(tmp_path, node_count=1, limits=LimitsConfig(storage_reserve_bytes=1 << 20)) as cluster:
         cluster.config = msgspec.structs.replace(cluster.config, security=SecurityConfig(require_keys=True), keys=keys)
         cluster.start()
         url = cluster.url("n1")

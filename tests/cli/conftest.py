@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 
 import pytest
 
-from cli.local_cluster import LocalCluster
 from tests.cli.command_line import PROJECT_ROOT, SMALL_RESERVE, Finished, environment
+from tests.support.prepared_processes import PreparedCluster, run_prepared
 
 
 @pytest.fixture
@@ -17,15 +15,8 @@ def raftbook():
     """Runs `raftbook ARGUMENTS…` as a user's process."""
 
     def run(*arguments, input="", timeout=60, **variables):  # noqa: A002 (the name that subprocess.run has)
-        finished = subprocess.run(
-            [sys.executable, "-m", "cli", *arguments],
-            cwd=PROJECT_ROOT,
-            env=environment(**variables),
-            input=input,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
+        finished = run_prepared(
+            list(arguments), folder=PROJECT_ROOT, environment=environment(**variables), text=input, timeout_s=timeout
         )
         return Finished(finished.returncode, finished.stdout, finished.stderr)
 
@@ -35,7 +26,7 @@ def raftbook():
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Three nodes with a leader; shared by the tests of a module, so each uses an account or a symbol of its own."""
-    with LocalCluster(tmp_path_factory.mktemp("cluster"), limits=SMALL_RESERVE) as running:
+    with PreparedCluster(tmp_path_factory.mktemp("cluster"), limits=SMALL_RESERVE) as running:
         running.start()
         asyncio.run(running.wait_for_leader(deadline_s=60))
         yield running

@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from cli.local_cluster import LocalCluster
 from raftbook.client import RaftbookClient
 from tests.cli.command_line import PROJECT_ROOT, SMALL_RESERVE, environment
+from tests.support.prepared_processes import PreparedCluster
 
 pytestmark = pytest.mark.system
 
@@ -30,7 +30,7 @@ def at_node(cluster, raftbook):
 @pytest.fixture(scope="module")
 def lonely(tmp_path_factory):
     """A cluster of which only n1 runs."""
-    with LocalCluster(tmp_path_factory.mktemp("lonely"), limits=SMALL_RESERVE) as running:
+    with PreparedCluster(tmp_path_factory.mktemp("lonely"), limits=SMALL_RESERVE) as running:
         running.start("n1")
         asyncio.run(
             running.wait_until(lambda statuses: statuses["n1"], deadline_s=60, awaited="the node's first answer")
@@ -360,7 +360,7 @@ def test_a_node_that_dies_under_a_file_leaves_no_doubt_where_to_go_on(raftbook, 
     """The reports that came are printed, the rest is unknown, and to submit the whole again elsewhere does no harm."""
     file = tmp_path / "orders.jsonl"
     file.write_text(command_lines("dying", 60_000))
-    with LocalCluster(tmp_path / "cluster", limits=SMALL_RESERVE) as cluster:
+    with PreparedCluster(tmp_path / "cluster", limits=SMALL_RESERVE) as cluster:
         cluster.start()
         leader = asyncio.run(cluster.wait_for_leader(deadline_s=60))
         victim, survivor, _ = sorted(cluster.node_ids, key=lambda node_id: node_id == leader)
@@ -392,7 +392,7 @@ def test_a_node_that_dies_under_a_file_leaves_no_doubt_where_to_go_on(raftbook, 
 
 
 def test_sigterm_ends_a_node_with_0_and_a_taken_port_is_told(tmp_path, raftbook):
-    with LocalCluster(tmp_path, node_count=1, limits=SMALL_RESERVE) as cluster:
+    with PreparedCluster(tmp_path, node_count=1, limits=SMALL_RESERVE) as cluster:
         cluster.start()
         asyncio.run(cluster.wait_for_leader(deadline_s=60))
         second = raftbook(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 from cli.local_cluster import PROJECT_FOLDER
+from tests.support.prepared_processes import run_prepared
 from tests.system.system_cluster import DEADLINE_S
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
 
@@ -26,13 +27,4 @@ def environment() -> dict[str, str]:
 
 def raftbook(*arguments: str, folder: Path, deadline_s: float = DEADLINE_S) -> subprocess.CompletedProcess[str]:
     """Runs to its end in `folder`; whatever it is, it is over after `deadline_s`."""
-    return subprocess.run(
-        command_of(*arguments),
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=deadline_s,
-        check=False,
-    )
+    return run_prepared(list(arguments), folder=folder, environment=environment(), text="", timeout_s=deadline_s)

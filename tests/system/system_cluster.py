@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from cli.local_cluster import ACME, LocalCluster, free_ports
+from cli.local_cluster import ACME, free_ports
 from raftbook.node.config import LimitsConfig
+from tests.support.prepared_processes import PreparedCluster
 from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ SMALL_RESERVE_BYTES: Final = 1 << 20
 """Each node takes it on its disk at once, and what is left of the tests stays there for a while."""
 
 
-class SystemCluster(LocalCluster):
+class SystemCluster(PreparedCluster):
     """With `proxied`, every connection between two nodes runs through a proxy that `cut` cuts and `heal` heals.
 
     `node_limits` are the limits of single nodes, where they differ from `limits`. Reserves are small, but where a test

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from typing import TYPE_CHECKING
 
 import httpx
@@ -16,8 +15,9 @@ from raftbook.errors import ProblemError
 from raftbook.node.config import KeyConfig, LimitsConfig, SecurityConfig
 from raftbook.security.signing import NODE_HEADER, format_key, parse_key
 from tests.support.api_keys import headers_for, key_of, public_key_of
+from tests.support.prepared_processes import run_prepared
 from tests.support.sample_orders import order
-from tests.system.raftbook_command import command_of, environment
+from tests.system.raftbook_command import environment
 from tests.system.system_cluster import DEADLINE_S
 
 if TYPE_CHECKING:
@@ -36,14 +36,13 @@ COMPACTING = LimitsConfig(snapshot_entries=20, log_retain_entries=0)
 
 def account(cluster: SystemCluster, *arguments: str):
     """`raftbook account …` as the operator types it; what it prints as JSON."""
-    finished = subprocess.run(
-        command_of("account", *arguments, "--output", "json"),
-        cwd=PROJECT_FOLDER,
-        env=environment() | {"RAFTBOOK_URL": ",".join(cluster.urls.values()), "RAFTBOOK_API_KEY": format_key(OPERATOR)},
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE_S,
-        check=False,
+    finished = run_prepared(
+        ["account", *arguments, "--output", "json"],
+        folder=PROJECT_FOLDER,
+        environment=environment()
+        | {"RAFTBOOK_URL": ",".join(cluster.urls.values()), "RAFTBOOK_API_KEY": format_key(OPERATOR)},
+        text="",
+        timeout_s=DEADLINE_S,
     )
     assert finished.returncode == 0, finished.stderr
     return json.loads(finished.stdout)
