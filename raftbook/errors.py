@@ -127,6 +127,14 @@ class InvalidKeyError(RaftbookError):
 class NotHeldError(RaftbookError):
     code = "not_held"
 
+    @classmethod
+    def of_report(cls, origin: str, sequence: int) -> NotHeldError:
+        """Of a submission that has been executed, too long ago or behind a snapshot."""
+        return cls(
+            f"submission {origin}/{sequence} has been executed, but this node does not hold its report; "
+            "ask for the order by its client order id"
+        )
+
 
 class UnreachableError(RaftbookError):
     """`reasons` says of each URL that was tried why nobody answered there."""

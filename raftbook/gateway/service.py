@@ -102,6 +102,20 @@ class Service(Protocol):
         """
         ...
 
+    def enter(self, commands: Sequence[Command], on_report: Callable[[Report], None]) -> int:
+        """Takes all of them in order; the sequence of the first.
+
+        `on_report` is called with the report of each when it is executed: later, on the loop, and it must not raise.
+        Its execution is None where the node does not hold it (NotHeldError elsewhere).
+
+        BusyError, StorageFullError: it took none of them.
+        """
+        ...
+
+    def stop_waiting(self, sequence: int) -> None:
+        """Nobody waits any more for the report of this submission, which was entered here."""
+        ...
+
     async def submission(self, origin: str, first_sequence: int, count: int, *, wait_s: float) -> Sequence[Report]:
         """Reports of `count` submissions; NotHeldError if the node does not hold one of them."""
         ...

@@ -31,6 +31,7 @@ from raftbook.gateway.stream_requests import (
     plain_fields,
     read_channel,
     read_command,
+    read_plain_command,
     read_request,
     read_subscribe,
 )
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from raftbook.gateway.stream_access import AccessFor, StreamAccess
     from raftbook.gateway.stream_connection import FrameSocket
     from raftbook.gateway.stream_delivery import FeedFigures
-    from raftbook.gateway.stream_requests import Request
+    from raftbook.gateway.stream_requests import CommandRequest, Request
     from raftbook.json_format import Json
 
 _log = structlog.get_logger()
@@ -154,13 +155,16 @@ class _Session:
             self._delivery.figures.dropped += 1
         # Whoever holds the socket holds the session no longer.
         self._socket.is_busy = self._socket.on_leave = self._access.end = None
-        await self._order_entry.close()
+        self._order_entry.close()
 
     async def _take(self, data: bytes, encoding: Encoding) -> None:
         self._connection.encoding = encoding
         try:
-            request = read_request(data, encoding)
-            await self._carry_out(request)
+            plain = read_plain_command(data) if encoding is Encoding.JSON else None
+            if plain is not None:
+                await self._carry_out(*plain)
+            else:
+                await self._carry_out(read_request(data, encoding))
         except MalformedFrameError as error:
             self._malformed_in_a_row += 1
             malformed = InvalidCommandError(str(error), error.field)
@@ -170,7 +174,7 @@ class _Session:
         else:
             self._malformed_in_a_row = 0
 
-    async def _carry_out(self, request: Request) -> None:
+    async def _carry_out(self, request: Request, submission: CommandRequest | None = None) -> None:
         try:
             if request.op == AUTHENTICATE:
                 answer = self._access.authenticate(plain_fields(request))
@@ -180,9 +184,11 @@ class _Session:
             elif not self._access.is_authenticated:
                 self._refuse(_no_key(), request.request_id, request.encoding, is_command=request.is_command)
             elif request.is_command:
-                submission = read_command(request)
-                self._access.check_submit(submission.command)
-                await self._order_entry.submit(request, submission)
+                command, wait_s = submission or read_command(request)
+                await self._order_entry.ready(wait_s)
+                # Behind the wait, in which a key may have been revoked.
+                self._access.check_submit(command)
+                self._order_entry.submit(request, command, wait_s)
             elif request.op == SUBSCRIBE:
                 self._subscribe(request)
             else:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import secrets
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
 import cbor2
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from raftbook.codec.cbor import NO_TAGS, refuse_tag
 from raftbook.engine.commands import Command
@@ -17,7 +18,8 @@ from raftbook.feed import AccountOrders, MarketChannel, market_channel
 from raftbook.feed.channels import MARKET_CHANNELS
 from raftbook.gateway.query import MAX_WAIT_S, SUBMISSION_WAIT_S, nearest
 from raftbook.gateway.websocket_frames import Encoding
-from raftbook.json_format import OPERATIONS, command_from_fields, fields_from_json
+from raftbook.json_format import MAX_COMMAND_JSON_BYTES, OPERATIONS, command_from_fields, fields_from_json
+from raftbook.json_format.forms import CancelOrderForm, NewOrderForm, ReplaceOrderForm
 from raftbook.json_format.market import ORDERS
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ _FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _ALL_OPERATIONS: Final = (*_FIELDS, *OPERATIONS)
 
-NO_REQUEST_ID: Final = msgspec.UNSET
+NO_REQUEST_ID: Final = UNSET
 
 
 class Request(NamedTuple):
@@ -82,6 +84,54 @@ class MalformedFrameError(InvalidCommandError):
         super().__init__(message, field)
         self.request_id = request_id
         self.is_command = is_command
+
+
+class _PlainNew(NewOrderForm, tag_field="op", tag="new", forbid_unknown_fields=True, kw_only=True):
+    request_id: msgspec.Raw | UnsetType = UNSET
+    wait: Literal["committed", "pending"] | None = None
+    wait_s: float | None = None
+
+
+class _PlainCancel(CancelOrderForm, tag_field="op", tag="cancel", forbid_unknown_fields=True, kw_only=True):
+    request_id: msgspec.Raw | UnsetType = UNSET
+    wait: Literal["committed", "pending"] | None = None
+    wait_s: float | None = None
+
+
+class _PlainReplace(ReplaceOrderForm, tag_field="op", tag="replace", forbid_unknown_fields=True, kw_only=True):
+    request_id: msgspec.Raw | UnsetType = UNSET
+    wait: Literal["committed", "pending"] | None = None
+    wait_s: float | None = None
+
+
+_plain_decoder: Final = msgspec.json.Decoder(_PlainNew | _PlainCancel | _PlainReplace)
+_NO_FIELDS: Final[dict[str, object]] = {}
+
+
+def read_plain_command(data: bytes) -> tuple[Request, CommandRequest] | None:
+    """What `read_request` and `read_command` make of a JSON frame, for nearly all orders, in a third of the time.
+
+    None where a frame is anything else, or not right: that is read with care, and told in words.
+    """
+    if len(data) > MAX_COMMAND_JSON_BYTES:
+        return None
+    try:
+        form = _plain_decoder.decode(data)
+        command = form.to_command(_random_client_order_id)
+    except (msgspec.DecodeError, UnicodeError, InvalidCommandError):
+        return None
+    request_id = form.request_id
+    if request_id is not UNSET:
+        if len(request_id) > MAX_REQUEST_ID_BYTES:
+            return None
+        request_id = request_id.copy()
+    wait_s = form.wait_s
+    if wait_s is None:
+        wait_s = 0.0 if form.wait == "pending" else SUBMISSION_WAIT_S
+    elif form.wait == "pending" or not 0 <= wait_s <= MAX_WAIT_S:
+        return None
+    op = form.__struct_config__.tag
+    return Request(str(op), _NO_FIELDS, request_id, Encoding.JSON), CommandRequest(command, wait_s)
 
 
 def read_request(data: bytes, encoding: Encoding) -> Request:

@@ -18,7 +18,7 @@ from raftbook.engine.types import NO_ORIGIN
 from raftbook.errors import NotHeldError, NotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 class Report(NamedTuple):
@@ -45,6 +45,7 @@ class Publisher:
         self._runs: deque[tuple[str, tuple[int, ...]]] = deque()
         self._held_count = 0
         self._report_waiters: dict[str, list[_ReportWaiter]] = {}
+        self._listeners: dict[str, dict[int, Callable[[Report], None]]] = {}
         self._index_waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tickets = 0
 
@@ -62,6 +63,8 @@ class Publisher:
             self._executions.setdefault(origin, {}).update(run)
             self._runs.append((origin, tuple(run)))
             self._held_count += len(run)
+            if origin in self._listeners:
+                self._tell(origin, run.items())
         for origin in list(self._report_waiters):
             self._wake_submitters(origin, watermarks.get(origin, 0))
         while self._runs and self._held_count - len(self._runs[0][1]) >= self._reports_kept:
@@ -77,6 +80,18 @@ class Publisher:
         """The state was replaced by a snapshot: some executions happened without being seen here."""
         for origin in list(self._report_waiters):
             self._wake_submitters(origin, watermarks.get(origin, 0))
+        for origin, listeners in list(self._listeners.items()):
+            watermark = watermarks.get(origin, 0)
+            self._tell(origin, [(sequence, None) for sequence in listeners if sequence <= watermark])
+
+    def _tell(self, origin: str, executions: Iterable[tuple[int, Execution | None]]) -> None:
+        listeners = self._listeners[origin]
+        for sequence, execution in executions:
+            listener = listeners.pop(sequence, None)
+            if listener is not None:
+                listener(Report(origin, sequence, execution))
+        if not listeners:
+            del self._listeners[origin]
 
     def _forget_oldest_run(self) -> None:
         origin, sequences = self._runs.popleft()
@@ -103,6 +118,22 @@ class Publisher:
         held = self._executions.get(origin, {})
         sequences = range(first_sequence, first_sequence + count)
         return [Report(origin, sequence, held.get(sequence)) for sequence in sequences]
+
+    def listen(self, origin: str, first_sequence: int, count: int, listener: Callable[[Report], None]) -> None:
+        """`listener` is called with the report of each of `count` submissions, which are not executed yet, when it is.
+
+        Its execution is None where a snapshot has it, so that it is not held here. Without a task, a future or a timer
+        for each: that is what most orders come by. The listener must not raise.
+        """
+        listeners = self._listeners.setdefault(origin, {})
+        for sequence in range(first_sequence, first_sequence + count):
+            listeners[sequence] = listener
+
+    def stop_listening(self, origin: str, sequence: int) -> None:
+        """Nobody waits for this one any more."""
+        listeners = self._listeners.get(origin)
+        if listeners is not None and listeners.pop(sequence, None) is not None and not listeners:
+            del self._listeners[origin]
 
     async def wait_for_reports(
         self, origin: str, first_sequence: int, count: int, *, watermark: Callable[[], int], wait_s: float
@@ -143,11 +174,7 @@ class Publisher:
     def _all_held(self, reports: list[Report]) -> list[Report]:
         for origin, sequence, execution in reports:
             if execution is None:
-                message = (
-                    f"submission {origin}/{sequence} has been executed, but this node does not hold its report; "
-                    "ask for the order by its client order id"
-                )
-                raise NotHeldError(message)
+                raise NotHeldError.of_report(origin, sequence)
         return reports
 
     async def wait_for_index(self, index: int, *, applied_index: int, timeout_s: float) -> None:

@@ -219,6 +219,35 @@ class NodeService:
             StorageFullError: the disks are, here or at so many nodes that nothing can be ordered; nothing was taken.
         """
         began_at = self._clock()
+        first_sequence = self._take(commands)
+        reports = await self.submission(self._member.origin, first_sequence, len(commands), wait_s=wait_s)
+        took_s = self._clock() - began_at
+        self._submission_log.answered(reports, took_s)
+        if reports[-1].execution is not None:
+            self._measurements.submit_to_report_s.observe(took_s, len(reports))
+        return reports
+
+    def enter(self, commands: Sequence[Command], on_report: Callable[[Report], None]) -> int:
+        """As `submit`, for those who wait for many: returns the sequence of the first, and `on_report` is called later,
+        with the report of each; see `Publisher.listen`.
+        """
+        began_at = self._clock()
+        first_sequence = self._take(commands)
+
+        def reported(report: Report) -> None:
+            took_s = self._clock() - began_at
+            self._submission_log.answered((report,), took_s)
+            self._measurements.submit_to_report_s.observe(took_s)
+            on_report(report)
+
+        self._publisher.listen(self._member.origin, first_sequence, len(commands), reported)
+        return first_sequence
+
+    def stop_waiting(self, sequence: int) -> None:
+        """Nobody waits any more for the report of this submission of this node."""
+        self._publisher.stop_listening(self._member.origin, sequence)
+
+    def _take(self, commands: Sequence[Command]) -> int:
         try:
             first_sequence = self._member.submit(commands)
         except RaftbookError as error:
@@ -226,12 +255,7 @@ class NodeService:
             raise
         self._submission_log.taken(self._member.origin, first_sequence, commands)
         self._schedule_step()
-        reports = await self.submission(self._member.origin, first_sequence, len(commands), wait_s=wait_s)
-        took_s = self._clock() - began_at
-        self._submission_log.answered(reports, took_s)
-        if reports[-1].execution is not None:
-            self._measurements.submit_to_report_s.observe(took_s, len(reports))
-        return reports
+        return first_sequence
 
     async def submission(self, origin: str, first_sequence: int, count: int, *, wait_s: float) -> list[Report]:
         """The reports of consecutive submissions of any origin; see `Publisher.wait_for_reports`.

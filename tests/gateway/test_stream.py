@@ -304,6 +304,42 @@ async def test_what_was_not_taken_is_an_error(venue, client):
     assert venue.service.taken == 1, "the instrument"
 
 
+async def test_of_commands_that_do_not_all_fit_the_first_are_taken():
+    async with open_venue(intake_max_items=2) as venue, open_stream(venue.url) as client:
+        venue.service.stall()
+        for number in range(4):
+            await client.say("new", **order(f"b{number}"), request_id=number)
+        refused = [await client.hear() for _ in range(2)]
+        assert [(answer["request_id"], answer["error"]["code"]) for answer in refused] == [(2, "busy"), (3, "busy")]
+        venue.service.resume()
+        assert [(await client.hear())["request_id"] for _ in range(2)] == [0, 1]
+
+
+async def test_who_waits_less_long_is_told_earlier(venue, client):
+    venue.service.stall()
+    for number, wait_s in enumerate((60, 0.02, 0.01, 30)):
+        await client.say("new", **order(f"b{number}"), request_id=number, wait_s=wait_s)
+    overdue = [await client.hear() for _ in range(2)]
+    assert sorted(answer["request_id"] for answer in overdue) == [1, 2]
+    assert {answer["report"]["status"] for answer in overdue} == {"pending"}
+    venue.service.resume()
+    executed = [await client.hear() for _ in range(2)]
+    assert [(answer["request_id"], answer["report"]["status"]) for answer in executed] == [
+        (0, "accepted"),
+        (3, "accepted"),
+    ]
+
+
+async def test_what_a_snapshot_has_executed_is_an_error_that_says_where_to_look(venue, client):
+    venue.service.stall()
+    await client.say("new", **order(), request_id=1)
+    await venue.service.has_taken(2)
+    venue.service.cover_waiting()
+    error = (await client.hear())["error"]
+    assert error["code"] == "not_held"
+    assert "client order id" in error["detail"]
+
+
 async def test_more_unanswered_commands_than_a_connection_may_have():
     async with open_venue(max_outstanding_per_connection=3) as venue, open_stream(venue.url) as client:
         venue.service.stall()

@@ -114,6 +114,29 @@ async def test_what_an_entry_did_by_itself_answers_nobody_and_is_not_kept():
     assert node.publisher.reports(NO_ORIGIN, 0, 1) == [Report(NO_ORIGIN, 0, None)]
 
 
+def test_a_listener_is_told_of_each_submission_once_as_it_is_executed():
+    node, told = Node(), []
+    node.publisher.listen("a", 1, 3, told.append)
+    node.execute("b", 1, 2)
+    (first,) = node.execute("a", 1)
+    assert told == [Report("a", 1, first)]
+    node.publisher.stop_listening("a", 2)
+    _, third = node.execute("a", 2, 3)
+    assert told[1:] == [Report("a", 3, third)]
+    assert node.publisher._listeners == {}
+    node.publisher.stop_listening("a", 3)
+
+
+def test_a_listener_is_told_what_a_snapshot_covers_without_its_execution():
+    node, told = Node(), []
+    node.publisher.listen("a", 1, 3, told.append)
+    node.publisher.restored({"a": 2})
+    assert told == [Report("a", 1, None), Report("a", 2, None)]
+    (third,) = node.execute("a", 3)
+    assert told[2:] == [Report("a", 3, third)]
+    assert node.publisher._listeners == {}
+
+
 async def test_only_the_newest_reports_are_kept():
     node = Node(reports_kept=10)
     for sequence in range(1, 101):

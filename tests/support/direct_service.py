@@ -83,7 +83,7 @@ class DirectService:
         self._passed_ns = 0
         self._executes = asyncio.Event()
         self._executes.set()
-        self._submitted = asyncio.Condition()
+        self._listeners: dict[int, Callable[[Report], None]] = {}
 
     @property
     def origin(self) -> str:
@@ -103,12 +103,19 @@ class DirectService:
 
     async def has_taken(self, count: int) -> None:
         """Returns when the node has taken that many; TimeoutError after 10 s."""
-        async with asyncio.timeout(10), self._submitted:
-            await self._submitted.wait_for(lambda: self.taken >= count)
+        async with asyncio.timeout(10):
+            while self.taken < count:
+                await asyncio.sleep(0.001)
 
     def stall(self) -> None:
         self.ready = False
         self._executes.clear()
+
+    def cover_waiting(self) -> None:
+        """What waits is told as if a snapshot had executed it."""
+        for sequence, listener in list(self._listeners.items()):
+            del self._listeners[sequence]
+            listener(Report(self._origin, sequence, None))
 
     def resume(self) -> None:
         self.ready = True
@@ -134,6 +141,25 @@ class DirectService:
             raise NotReadyError("this node has just started")
 
     async def submit(self, commands: Sequence[Command], *, wait_s: float) -> list[Report]:
+        first = self._take(commands)
+        if self._executes.is_set():
+            if wait_s > 0:
+                self._execute_waiting()
+            else:
+                asyncio.get_running_loop().call_soon(self._execute_waiting)
+        return await self.submission(self._origin, first, len(commands), wait_s=wait_s)
+
+    def enter(self, commands: Sequence[Command], on_report: Callable[[Report], None]) -> int:
+        first = self._take(commands)
+        self._listeners.update(dict.fromkeys(range(first, first + len(commands)), on_report))
+        if self._executes.is_set():
+            asyncio.get_running_loop().call_soon(self._execute_waiting)
+        return first
+
+    def stop_waiting(self, sequence: int) -> None:
+        self._listeners.pop(sequence, None)
+
+    def _take(self, commands: Sequence[Command]) -> int:
         if self.busy_answers > 0:
             self.busy_answers -= 1
             raise BusyError("the intake is full; nothing was taken, try again later", retry_after_s=0.01)
@@ -142,14 +168,7 @@ class DirectService:
         first = len(self._executions) + 1
         self._executions += [None] * len(commands)
         self._waiting += [encode_command(command) for command in commands]
-        async with self._submitted:
-            self._submitted.notify_all()
-        if self._executes.is_set():
-            if wait_s > 0:
-                self._execute_waiting()
-            else:
-                asyncio.get_running_loop().call_soon(self._execute_waiting)
-        return await self.submission(self._origin, first, len(commands), wait_s=wait_s)
+        return first
 
     async def submission(self, origin: str, first_sequence: int, count: int, *, wait_s: float) -> list[Report]:
         last = first_sequence + count - 1
@@ -228,5 +247,8 @@ class DirectService:
         executions = self.state.apply(index, encode_entry(START_TIME + self._passed_ns + index * STEP, runs))
         for execution in executions:
             self._executions[execution.sequence - 1] = execution
+            listener = self._listeners.pop(execution.sequence, None)
+            if listener is not None:
+                listener(Report(self._origin, execution.sequence, execution))
         self.feed_keeper.executed(executions, self.state.exchange.watermarks)
         self.feed_keeper.applied(index)

@@ -1,0 +1,94 @@
+"""A frame is read in one of two ways, the short one for nearly all orders: they may never differ."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raftbook.errors import InvalidCommandError
+from raftbook.gateway.stream_requests import read_command, read_plain_command, read_request
+from raftbook.gateway.websocket_frames import Encoding
+from raftbook.json_format import command_to_json, dumps
+from tests.support.strategies import commands, new_orders
+
+NEW = {"op": "new", "symbol": "ACME", "side": "buy", "quantity": "5", "price": "1.20", "client_order_id": "c1"}
+
+
+def carefully(data: bytes):
+    """What the long way makes of it; the error in words where it is none."""
+    try:
+        request = read_request(data, Encoding.JSON)
+        return request.op, request.request_id, read_command(request)
+    except InvalidCommandError as error:
+        return str(error)
+
+
+def quickly(data: bytes):
+    plain = read_plain_command(data)
+    return None if plain is None else (plain[0].op, plain[0].request_id, plain[1])
+
+
+around = st.fixed_dictionaries(
+    {},
+    optional={
+        "request_id": st.none() | st.integers() | st.text(max_size=8) | st.lists(st.integers(), max_size=3),
+        "wait": st.sampled_from(["committed", "pending", None, "never", 1]),
+        "wait_s": st.sampled_from([0, 1, 2.5, 60, -1, 1e9, True, None, "1"]),
+    },
+)
+
+
+@given(commands | new_orders, around)
+def test_what_is_read_quickly_is_what_is_read_with_care(command, fields):
+    data = dumps(command_to_json(command) | fields)
+    quick, careful = quickly(data), carefully(data)
+    if quick is not None:
+        assert isinstance(careful, tuple), careful
+        assert (quick[0], bytes_of(quick[1]), quick[2]) == (careful[0], bytes_of(careful[1]), careful[2])
+
+
+def bytes_of(request_id):
+    return bytes(memoryview(request_id)) if type(request_id).__name__ == "Raw" else request_id
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*NEW, "wait", "wait_s", "post_only", "else"]), st.none() | st.text() | st.booleans()
+    )
+)
+def test_what_is_wrong_is_never_read_quickly(fields):
+    data = json.dumps(NEW | fields).encode()
+    if isinstance(carefully(data), str):
+        assert quickly(data) is None
+
+
+@pytest.mark.parametrize("op", ["new", "cancel", "replace"])
+def test_plain_orders_are_read_quickly(op):
+    fields = (
+        NEW if op == "new" else {"op": op, "client_order_id": "c1", **({"quantity": "2"} if op == "replace" else {})}
+    )
+    data = json.dumps({**fields, "request_id": 7, "wait_s": 2}).encode()
+    quick, careful = quickly(data), carefully(data)
+    assert (quick[0], bytes_of(quick[1]), quick[2]) == (careful[0], b"7", careful[2])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b'{"op":"tick"}',
+        b'{"op":"ping"}',
+        json.dumps({**NEW, "request_id": "x" * 300}).encode(),
+        json.dumps({**NEW, "account": "a" * 20_000}).encode(),
+        json.dumps(NEW).encode()[:-1],
+        json.dumps(NEW).encode() + b"x",
+        json.dumps(NEW).replace("ACME", "\\ud800").encode(),
+    ],
+)
+def test_all_else_is_read_with_care(data):
+    assert quickly(data) is None
