@@ -159,21 +159,30 @@ async def _take(inbox: asyncio.Queue[Mapping[str, object] | None], batch: int) -
 
 async def _settled(client: Submitter, batch: _Batch, stall_timeout_s: float) -> list[Report]:
     """The reports of `batch` when none is pending any more."""
-    taken = [place for place, report in enumerate(batch.reports) if report["status"] == "pending"]
-    if not taken:
-        return batch.reports
-    first = batch.reports[taken[0]]
-    origin, first_sequence = first["origin"], first["origin_sequence"]
-    assert isinstance(origin, str)
+    taken: dict[str, list[int]] = {}
+    for place, report in enumerate(batch.reports):
+        if report["status"] == "pending":
+            assert report["origin"] is not None, "what is pending says where to ask again"
+            taken.setdefault(report["origin"], []).append(place)
+    # One node gives all of a batch consecutive numbers; behind a gateway to several clusters there is one of each.
+    for origin, places in taken.items():
+        await _collect(client, batch, origin, places, stall_timeout_s)
+    return batch.reports
+
+
+async def _collect(client: Submitter, batch: _Batch, origin: str, places: list[int], stall_timeout_s: float) -> None:
+    """Puts the reports of what `origin` took of the batch into their places."""
+    first_sequence = batch.reports[places[0]]["origin_sequence"]
     assert isinstance(first_sequence, int)
     clock = asyncio.get_running_loop().time
     deadline = clock() + stall_timeout_s
     while True:
-        reports = await client.collect(origin, first_sequence, len(taken), wait_s=min(_COLLECT_WAIT_S, stall_timeout_s))
+        wait_s = min(_COLLECT_WAIT_S, stall_timeout_s)
+        reports = await client.collect(origin, first_sequence, len(places), wait_s=wait_s)
         if all(report["status"] != "pending" for report in reports):
-            for place, report in zip(taken, reports, strict=True):
+            for place, report in zip(places, reports, strict=True):
                 batch.reports[place] = report
-            return batch.reports
+            return
         if clock() >= deadline:
             raise OutcomeUnknownError(f"nothing was executed for {stall_timeout_s:g} s; is there a leader?")
 

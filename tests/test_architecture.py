@@ -24,6 +24,8 @@ MEMBER = "raftbook.member"
 NODE = "raftbook.node"
 SECURITY = "raftbook.security"
 SIGNING = "raftbook.security.signing"
+SHARD_MAP = "raftbook.sharding.shard_map"
+SHARD_BATCHES = "raftbook.sharding.batches"
 # What a client is made of; cli and simulation may use it too.
 CLIENT = ("raftbook.client", "raftbook.pipelining", "raftbook.verification")
 HTTP_SERVER = ("raftbook.node.http_protocol", "raftbook.node.websocket_protocol", "raftbook.node.connection_table")
@@ -45,7 +47,7 @@ MAY_IMPORT = {
     NODE: (MEMBER, REPLICATION, FEED, SECURITY, *CORE),
     # The one place where a whole node is put together, its gateway included.
     "raftbook.node.runner": (NODE, MEMBER, REPLICATION, "raftbook.gateway", SECURITY, *CORE),
-    "raftbook.node.http_server": (*HTTP_SERVER, REPLICATION, "raftbook.gateway", ERRORS),
+    "raftbook.node.http_server": (*HTTP_SERVER, "raftbook.node.config", REPLICATION, "raftbook.gateway", ERRORS),
     "raftbook.node.http_protocol": (
         "raftbook.node.config",
         "raftbook.node.websocket_protocol",
@@ -56,6 +58,9 @@ MAY_IMPORT = {
     **dict.fromkeys(
         CLIENT, (ENGINE, CODEC, ERRORS, JSON_FORMAT, MARKET_DATA, SIGNING, "raftbook.security.tls", *CLIENT)
     ),
+    SHARD_MAP: ("raftbook.gateway.query", JSON_FORMAT, ENGINE, ERRORS),
+    SHARD_BATCHES: (SHARD_MAP, "raftbook.gateway.submissions", JSON_FORMAT, ERRORS),
+    "raftbook.sharding": ("raftbook.gateway", "raftbook.node", "raftbook.replication.listening", *CLIENT, *CORE),
     "raftbook.offline": (REPLICATION, *CORE),
     "raftbook.simulation": (MEMBER, REPLICATION, *CLIENT, *CORE),
     "cli.bench.stock_node": (),
@@ -66,6 +71,7 @@ MAY_IMPORT = {
         SECURITY,
         "raftbook.gateway",
         "raftbook.simulation",
+        "raftbook.sharding",
         "raftbook.offline",
         *CLIENT,
         *CORE,
@@ -83,10 +89,12 @@ THIRD_PARTY = {
     STATE_MACHINE: (),
     FEED: (),
     SIGNING: ("cryptography",),
+    SHARD_MAP: ("msgspec",),
+    SHARD_BATCHES: (),
 }
 """What the inner units may import from elsewhere; the shells are free, but for what is banned below."""
 
-PURE = (ENGINE, INTAKE, MARKET_DATA, FEED, CODEC, JSON_FORMAT, STATE_MACHINE, SIGNING)
+PURE = (ENGINE, INTAKE, MARKET_DATA, FEED, CODEC, JSON_FORMAT, STATE_MACHINE, SIGNING, SHARD_MAP, SHARD_BATCHES)
 PURE_STANDARD_LIBRARY = {
     "__future__",
     "base64",

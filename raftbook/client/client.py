@@ -25,7 +25,7 @@ from raftbook.verification import Verification, verify
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
     from typing import Self, Unpack
@@ -426,6 +426,10 @@ class RaftbookClient:
 
     async def _read(self, path: str, parameters: dict[str, str], read: ReadOptions) -> object:
         return _document(await self._get(path, {**parameters, **_read_parameters(read)}, wait_s=_wait_s(read)))
+
+    async def get(self, path: str, parameters: Mapping[str, str] | None = None, *, wait_s: float = 0.0) -> Answer:
+        """The answer to any GET ("/v1/candles/ACME") of the first node that gives one; `wait_s` is what it may take."""
+        return await self._get(path, dict(parameters or {}), wait_s)
 
     async def _get(self, path: str, parameters: dict[str, str], wait_s: float = 0.0) -> Answer:
         await self._learn_cluster()

@@ -35,7 +35,7 @@ from raftbook.gateway.tickers import TickerHandlers
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from starlette.routing import Route
+    from starlette.routing import Route, WebSocketRoute
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from raftbook.gateway.service import Service
@@ -67,19 +67,27 @@ def make_app(service: Service, *, connections: Callable[[], int] = lambda: 0) ->
     ]
     routes += ReferenceHandlers(routes, config).routes()
     access.guard(routes)
+    outside = [Middleware(RequestLog, requests), Middleware(NodeHeader, service.origin)]
+    app = assemble(routes, stream.websocket_routes(), outside, origins)
+    app.state.stream = stream
+    return app
+
+
+def assemble(
+    routes: Sequence[Route],
+    websocket_routes: Sequence[WebSocketRoute],
+    outside: Sequence[Middleware],
+    origins: AllowedOrigins,
+) -> Starlette:
+    """An application in which whatever is raised becomes an answer; `outside` stands around all that it does."""
 
     async def no_such_endpoint(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         return _routing_problem(routes, request.method, request.url.path)
 
     app = Starlette(
-        routes=[*routes, *stream.websocket_routes()],
-        middleware=[
-            Middleware(RequestLog, requests),
-            Middleware(NodeHeader, service.origin),
-            Middleware(_UnexpectedErrors),
-            Middleware(OnlyOwnPages, origins),
-        ],
+        routes=[*routes, *websocket_routes],
+        middleware=[*outside, Middleware(_UnexpectedErrors), Middleware(OnlyOwnPages, origins)],
         exception_handlers={
             RaftbookError: _answer_failure,
             HTTPException: no_such_endpoint,
@@ -87,7 +95,6 @@ def make_app(service: Service, *, connections: Callable[[], int] = lambda: 0) ->
         },
     )
     app.router.redirect_slashes = False
-    app.state.stream = stream
     return app
 
 

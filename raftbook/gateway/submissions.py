@@ -68,10 +68,13 @@ async def submit_one(service: Service, caller: Caller, command: Command, wait_s:
     """
     caller.check_command(command)
     (report,) = await submit(service, [command], wait_s)
-    execution = report.execution
-    document = report_json(service, report, caller)
-    log_index = service.state.index
-    if execution is None:
+    return answer_to_one(report_json(service, report, caller), service.state.index, wait_s)
+
+
+def answer_to_one(document: Json, log_index: int | None, wait_s: float) -> Answer | Response:
+    """The answer that a single command's report is, after waiting `wait_s` for it: see `submit_one`."""
+    headers = {} if log_index is None else {LOG_INDEX_HEADER: str(log_index)}
+    if document["status"] == "pending":
         where = str(document["next"])
         if wait_s == 0:
             return Answer(document, log_index, 202, {"Location": where})
@@ -83,13 +86,13 @@ async def submit_one(service: Service, caller: Caller, command: Command, wait_s:
             members={"report": document},
             retry_after_s=1.0,
         )
-        return problem_response(problem, {LOG_INDEX_HEADER: str(log_index), "Location": where})
-    if execution.accepted:
+        return problem_response(problem, {**headers, "Location": where})
+    if document["status"] == "accepted":
         return Answer(document, log_index)
     reason = str(document["reason"])
     detail = str(document.get("detail", f"refused: {reason.replace('_', ' ')}"))
     problem = ProblemError(409, reason, detail, members={"report": document})
-    return problem_response(problem, {LOG_INDEX_HEADER: str(log_index)})
+    return problem_response(problem, headers)
 
 
 def refused_report(error: InvalidCommandError | ProblemError) -> Json:

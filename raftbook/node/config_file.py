@@ -62,18 +62,20 @@ _VARIABLE_TABLES: Final[Mapping[str, type[Struct]]] = {
 
 def load_config(path_or_name: str | Path, environ: Mapping[str, str]) -> Config:
     """The configuration in that file, or the shipped one of that name ("local-3"); `environ` is the environment."""
+    text, folder = read_named(path_or_name, shipped_configs(), kind="configuration")
+    return parse_config(text, file=str(path_or_name), environ=environ, folder=folder)
+
+
+def read_named(path_or_name: str | Path, shipped: Mapping[str, Traversable], *, kind: str) -> tuple[str, Path]:
+    """The text of that file, or of the shipped one of that name; and the folder to which its paths are relative."""
     file = str(path_or_name)
-    source: Path | Traversable = Path(path_or_name)
-    folder = Path(path_or_name).parent
-    if not Path(path_or_name).is_file() and _SHIPPED_NAME.fullmatch(file):
-        shipped = shipped_configs()
-        if file not in shipped:
-            raise ConfigError(
-                f"no configuration {file!r}: give the path of a TOML file or the name of a shipped one "
-                f"({', '.join(shipped)})"
-            )
-        source, folder = shipped[file], Path()
-    return parse_config(_read(source, file), file=file, environ=environ, folder=folder)
+    if Path(path_or_name).is_file() or not _SHIPPED_NAME.fullmatch(file):
+        return _read(Path(path_or_name), file), Path(path_or_name).parent
+    if file not in shipped:
+        raise ConfigError(
+            f"no {kind} {file!r}: give the path of a TOML file or the name of a shipped one ({', '.join(shipped)})"
+        )
+    return _read(shipped[file], file), Path()
 
 
 def parse_config(text: str, *, file: str, environ: Mapping[str, str], folder: Path = Path()) -> Config:
@@ -142,10 +144,21 @@ def _read(source: Path | Traversable, file: str) -> str:
 
 def shipped_configs() -> dict[str, Traversable]:
     """Name -> file. They lie inside the installed package, and beside it in a source checkout."""
+    return _toml_files(_shipped_folder())
+
+
+def shipped_shard_maps() -> dict[str, Traversable]:
+    """Name -> file, as above; raftbook/sharding reads them."""
+    return _toml_files(_shipped_folder() / "shards")
+
+
+def _shipped_folder() -> Traversable:
     package = importlib.resources.files("raftbook")
     folder = package / "cluster_configs"
-    if not folder.is_dir():
-        folder = Path(str(package)).parent / "cluster_configs"
+    return folder if folder.is_dir() else Path(str(package)).parent / "cluster_configs"
+
+
+def _toml_files(folder: Traversable) -> dict[str, Traversable]:
     files = sorted(folder.iterdir(), key=lambda file: file.name)
     return {file.name.removesuffix(".toml"): file for file in files if file.name.endswith(".toml")}
 

@@ -1,4 +1,4 @@
-"""The HTTP server of a node: uvicorn, so bounded that no client takes the node's descriptors, and left without loss."""
+"""The HTTP server of a node, or of a gateway to shards: uvicorn, bounded in every way, and left without loss."""
 
 from __future__ import annotations
 
@@ -22,9 +22,12 @@ from raftbook.replication.accepting import Acceptor, connect_protocol
 if TYPE_CHECKING:
     import socket
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from starlette.types import ASGIApp
 
     from raftbook.gateway.service import Service
+    from raftbook.node.config import LimitsConfig
 
 _log = get_logger()
 
@@ -49,18 +52,21 @@ def _max_client_connections() -> int:
     return sys.maxsize if limit == resource.RLIM_INFINITY else limit - min(RESERVED_DESCRIPTORS, limit // 2)
 
 
-class HttpServer(uvicorn.Server):
-    """uvicorn in the node's own loop; signals are the node's affair. With `tls` it speaks HTTPS, and nothing else.
+class BoundedServer(uvicorn.Server):
+    """uvicorn in the process's own loop, which minds the signals. With `tls` it speaks HTTPS, and nothing else.
 
     It leaves so that no client is left in doubt. uvicorn would close every connection on which no answer is due, also
     that of a client whose next request is on its way, and drop those that it has not accepted yet.
+
+    `make` makes the application, which may ask how many clients are connected.
     """
 
-    def __init__(self, service: Service, *, tls: ssl.SSLContext | None = None) -> None:
-        limits = service.config.limits
+    def __init__(
+        self, make: Callable[[Callable[[], int]], ASGIApp], limits: LimitsConfig, *, tls: ssl.SSLContext | None = None
+    ) -> None:
         super().__init__(
             uvicorn.Config(
-                make_app(service, connections=lambda: len(self.server_state.connections)),
+                make(lambda: len(self.server_state.connections)),
                 http=NodeHttpProtocol,
                 ws=NodeWebSocketProtocol,
                 **UVICORN_SETTINGS,
@@ -179,3 +185,10 @@ class HttpServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class HttpServer(BoundedServer):
+    """A node's."""
+
+    def __init__(self, service: Service, *, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(lambda connections: make_app(service, connections=connections), service.config.limits, tls=tls)

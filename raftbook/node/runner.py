@@ -67,7 +67,7 @@ def run(
     node = config.node(node_id)
     check_founding_admin(config)
     tls = _load_tls(config, node_id)
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     with contextlib.ExitStack() as opened:
         # Before the folder, which a node that cannot listen must leave as it is.
         api_listener = opened.enter_context(ListenAddress.for_clients(node_id, node.api).bind())
@@ -76,7 +76,7 @@ def run(
             config.node_folder(node_id, data_dir), config.cluster.name, node_id, config.cluster.durability.value
         )
         opened.callback(folder.close)
-        runner = opened.enter_context(asyncio.Runner(loop_factory=_new_event_loop))
+        runner = opened.enter_context(asyncio.Runner(loop_factory=new_event_loop))
         return runner.run(_serve(config, node_id, folder, tls, api_listener, peer_listener, until))
 
 
@@ -116,7 +116,7 @@ def _log_expiry(tls: NodeTls) -> None:
         )
 
 
-def _raise_descriptor_limit() -> None:
+def raise_descriptor_limit() -> None:
     """To what the administrator allows: shells start processes with far fewer, for the sake of select()."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
@@ -127,7 +127,7 @@ def _raise_descriptor_limit() -> None:
             _log.warning("the limit of open files stays", limit=soft, error=str(error))
 
 
-def _new_event_loop() -> asyncio.AbstractEventLoop:
+def new_event_loop() -> asyncio.AbstractEventLoop:
     """The loop of uvloop where it is installed, asyncio's own elsewhere."""
     try:
         import uvloop  # noqa: PLC0415 (not on every platform)
