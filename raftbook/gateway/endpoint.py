@@ -140,6 +140,12 @@ def endpoint(
     return declare
 
 
+def declarations_of(handler: object) -> tuple[Endpoint, ...]:
+    """What is declared above a handler, for one who answers the same elsewhere."""
+    declared: tuple[Endpoint, ...] = getattr(handler, _DECLARED)
+    return declared
+
+
 def routes_of(handlers: object) -> list[EndpointRoute]:
     """The routes of all that is declared in the class of `handlers`, in the order of the source."""
     return list(_routes_of(handlers))

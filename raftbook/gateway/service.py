@@ -88,6 +88,11 @@ class Service(Protocol):
         """On its way out: answers what it has, takes nothing new."""
         ...
 
+    @property
+    def has_joined(self) -> bool:
+        """`wait_joined` would return at once."""
+        ...
+
     async def wait_joined(self, *, timeout_s: float) -> None:
         """Returns when the node may take submissions, a moment after its start at most.
 

@@ -116,6 +116,8 @@ class _Session:
         self._connection = StreamConnection(socket, Encoding.JSON, limits.subscriber_backlog_bytes)
         self._order_entry = OrderEntry(service, access, self._connection, limits.max_outstanding_per_connection)
         self._malformed_in_a_row = 0
+        self._is_taking = False
+        socket.take_text = self.take_at_once
         socket.is_busy = lambda: self._order_entry.outstanding > 0
         access.end = lambda reason: socket.end(NOT_AUTHENTICATED, reason)
         socket.on_leave = lambda: self._connection.say({"type": "server_shutdown"})
@@ -132,11 +134,13 @@ class _Session:
                 message = await websocket.receive()
                 if message["type"] == "websocket.disconnect":
                     return
+                self._is_taking = True
                 # Who does not read what was answered is not listened to.
                 await self._socket.drained()
                 text = message.get("text")
                 data, encoding = (message["bytes"], Encoding.CBOR) if text is None else (text.encode(), Encoding.JSON)
                 await self._take(data, encoding)
+                self._is_taking = False
         finally:
             if deadline is not None:
                 deadline.cancel()
@@ -154,17 +158,29 @@ class _Session:
         if connection.has_fallen_behind:
             self._delivery.figures.dropped += 1
         # Whoever holds the socket holds the session no longer.
-        self._socket.is_busy = self._socket.on_leave = self._access.end = None
+        self._socket.take_text = self._socket.is_busy = self._socket.on_leave = self._access.end = None
         self._order_entry.close()
+
+    def take_at_once(self, data: bytes) -> bool:
+        """Enter the order that a text message is, where nothing has to be waited for; else False."""
+        if self._is_taking or not self._access.is_authenticated or not self._order_entry.is_ready:
+            return False
+        plain = read_plain_command(data)
+        if plain is None:
+            return False
+        self._connection.encoding = Encoding.JSON
+        self._malformed_in_a_row = 0
+        request, submission = plain
+        try:
+            self._enter(request, submission)
+        except RaftbookError as error:
+            self._refuse(error, request.request_id, request.encoding, is_command=True)
+        return True
 
     async def _take(self, data: bytes, encoding: Encoding) -> None:
         self._connection.encoding = encoding
         try:
-            plain = read_plain_command(data) if encoding is Encoding.JSON else None
-            if plain is not None:
-                await self._carry_out(*plain)
-            else:
-                await self._carry_out(read_request(data, encoding))
+            await self._carry_out(read_request(data, encoding))
         except MalformedFrameError as error:
             self._malformed_in_a_row += 1
             malformed = InvalidCommandError(str(error), error.field)
@@ -174,7 +190,12 @@ class _Session:
         else:
             self._malformed_in_a_row = 0
 
-    async def _carry_out(self, request: Request, submission: CommandRequest | None = None) -> None:
+    def _enter(self, request: Request, submission: CommandRequest) -> None:
+        # Behind all waiting, in which a key may have been revoked.
+        self._access.check_submit(submission.command)
+        self._order_entry.submit(request, submission.command, submission.wait_s)
+
+    async def _carry_out(self, request: Request) -> None:
         try:
             if request.op == AUTHENTICATE:
                 answer = self._access.authenticate(plain_fields(request))
@@ -184,11 +205,9 @@ class _Session:
             elif not self._access.is_authenticated:
                 self._refuse(_no_key(), request.request_id, request.encoding, is_command=request.is_command)
             elif request.is_command:
-                command, wait_s = submission or read_command(request)
-                await self._order_entry.ready(wait_s)
-                # Behind the wait, in which a key may have been revoked.
-                self._access.check_submit(command)
-                self._order_entry.submit(request, command, wait_s)
+                submission = read_command(request)
+                await self._order_entry.ready(submission.wait_s)
+                self._enter(request, submission)
             elif request.op == SUBSCRIBE:
                 self._subscribe(request)
             else:

@@ -62,6 +62,12 @@ class OrderEntry:
     def outstanding(self) -> int:
         return len(self._arrived) + len(self._waiting) + len(self._reported)
 
+    @property
+    def is_ready(self) -> bool:
+        """`ready` would return at once."""
+        service = self._service
+        return service.has_joined and not service.draining and self.outstanding < self._max_outstanding
+
     async def ready(self, wait_s: float) -> None:
         """Returns when the node may take commands: whoever waits for that is judged behind it.
 

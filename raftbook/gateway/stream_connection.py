@@ -19,6 +19,7 @@ class FrameSocket(Protocol):
 
     on_leave: Callable[[], None] | None
     is_busy: Callable[[], bool] | None
+    take_text: Callable[[bytes], bool] | None
 
     @property
     def is_open(self) -> bool: ...

@@ -188,6 +188,11 @@ class NodeService:
         """There is a leader, this node has applied what it had committed a moment ago, and it is not leaving."""
         return not self.draining and self._member.is_ready
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether this node takes what clients enter, or says at once that it does not; else `wait_joined`."""
+        return self._has_joined or self._member.storage_full
+
     async def wait_joined(self, *, timeout_s: float) -> None:
         """Returns when this node should take what clients enter: it has caught up once since its start, or has looked
         for a leader in vain, for as long as a client would wait. What it took before would be answered late, though
@@ -197,7 +202,7 @@ class NodeService:
             NotReadyError: it is behind its leader.
         """
         deadline = self._clock() + timeout_s
-        while not self._has_joined and not self._member.storage_full:
+        while not self.has_joined:
             has_looked = self._clock() - self._started_at >= FIND_LEADER_S
             self._has_joined = self._member.is_ready or (has_looked and self._member.raft.leader is None)
             if self._member.is_behind:

@@ -70,6 +70,8 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
     """Set by the application: tell the client that the node leaves."""
     is_busy: Callable[[], bool] | None = None
     """Set by the application: answers are due on this connection."""
+    take_text: Callable[[bytes], bool] | None = None
+    """Set by the application: takes a text message at once, or says that it is to wait for its turn like all others."""
     write_timeout_s = 30.0
     """Set by the server."""
 
@@ -125,6 +127,23 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
         except Exception as error:  # noqa: BLE001 (a fault of the library ends this connection and no other)
             _log.warning("websocket cut", client=self.client, error=f"{type(error).__name__}: {error}")
             self.transport.abort()
+
+    def handle_text(self, event: Frame) -> None:
+        """As uvicorn's, but that an application may take what nothing waits before without a queue and a task between.
+
+        For that is what most of an order would cost here. What is not ASCII may not be UTF-8, which uvicorn looks at.
+        """
+        if (
+            self.take_text is not None
+            and event.fin
+            and self.queue.empty()
+            and self.is_open
+            and self.writable.is_set()
+            and (data := bytes(event.data)).isascii()
+            and self.take_text(data)
+        ):
+            return
+        super().handle_text(event)
 
     def handle_ping(self) -> None:
         if self.buffered_bytes > MAX_PONG_BACKLOG_BYTES:

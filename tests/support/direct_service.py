@@ -136,6 +136,10 @@ class DirectService:
         self.feed_keeper.restored(self.state.exchange.watermarks)
         self.feed_keeper.applied(self.state.index)
 
+    @property
+    def has_joined(self) -> bool:
+        return not self.is_behind
+
     async def wait_joined(self, *, timeout_s: float) -> None:
         if self.is_behind:
             raise NotReadyError("this node has just started")
