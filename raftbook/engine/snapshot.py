@@ -20,13 +20,13 @@ Restoring validates every field, and then the state as a whole against the invar
 from __future__ import annotations
 
 from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from raftbook.engine.api_keys_snapshot import keys_to_list, restore_keys
 from raftbook.engine.commands import NewOrder
 from raftbook.engine.events import Indication
 from raftbook.engine.instrument import Instrument
-from raftbook.engine.order import Order, Terms
 from raftbook.engine.order_book import OrderBook
 from raftbook.engine.snapshot_fields import (
     read_flag,
@@ -42,6 +42,7 @@ from raftbook.engine.snapshot_fields import (
     read_text,
     read_time,
 )
+from raftbook.engine.snapshot_orders import OrderReader, orders_to_list
 from raftbook.engine.triggers import await_trigger
 from raftbook.engine.types import (
     IDENTIFIER_PATTERN,
@@ -59,9 +60,8 @@ from raftbook.engine.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from raftbook.engine.exchange import Exchange
+    from raftbook.engine.order import Order
     from raftbook.engine.refused_orders import RefusedOrder
     from raftbook.engine.snapshot_fields import PlainValue
 
@@ -85,7 +85,7 @@ def take_snapshot(exchange: Exchange) -> list[PlainValue]:
         [[origin, sequence] for origin, sequence in sorted(exchange.watermarks.items())],
         [_book_to_list(book, registry.forgotten_net_quantity.get(book.symbol, 0)) for book in exchange.books.values()],
         [
-            [name, _orders_to_list(account.closing_order)]
+            [name, orders_to_list(account.closing_order)]
             for name, account in sorted(registry.accounts.items())
             if account.closing_order
         ],
@@ -102,9 +102,9 @@ def _book_to_list(book: OrderBook, forgotten_net_quantity: int) -> list[PlainVal
         forgotten_net_quantity,
         book.last_price,
         _indication_to_list(book.indication),
-        _orders_to_list(chain(book.bids.unpriced, book.bids.orders())),
-        _orders_to_list(chain(book.asks.unpriced, book.asks.orders())),
-        _orders_to_list(
+        orders_to_list(chain(book.bids.unpriced, book.bids.orders())),
+        orders_to_list(chain(book.asks.unpriced, book.asks.orders())),
+        orders_to_list(
             sorted(chain(book.buy_stops.orders(), book.sell_stops.orders()), key=lambda order: order.arrival)
         ),
     ]
@@ -117,34 +117,6 @@ def _indication_to_list(indication: Indication) -> list[PlainValue]:
         indication.quantity,
         indication.imbalance_quantity,
         None if side is None else int(side),
-    ]
-
-
-def _orders_to_list(orders: Iterable[Order]) -> list[PlainValue]:
-    return [
-        [
-            order.order_id,
-            order.client_order_id,
-            order.account,
-            order.symbol,
-            int(order.side),
-            int(order.order_type),
-            int(order.time_in_force),
-            order.post_only,
-            order.price,
-            order.quantity,
-            order.filled_quantity,
-            order.leaves_quantity,
-            order.notional,
-            int(order.status),
-            order.stop_price,
-            order.display_quantity,
-            order.hidden_quantity,
-            order.expire_time,
-            int(order.self_trade_prevention),
-            None if order.entered is None else list(order.entered),
-        ]
-        for order in orders
     ]
 
 
@@ -185,13 +157,14 @@ def restore_into(exchange: Exchange, data: object) -> None:
     registry.closed_orders_kept = read_integer(fields[5], "closed_orders_kept", low=1)
     _restore_watermarks(exchange, fields[6])
 
+    reader = OrderReader(exchange)
     waiting: list[Order] = []
     for item in read_list(fields[7], "books"):
-        waiting += _restore_book(exchange, item)
+        waiting += _restore_book(exchange, reader, item)
     closed: list[Order] = []
     for item in read_list(fields[8], "accounts"):
         account_name, orders = read_length(read_list(item, "account"), 2, "account")
-        closed += _restore_orders(orders, "closed orders", read_text(account_name, IDENTIFIER_PATTERN, "account"))
+        closed += _restore_closed(reader, read_text(account_name, IDENTIFIER_PATTERN, "account"), orders)
     _register(exchange, waiting, closed)
     for item in read_list(fields[9], "refused orders"):
         _restore_refused_order(exchange, item)
@@ -212,7 +185,7 @@ def _restore_watermarks(exchange: Exchange, data: object) -> None:
         exchange.watermarks[origin] = read_integer(sequence, "watermark", low=1)
 
 
-def _restore_book(exchange: Exchange, data: object) -> list[Order]:
+def _restore_book(exchange: Exchange, reader: OrderReader, data: object) -> list[Order]:
     """Returns the orders that wait in the book."""
     fields = read_length(read_list(data, "book"), 9, "book")
     instrument = _restore_instrument(fields[0])
@@ -234,7 +207,7 @@ def _restore_book(exchange: Exchange, data: object) -> list[Order]:
     if book.status is TradingStatus.AUCTION:
         exchange.journal.auctions[symbol] = book
         book.indicated_sequence = book.sequence
-    return _restore_waiting(book, bids=fields[6], asks=fields[7], stops=fields[8])
+    return _restore_waiting(book, reader, bids=fields[6], asks=fields[7], stops=fields[8])
 
 
 def _restore_instrument(data: object) -> Instrument:
@@ -265,10 +238,10 @@ def _restore_indication(data: object) -> Indication:
     )
 
 
-def _restore_waiting(book: OrderBook, *, bids: object, asks: object, stops: object) -> list[Order]:
+def _restore_waiting(book: OrderBook, reader: OrderReader, *, bids: object, asks: object, stops: object) -> list[Order]:
     waiting: list[Order] = []
     for side, orders in ((book.bids, bids), (book.asks, asks)):
-        for order in _restore_orders(orders, "waiting orders", None):
+        for order in reader.read_orders(orders, "waiting orders"):
             if order.status is not OrderStatus.OPEN or order.hidden_quantity >= order.leaves_quantity:
                 raise ValueError(f"snapshot: order {order.order_id} cannot rest")
             if order.price is None:
@@ -278,7 +251,7 @@ def _restore_waiting(book: OrderBook, *, bids: object, asks: object, stops: obje
                 if order.time_in_force is TimeInForce.IOC:
                     book.until_uncross[order.order_id] = order
             waiting.append(order)
-    for order in _restore_orders(stops, "stops", None):
+    for order in reader.read_orders(stops, "stops"):
         if order.stop_price is None or order.status is not OrderStatus.UNTRIGGERED:
             raise ValueError(f"snapshot: order {order.order_id} is no untriggered stop")
         await_trigger(order, book)
@@ -286,71 +259,27 @@ def _restore_waiting(book: OrderBook, *, bids: object, asks: object, stops: obje
     return waiting
 
 
-def _restore_orders(data: object, name: str, account: str | None) -> list[Order]:
-    orders = [_restore_order(item) for item in read_list(data, name)]
+def _restore_closed(reader: OrderReader, account: str, data: object) -> list[Order]:
+    orders = list(reader.read_orders(data, "closed orders"))
     for order in orders:
-        if account is not None and order.account != account:
+        if order.account != account:
             raise ValueError(f"snapshot: order {order.order_id} is listed by an account that is not its own")
     return orders
-
-
-def _restore_order(data: object) -> Order:
-    fields = read_length(read_list(data, "order"), 20, "order")
-    order = Order(
-        read_integer(fields[0], "order_id", low=1),
-        read_text(fields[1], IDENTIFIER_PATTERN, "client_order_id"),
-        read_text(fields[2], IDENTIFIER_PATTERN, "account"),
-        read_text(fields[3], SYMBOL_PATTERN, "symbol"),
-        read_member(Side, fields[4], "side"),
-        read_member(OrderType, fields[5], "order_type"),
-        read_member(TimeInForce, fields[6], "time_in_force"),
-        read_flag(fields[7], "post_only"),
-        read_price(fields[8], "price"),
-        read_integer(fields[9], "quantity", low=1),
-        read_price(fields[14], "stop_price"),
-        read_price(fields[15], "display_quantity"),
-        read_time(fields[17], "expire_time"),
-        read_member(SelfTradePrevention, fields[18], "self_trade_prevention"),
-    )
-    order.filled_quantity = read_integer(fields[10], "filled_quantity")
-    order.leaves_quantity = read_integer(fields[11], "leaves_quantity")
-    order.notional = read_integer(fields[12], "notional")
-    order.status = read_member(OrderStatus, fields[13], "status")
-    order.hidden_quantity = read_integer(fields[16], "hidden_quantity")
-    order.entered = None if fields[19] is None else _restore_entered_terms(fields[19])
-    return order
-
-
-def _restore_entered_terms(data: object) -> Terms:
-    fields = read_length(read_list(data, "entered terms"), 5, "entered terms")
-    return Terms(
-        read_price(fields[0], "entered price"),
-        read_integer(fields[1], "entered quantity", low=1),
-        read_price(fields[2], "entered stop_price"),
-        read_price(fields[3], "entered display_quantity"),
-        read_time(fields[4], "entered expire_time"),
-    )
 
 
 def _register(exchange: Exchange, waiting: list[Order], closed: list[Order]) -> None:
     """Take in all orders: by order id, except that an account's closed ones stay as they closed."""
     registry = exchange.registry
-    for order in sorted(waiting + closed, key=lambda order: order.order_id):
+    for order in sorted(waiting + closed, key=attrgetter("order_id")):
         if order.order_id in registry.orders:
             raise ValueError(f"snapshot: order {order.order_id} occurs twice")
-        account = registry.account(order.account)
-        # One object for a name that thousands of orders share.
-        order.account = account.name
+        registry.account(order.account)
         if order.is_live:
             registry.add(order)
         else:
             registry.orders[order.order_id] = order
     for order in closed:
         registry.remember_closed(registry.accounts[order.account], order)
-    for order in registry.orders.values():
-        if order.symbol not in exchange.instruments:
-            raise ValueError(f"snapshot: order {order.order_id} belongs to an unknown instrument")
-        order.symbol = exchange.instruments[order.symbol].symbol
 
 
 def _restore_refused_order(exchange: Exchange, data: object) -> None:

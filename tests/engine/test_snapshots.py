@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 
 import pytest
 from hypothesis import given
@@ -74,6 +75,37 @@ class TestSnapshot:
         exec(alteration, {"snapshot": snapshot, "refused": snapshot[9]})
         with pytest.raises(ValueError, match=f"snapshot: .*{complaint}"):
             Exchange.from_snapshot(snapshot)
+
+    @pytest.mark.parametrize(
+        ("alteration", "complaint"),
+        [
+            ("order[0] = True", "order_id of an order must be of type int, not True"),
+            ("order[7] = 1", "post_only of an order must be of type bool, not 1"),
+            ("order[8] = '100'", "price of an order must be of type int or NoneType, not '100'"),
+            ("order.append(None)", "order must have 20 fields, not 21"),
+            ("order[1] = 'a b'", "client_order_id is not well formed: 'a b'"),
+            ("order[2] = ''", "account is not well formed: ''"),
+            ("order[3] = 'NONE'", "belongs to an unknown instrument, 'NONE'"),
+            ("order[4] = 3", "has 3 where a kind or a status stands"),
+            ("order[13] = 9", "has 9 where a kind or a status stands"),
+            ("order[9] = 2**63", "the quantity is positive and fits 64 bits"),
+            ("closed[17] = -1", "expires at -1, which is no time"),
+            ("closed[2] = 'nobody'", "listed by an account that is not its own"),
+            ("closed[0] = order[0]", "occurs twice"),
+        ],
+    )
+    def test_it_names_what_is_wrong_with_an_order(self, alteration, complaint):
+        snapshot = copy.deepcopy(trading_exchange().to_snapshot())
+        exec(alteration, {"order": snapshot[7][0][6][0], "closed": snapshot[8][0][1][0]})
+        with pytest.raises(ValueError, match=f"snapshot: .*{complaint}"):
+            Exchange.from_snapshot(snapshot)
+
+    def test_names_that_many_orders_share_are_one_object_each(self):
+        snapshot = copy.deepcopy(rich_exchange().to_snapshot())
+        fresh = json.loads(json.dumps(snapshot))
+        orders = list(Exchange.from_snapshot(fresh).registry.orders.values())
+        for names in ([order.account for order in orders], [order.symbol for order in orders]):
+            assert len(names) > len(set(names)) == len({id(name) for name in names})
 
     @pytest.mark.parametrize(
         ("alteration", "complaint"),
