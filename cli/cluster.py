@@ -10,7 +10,7 @@ from cli import options
 from cli.access import DEFAULT_ACCESS, Access, talk, talking
 from cli.diagnosis import how_to_start, no_quorum, reasons_of_absence
 from cli.errors import ExitCode, tell
-from cli.output import print_json, print_table, wants_table
+from cli.output import OutputFormat, print_json, print_table, wants_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +29,9 @@ def status(
 ) -> None:
     """Shows every node as the one at --url sees it, names the leader, and says if there is no quorum."""
     found, reasons = talk(access, _look)
+    if "shards" in found:
+        _show_shards(found, output)
+        return
     if wants_table(output):
         from cli.render import cluster_table
 
@@ -37,6 +40,23 @@ def status(
         print_json(found)
     for sentence in advice(found, reasons):
         tell(sentence)
+
+
+def _show_shards(gateway: Mapping[str, Any], output: OutputFormat | None) -> None:
+    """What a gateway to several clusters says of each."""
+    if not wants_table(output):
+        print_json(gateway)
+    for shard in gateway["shards"]:
+        cluster = shard["cluster"]
+        if cluster is None:
+            tell(f"{shard['shard']} ({', '.join(shard['symbols'])}): {shard['problem']}")
+            continue
+        if wants_table(output):
+            from cli.render import cluster_table
+
+            print_table(cluster_table(cluster))
+        for sentence in advice(cluster, {}):
+            tell(f"{shard['shard']}: {sentence}")
 
 
 async def _look(client: RaftbookClient) -> tuple[Mapping[str, Any], dict[str, str]]:

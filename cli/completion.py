@@ -44,6 +44,17 @@ def configs(incomplete: str) -> list[str]:
     """The shipped configurations by name, and the TOML files and folders at hand."""
     from raftbook.node.config_file import shipped_configs
 
+    return [*shipped_configs(), *_toml_files(incomplete)]
+
+
+def shard_maps(incomplete: str) -> list[str]:
+    """The shipped shard maps by name, and the TOML files and folders at hand."""
+    from raftbook.node.config_file import shipped_shard_maps
+
+    return [*shipped_shard_maps(), *_toml_files(incomplete)]
+
+
+def _toml_files(incomplete: str) -> list[str]:
     folder, _, start = incomplete.rpartition("/")
     found = []
     for path in sorted(Path(f"{folder}/" if folder else ".").glob(f"{start}*")):
@@ -54,7 +65,7 @@ def configs(incomplete: str) -> list[str]:
             found.append(f"{name}/")
         elif path.suffix == ".toml":
             found.append(name)
-    return [*shipped_configs(), *found]
+    return found
 
 
 def node_ids(context: typer.Context) -> list[tuple[str, str]]:

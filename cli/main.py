@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from cli import account, certs, cluster, log, market, match, node, orders, simulate, watch
+from cli import account, certs, cluster, gateway, log, market, match, node, orders, simulate, watch
 from cli.bench import command as bench
 from cli.demo import command as demo
 from cli.errors import RaftbookGroup
@@ -60,6 +60,7 @@ for panel, subjects in PANELS.items():
             command.rich_help_panel = panel
         app.add_typer(subject)
 app.add_typer(node.app, name="node", rich_help_panel="Operate a cluster")
+app.add_typer(gateway.app, name="gateway", rich_help_panel="Operate a cluster")
 app.add_typer(account.app, name="account", rich_help_panel="Operate a cluster")
 app.add_typer(certs.app, name="certs", rich_help_panel="Operate a cluster")
 app.add_typer(log.app, name="log", rich_help_panel="Without a cluster")

@@ -104,6 +104,11 @@ class Session:
             raise fault
 
     @property
+    def has_ended(self) -> bool:
+        """Did something end it for good? What is handed in now is refused with the reason."""
+        return self._failure is not None
+
+    @property
     def outstanding(self) -> int:
         """Commands without an answer."""
         return len(self._unanswered)

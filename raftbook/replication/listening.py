@@ -19,16 +19,21 @@ class ListenAddress(NamedTuple):
     port: int
     callers: str
     configured_as: str
-    """Key and node, as in `peer_address of node n1`."""
-    node_id: str
+    """Key and node, as in `peer_address of node n1`, or the option."""
+    process: str
+    """Which process it is of."""
 
     @classmethod
     def for_peers(cls, node_id: str, address: tuple[str, int]) -> ListenAddress:
-        return cls(*address, "peers", f"peer_address of node {node_id}", node_id)
+        return cls(*address, "peers", f"peer_address of node {node_id}", f"node {node_id}")
 
     @classmethod
     def for_clients(cls, node_id: str, address: tuple[str, int]) -> ListenAddress:
-        return cls(*address, "clients", f"api_address of node {node_id}", node_id)
+        return cls(*address, "clients", f"api_address of node {node_id}", f"node {node_id}")
+
+    @classmethod
+    def for_gateway(cls, address: tuple[str, int]) -> ListenAddress:
+        return cls(*address, "clients", "--listen", "a gateway")
 
     def bind(self) -> socket.socket:
         """A socket that is bound and does not listen yet, so that nobody gets in before the node is ready.
@@ -51,8 +56,8 @@ class ListenAddress(NamedTuple):
         place = f"cannot listen for {self.callers} on {self.host}:{self.port}"
         if error.errno == errno.EADDRINUSE:
             return AddressInUseError(
-                f"{place}: another process does. Stop it (is node {self.node_id} running already?), "
-                f"or change {self.configured_as} in the configuration"
+                f"{place}: another process does. Stop it (is {self.process} running already?), "
+                f"or change {self.configured_as}"
             )
         reason = error.strerror or str(error)
         return ConfigError(f"{place}: {reason}. Set {self.configured_as} to an address of this machine")

@@ -83,8 +83,10 @@ class ShardMap:
         if shard is not None:
             return shard
         near = nearest(symbol, self._by_symbol)
-        hint = f"did you mean {' or '.join(near)}?" if near else "GET /v1/instruments lists those there are"
-        detail = f"no shard has {symbol}; {hint} A new symbol needs a place in the gateway's shard map first"
+        hint = (
+            f"did you mean {' or '.join(near)}?" if near else "a new one needs a place in the gateway's shard map first"
+        )
+        detail = f"no shard has {symbol}; {hint}"
         raise ProblemError(404, "unknown_symbol", detail, members={"near": near})
 
     def checked_name(self, shard: str) -> str:
@@ -106,7 +108,7 @@ class ShardMap:
         Raises InvalidCommandError, or ProblemError where there is no such symbol or shard, or nowhere to go.
         """
         document = dict(fields)
-        op = document["op"] = _plain(document.get("op"))
+        op = document["op"] = read_value(document.get("op"))
         if op not in OPERATIONS:
             raise InvalidCommandError(f"op: must be one of {', '.join(OPERATIONS)}", "op")
         if op in _KEYS:
@@ -149,7 +151,7 @@ def _order_name(document: dict[str, object]) -> OrderName | None:
 
 def _text(document: dict[str, object], name: str) -> str | None:
     """The text of a field, which is then read in `document` as well; None where it is absent or null."""
-    value = _plain(document.get(name))
+    value = read_value(document.get(name))
     if value is None:
         document.pop(name, None)
         return None
@@ -159,5 +161,6 @@ def _text(document: dict[str, object], name: str) -> str | None:
     return value
 
 
-def _plain(value: object) -> object:
+def read_value(value: object) -> object:
+    """The value of a field; Raw JSON is read only now."""
     return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
