@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from raftbook.engine.events import KeyEvent, MassCanceled, OrderEvent, Rejection, Trade
-from raftbook.json_format import report_to_json, trade_to_json
+from raftbook.json_format import report_text, report_to_json, trade_to_json
 
 if TYPE_CHECKING:
     from raftbook.engine.events import Event, Execution
@@ -31,6 +33,16 @@ def report_json(service: Service, report: Report, caller: Caller) -> Json:
         for event, event_json in zip(events, _list(json["events"]), strict=True)
     ]
     return json
+
+
+def report_document(service: Service, report: Report, caller: Caller) -> Json | msgspec.Raw:
+    """As `report_json`, for `dumps` alone: a common one is JSON already."""
+    execution = report.execution
+    if execution is not None and caller.sees_all:
+        text = report_text(report.origin, report.sequence, execution, service.state.exchange.instruments)
+        if text is not None:
+            return msgspec.Raw(text.encode())
+    return report_json(service, report, caller)
 
 
 def trade_json(trade: Trade, instrument: Instrument, caller: Caller) -> Json:

@@ -14,9 +14,10 @@ from raftbook.errors import InvalidCommandError, NotHeldError, ProblemError, Raf
 from raftbook.gateway import problem_codes
 from raftbook.gateway.body import read_command, read_commands, read_fields
 from raftbook.gateway.caller import Caller, caller_of
-from raftbook.gateway.disclosure import is_own, report_json
+from raftbook.gateway.disclosure import is_own, report_document, report_json
 from raftbook.gateway.endpoint import Access, Answer, Body, endpoint, routes_of
 from raftbook.gateway.market import instrument_of
+from raftbook.gateway.media_types import CBOR, JSON, accepted_media_type
 from raftbook.gateway.query import (
     ACCOUNT,
     READ_PARAMETERS,
@@ -47,8 +48,7 @@ if TYPE_CHECKING:
     from raftbook.engine.commands import Command
     from raftbook.engine.events import OrderState
     from raftbook.gateway.endpoint import EndpointRoute
-    from raftbook.gateway.service import Service
-    from raftbook.json_format import Json
+    from raftbook.gateway.service import Report, Service
 
 MAX_ORDERS_PER_ANSWER: Final = 10_000
 NEAR_CANDIDATES: Final = 200
@@ -188,14 +188,14 @@ class OrderHandlers:
         caller.count_commands(len(elements))
         judged = [_allowed(caller, element) for element in elements]
         commands: list[Command] = [element for element in judged if not isinstance(element, RaftbookError)]
-        reports = iter(await submit(service, commands, wait_s) if commands else ())
+        reports = await submit(service, commands, wait_s) if commands else ()
+        write = report_document if accepted_media_type(request, (JSON, CBOR)) == JSON else report_json
+        remaining = iter(reports)
         written = [
-            refused_report(element)
-            if isinstance(element, RaftbookError)
-            else report_json(service, next(reports), caller)
+            refused_report(element) if isinstance(element, RaftbookError) else write(service, next(remaining), caller)
             for element in judged
         ]
-        return Answer(written, service.state.index, _status_of(written))
+        return Answer(written, service.state.index, _status_of(reports))
 
     @endpoint(
         "GET",
@@ -221,7 +221,7 @@ class OrderHandlers:
             if report.execution is not None and not is_own(report.execution, caller):
                 raise NotHeldError(f"{origin}/{report.sequence} is no submission of this key's accounts")
         written = [report_json(service, report, caller) for report in reports]
-        return Answer(written if "count" in query else written[0], service.state.index, _status_of(written))
+        return Answer(written if "count" in query else written[0], service.state.index, _status_of(reports))
 
     # ---------------------------------------------------------------- reads
 
@@ -324,8 +324,8 @@ def _allowed(caller: Caller, element: Command | InvalidCommandError) -> Command 
     return element
 
 
-def _status_of(reports: Sequence[Json]) -> int:
-    return 202 if any(report["status"] == "pending" for report in reports) else 200
+def _status_of(reports: Sequence[Report]) -> int:
+    return 202 if any(report.execution is None for report in reports) else 200
 
 
 def _named_order(request: Request, query: Query) -> tuple[str | None, int | None, str | None]:

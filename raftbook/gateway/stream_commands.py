@@ -9,13 +9,15 @@ import structlog
 
 from raftbook.engine.commands import Command
 from raftbook.errors import BusyError, NotHeldError, ProblemError, RaftbookError
-from raftbook.gateway.disclosure import report_json
+from raftbook.gateway.disclosure import report_document, report_json
 from raftbook.gateway.responses import problem_of
 from raftbook.gateway.stream_requests import NO_REQUEST_ID
 from raftbook.gateway.websocket_frames import Encoding
 from raftbook.json_format import report_to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from raftbook.gateway.caller import Caller
     from raftbook.gateway.service import Report, Service
     from raftbook.gateway.stream_access import StreamAccess
@@ -135,14 +137,15 @@ class OrderEntry:
         reported, self._reported = self._reported, []
         reader = self._access.reader
         for command, report in reported:
-            self._answer(command, self._result(report, reader))
+            write = report_document if command.encoding is Encoding.JSON else report_json
+            self._answer(command, self._result(report, reader, write))
         self._connection.flush()
 
-    def _result(self, report: Report, reader: Caller) -> Json:
+    def _result(self, report: Report, reader: Caller, write: Callable[[Service, Report, Caller], object]) -> Json:
         if report.execution is None:
             return {"error": error_json(NotHeldError.of_report(report.origin, report.sequence))}
         try:
-            return {"report": report_json(self._service, report, reader)}
+            return {"report": write(self._service, report, reader)}
         except Exception:  # noqa: BLE001 (what cannot be told ends nothing but this answer)
             _log.exception("unexpected error", path="/v1/stream")
             return {"error": error_json(internal_error())}

@@ -5,6 +5,7 @@
     fields     what each field must be
     schema_types  fields of commands with their JSON Schema; answers: what views writes, as types
     numbers    exact decimal numbers
+    report_text  the report of an order as text, at once
     views      events, orders, reports, trades, instruments, books and commands -> JSON
 
 Numbers are exact in both directions: prices and quantities leave as decimal strings with the instrument's number of
@@ -24,6 +25,7 @@ from raftbook.json_format.commands import (
 from raftbook.json_format.fields import DEFAULT_ACCOUNT
 from raftbook.json_format.forms import OPERATIONS
 from raftbook.json_format.numbers import decimal_text
+from raftbook.json_format.report_text import report_text
 from raftbook.json_format.schema_types import pattern_of
 from raftbook.json_format.views import (
     Json,
@@ -57,6 +59,7 @@ __all__ = [
     "order_to_json",
     "parse_instrument_spec",
     "pattern_of",
+    "report_text",
     "report_to_json",
     "trade_to_json",
 ]
