@@ -10,15 +10,16 @@ SIMULATE := --seeds 200
 # The tests start hundreds of processes; each would compile all that it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint types docs docs-serve bench simulate remedies chaos fuzz-api mutants format lock clean
+.PHONY: demo test lint types docs docs-serve bench simulate remedies chaos fuzz-api mutants compiled interpreted \
+	test-compiled format lock clean
 
 demo: .venv/ready
 	$(BIN)/raftbook demo
 
-# The tests with node processes come by themselves, two at a time: they wait more than they compute.
+# Three at a time on two cores: some wait more than they compute. Those with node processes come by themselves.
 test: .venv/ready
-	$(BIN)/python -m pytest -m "not system" --numprocesses 2
-	$(BIN)/python -m pytest -m system --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest -m "not system" --numprocesses 3
+	$(BIN)/python -m pytest -m system --numprocesses 3 --dist loadgroup
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -58,9 +59,23 @@ fuzz-api: .venv/ready
 # The engine with one small fault at a time, thousands of times, in the folder mutants/: which does no test notice? Takes
 # an hour on two cores, and goes on where it was stopped. MUTANTS="raftbook.engine.auction.*" tries those of one file;
 # `.venv/bin/mutmut show NAME` shows one.
-mutants: .venv/ready
+mutants: .venv/ready interpreted
 	$(BIN)/mutmut run --max-children 2 $(MUTANTS)
 	$(BIN)/mutmut results
+
+# The engine through mypyc, which takes a minute or two and a C compiler. From then on this checkout runs what was
+# compiled, whatever its sources say, until `make compiled` compiles them anew or `make interpreted` goes back to them.
+compiled: .venv/ready
+	$(BIN)/python hatch_build.py
+
+interpreted:
+	rm -rf build
+	rm -f *.so raftbook/*.so raftbook/*/*.so
+
+# All that holds the engine, its log format and what is folded from its events, against the compiled modules.
+test-compiled: compiled
+	$(BIN)/python -m pytest --numprocesses 2 tests/engine tests/market_data tests/offline tests/simulation \
+		tests/test_codec.py tests/test_hot_commands.py tests/test_state_machine.py
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .
@@ -74,7 +89,7 @@ lock: .venv/ready
 	$(LOCK) pyproject.toml --output-file requirements.lock
 	$(LOCK) pyproject.toml --output-file requirements-dev.lock --group dev --constraint requirements.lock
 
-clean:
+clean: interpreted
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants site
 
 # Made anew from nothing whenever what it holds has changed. uv takes a tenth of pip's time; where it cannot reach a

@@ -6,15 +6,34 @@ import json
 
 import cbor2
 import pytest
+import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raftbook.engine.types import OrderType, SelfTradePrevention, Side, TimeInForce
+from tests.gateway.conftest import open_market
 from tests.support.sample_orders import order
+from tests.support.single_node import single_node
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 JSON = {"Content-Type": "application/json"}
 CBOR = {"Content-Type": "application/cbor"}
 DEEP = b"[" * 20_000
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service(tmp_path_factory):
+    """One for all, since nothing here may change it."""
+    folder = tmp_path_factory.mktemp("node")
+    async with single_node(folder, max_body_bytes=65_536, max_commands_per_request=100, reports_kept=100) as service:
+        yield service
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def http(service):
+    async with open_market(service) as client:
+        yield client
 
 
 def state_of(service):

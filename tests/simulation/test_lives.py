@@ -18,7 +18,7 @@ from raftbook.simulation.life import live
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 SEED_COUNT = int(os.environ.get("RAFTBOOK_SIMULATION_SEEDS", "200"))
 BLOCK = 10
-STEPS = 45
+STEPS = 32
 
 
 @pytest.mark.timeout(600)
