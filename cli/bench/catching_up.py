@@ -117,7 +117,6 @@ async def fill(cluster: LocalCluster, leader: str, commands: int, *, is_resting:
             seconds=FILL_S,
             warm_up_s=0.0,
             run=FILLING_RUN,
-            node_process_ids={leader: cluster.process_id(leader)},
             most_commands=commands,
             is_resting=is_resting,
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cli.bench.cluster import CONNECTIONS
-from cli.bench.load import order_flow
+from cli.bench.flow import order_flow
 from cli.bench.measurement import (
     BATCH_COMMANDS,
     Announce,
@@ -60,7 +60,7 @@ SCENARIOS: Final = (
 async def measure_stock(scale: Scale, folder: Path, announce: Announce) -> list[Measurement]:
     payload = folder / "payload"
     commands = [
-        command._replace(not_after=NOT_AFTER_NS) for command in islice(order_flow(0, CONNECTIONS), PAYLOAD_COMMANDS)
+        command._replace(not_after=NOT_AFTER_NS) for command in islice(order_flow(CONNECTIONS), PAYLOAD_COMMANDS)
     ]
     raw_commands = [encode_command(command) for command in commands]
     payload.write_text("\n".join(raw.hex() for raw in raw_commands))
