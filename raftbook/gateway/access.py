@@ -106,7 +106,7 @@ class AccessControl:
             self._of_addresses.charge(address, self._clock(), count)
             self._of_keys.charge(record.key_id, self._clock(), count)
 
-        return Caller(record, count_requests)
+        return Caller(record, count_requests, lambda: self._authenticator.current(record))
 
     def _take(self, limiter: RateLimiter, name: str, who: str) -> None:
         wait_s = limiter.take(name, self._clock())

@@ -22,12 +22,21 @@ _SCOPE_KEY: Final = "raftbook.caller"
 class Caller:
     """The checks raise a 403 problem. `record` None: no keys are required, and everybody may do everything."""
 
-    __slots__ = ("_count_requests", "record")
+    __slots__ = ("_count_requests", "check_current", "record")
 
-    def __init__(self, record: KeyRecord | None, count_requests: Callable[[int], None] = lambda _count: None) -> None:
-        """`count_requests` is told of what is asked beyond the one request that was counted already."""
+    def __init__(
+        self,
+        record: KeyRecord | None,
+        count_requests: Callable[[int], None] = lambda _count: None,
+        check_current: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`count_requests` is told of what is asked beyond the one request that was counted already.
+
+        `check_current` raises a 401 problem where the key was revoked meanwhile: for whoever waits with a request.
+        """
         self.record = record
         self._count_requests = count_requests
+        self.check_current = check_current
 
     @property
     def sees_all(self) -> bool:

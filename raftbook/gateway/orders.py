@@ -188,7 +188,7 @@ class OrderHandlers:
         caller.count_commands(len(elements))
         judged = [_allowed(caller, element) for element in elements]
         commands: list[Command] = [element for element in judged if not isinstance(element, RaftbookError)]
-        reports = await submit(service, commands, wait_s) if commands else ()
+        reports = await submit(service, caller, commands, wait_s) if commands else ()
         write = report_document if accepted_media_type(request, (JSON, CBOR)) == JSON else report_json
         remaining = iter(reports)
         written = [

@@ -48,7 +48,9 @@ def command_endpoint(
     )
 
 
-async def submit(service: Service, commands: Sequence[Command], wait_s: float) -> Sequence[ServiceReport]:
+async def submit(
+    service: Service, caller: Caller, commands: Sequence[Command], wait_s: float
+) -> Sequence[ServiceReport]:
     """Hands `commands` to the node; a 503 problem where it is on its way out, or not quite there yet."""
     if service.draining:
         raise ProblemError(
@@ -56,7 +58,10 @@ async def submit(service: Service, commands: Sequence[Command], wait_s: float) -
         )
     clock = asyncio.get_running_loop().time
     began_at = clock()
-    await service.wait_joined(timeout_s=wait_s)
+    if not service.has_joined:
+        await service.wait_joined(timeout_s=wait_s)
+        # What the node has learned since it looked at the key counts as well.
+        caller.check_current()
     return await service.submit(commands, wait_s=max(0.0, wait_s - (clock() - began_at)))
 
 
@@ -67,7 +72,7 @@ async def submit_one(service: Service, caller: Caller, command: Command, wait_s:
     to wait, 503 `outcome_unknown` where it waited in vain; all of them hold the report.
     """
     caller.check_command(command)
-    (report,) = await submit(service, [command], wait_s)
+    (report,) = await submit(service, caller, [command], wait_s)
     return answer_to_one(report_json(service, report, caller), service.state.index, wait_s)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from contextlib import asynccontextmanager
@@ -593,6 +594,22 @@ async def test_an_admin_key_that_is_revoked_while_its_request_is_read_does_nothi
         response = await client.post("/v1/instruments", content=slowly(), headers=headers)
     assert_refused(response, 401, "key_revoked")
     assert "LATE" not in venue.service.state.exchange.instruments
+
+
+@pytest.mark.parametrize("path", ["/v1/orders", "/v1/commands"])
+async def test_a_key_that_is_revoked_while_its_node_catches_up_enters_nothing(venue, path):
+    venue.service.joined.clear()
+    fields = order(account="alice")
+    body = [{"op": "new", **fields}] if path == "/v1/commands" else fields
+    async with venue.client(ALICE) as client:
+        waiting = asyncio.create_task(client.post(path, json=body))
+        while not venue.service.is_awaited:  # noqa: ASYNC110 (no event tells it)
+            await asyncio.sleep(0.001)
+        await venue.submit(RevokeKey(ALICE.key_id))
+        taken = venue.service.taken
+        venue.service.joined.set()
+        assert_refused(await waiting, 401, "key_revoked")
+    assert venue.service.taken == taken
 
 
 # --- WebSocket -------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ elections and disks. `stall` makes it a node that has lost its majority: it take
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from raftbook.codec import RawRun, encode_command, encode_entry
@@ -75,6 +76,10 @@ class DirectService:
         self.draining = False
         self.ready = True
         self.is_behind = False
+        self.joined = asyncio.Event()
+        """Cleared, it is a node that has just started, and has not caught up."""
+        self.joined.set()
+        self.is_awaited = False
         self.busy_answers = 0
         """How many submissions are refused as if the intake were full."""
         self._origin = "direct-1"
@@ -138,11 +143,14 @@ class DirectService:
 
     @property
     def has_joined(self) -> bool:
-        return not self.is_behind
+        return not self.is_behind and self.joined.is_set()
 
     async def wait_joined(self, *, timeout_s: float) -> None:
         if self.is_behind:
             raise NotReadyError("this node has just started")
+        self.is_awaited = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.joined.wait(), timeout_s)
 
     async def submit(self, commands: Sequence[Command], *, wait_s: float) -> list[Report]:
         first = self._take(commands)
