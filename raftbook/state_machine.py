@@ -126,7 +126,7 @@ class StateMachine:
         """
         trades = self._recent_trades.get(symbol, ())
         if from_trade_id is not None:
-            return list(islice((trade for trade in trades if trade.trade_id >= from_trade_id), limit))
+            return [trade for trade in trades if trade.trade_id >= from_trade_id][:limit]
         first = 0 if limit is None else max(0, len(trades) - limit)
         return list(islice(trades, first, None))
 
@@ -174,7 +174,7 @@ def _read_trades(data: object) -> dict[str, deque[Trade]]:
         symbol, trades = item
         if symbol in recent or len(trades) > TRADES_KEPT:
             raise ValueError(f"recent trades of {symbol!r} come twice, or are more than {TRADES_KEPT}")
-        recent[symbol] = deque((_read_trade(symbol, trade) for trade in trades), maxlen=TRADES_KEPT)
+        recent[symbol] = deque([_read_trade(symbol, trade) for trade in trades], maxlen=TRADES_KEPT)
     return recent
 
 

@@ -67,6 +67,7 @@ from raftbook.engine.types import (
     TradingStatus,
 )
 from raftbook.errors import SnapshotError
+from tests.support.compiled import replaces_names
 from tests.support.strategies import (
     commands,
     identifiers,
@@ -676,6 +677,7 @@ def test_a_snapshot_comes_back_with_lists_for_tuples():
     assert decode_snapshot(encode_snapshot((1, (2, 3)))) == [1, [2, 3]]
 
 
+@replaces_names
 def test_other_threads_have_their_turns_while_a_large_snapshot_is_decoded(monkeypatch):
     """The decoder is C code; were it one call of it, a node would stand still for as long as that takes."""
     data = [[number, f"order-{number}", None, True] for number in range(50_000)]

@@ -24,6 +24,7 @@ from raftbook.engine.events import Rejection, Trade
 from raftbook.engine.types import EventKind, Number, OrderType, Reason, Side, TimeInForce
 from raftbook.errors import SnapshotError
 from raftbook.state_machine import TRADES_KEPT, StateMachine
+from tests.support.compiled import replaces_names
 from tests.support.strategies import raw_runs, timestamps
 
 ACME = AddInstrument("ACME", 2, 0, Number(1, 2), Number(1, 0))
@@ -231,6 +232,7 @@ def test_a_snapshot_remembers_how_far_it_advanced():
     assert restored.digest_at(8) is None, "what came before the snapshot is not known"
 
 
+@replaces_names
 def test_at_least_the_configured_number_of_digests_is_kept(monkeypatch):
     monkeypatch.setattr(module, "DIGESTS_KEPT", 10)
     machine, digests = StateMachine(), {}

@@ -131,4 +131,10 @@ __all__ = [
     "Trade",
     "TradingStatus",
     "Uncross",
+    "is_compiled",
 ]
+
+
+def is_compiled() -> bool:
+    """Are these modules machine code, made of this source by mypyc (`make compiled`), and not Python's bytecode?"""
+    return not __file__.endswith((".py", ".pyc"))

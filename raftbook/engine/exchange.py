@@ -236,14 +236,14 @@ class Exchange:
             orders = self.registry.known_orders(account)
         else:
             orders = self.registry.open_orders(account)
-        return (
-            order.state()
-            for order in orders
-            if order.order_id >= from_order_id
-            and order.status in statuses
-            and (symbol is None or order.symbol == symbol)
-            and (side is None or order.side is side)
-        )
+        for order in orders:
+            if (
+                order.order_id >= from_order_id
+                and order.status in statuses
+                and (symbol is None or order.symbol == symbol)
+                and (side is None or order.side is side)
+            ):
+                yield order.state()
 
     def depth(self, symbol: str, levels: int | None = None) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """(bids, asks) as (price, visible quantity) in units, best first. KeyError for an unknown symbol. O(levels)."""

@@ -34,6 +34,7 @@ from raftbook.engine import (
     Uncross,
 )
 from raftbook.engine.types import MAX_DECIMALS, MAX_INTEGER, MOST_PERCENT
+from tests.support.compiled import skip_if_compiled
 
 COUNTED_FOLDERS = tuple(str(Path(package.__file__).parent) for package in (raftbook.engine, sortedcontainers))
 
@@ -47,6 +48,7 @@ CONSTANT = 1.05
 
 def lines_executed(work) -> int:
     """How many lines `work` executes in the counted folders; a loop's line counts each time."""
+    skip_if_compiled()
     count = 0
 
     def trace(frame, event, _argument):

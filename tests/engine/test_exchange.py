@@ -25,6 +25,7 @@ from raftbook.simulation.workload import OrderFlow
 if TYPE_CHECKING:
     from raftbook.engine.events import OrderState
 from tests.engine.exchanges import exchange_with, limit, trading_exchange
+from tests.support.compiled import replaces_names
 
 
 def test_the_example_of_the_package_docstring_holds():
@@ -105,6 +106,7 @@ class TestMemory:
 
 
 class TestReads:
+    @replaces_names
     def test_a_page_of_orders_costs_no_more_states_than_it_has(self, monkeypatch):
         exchange = trading_exchange()
         everything = exchange.orders(open_only=False)

@@ -26,6 +26,7 @@ from raftbook.engine import (
     Uncross,
 )
 from tests.engine.exchanges import ACME, ONE, exchange_with, limit, new_key
+from tests.support.compiled import replaces_names
 
 NOW = 100
 
@@ -127,6 +128,7 @@ def test_a_run_that_is_passed_over_does_not_keep_back_those_behind_it():
     assert [(execution.origin, execution.sequence) for execution in executions] == [("n2.1", 1)]
 
 
+@replaces_names
 def test_an_auction_in_which_nothing_happened_or_was_only_refused_is_not_calculated_again(monkeypatch):
     exchange = exchange_now()
     answer(exchange, ACME._replace(symbol="CALL"), SetStatus("CALL", TradingStatus.AUCTION))
