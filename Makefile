@@ -87,7 +87,7 @@ LOCK := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashe
 lock: .venv/ready
 	$(LOCK) --output-file requirements-installer.lock --group installer
 	$(LOCK) pyproject.toml --output-file requirements.lock
-	$(LOCK) pyproject.toml --output-file requirements-dev.lock --group dev --constraint requirements.lock
+	$(LOCK) pyproject.toml --output-file requirements-dev.lock --group dev --extra bench --constraint requirements.lock
 
 clean: interpreted
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist mutants site
