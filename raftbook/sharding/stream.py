@@ -240,10 +240,8 @@ class _Conversation:
 
     async def _subscribe(self, request: Request, wanted: SubscribeRequest) -> None:
         channel = wanted.channel
-        place = channel.key[:2]
-        names = channel.names()
-        symbol = names.get("symbol")
-        if not isinstance(symbol, str):
+        place, symbol = channel.key, channel.symbol
+        if symbol is None:
             detail = "symbol: name it: each shard tells of its own orders, and counts its own log"
             raise MalformedFrameError(detail, "symbol", request.request_id)
         upstream = self._upstreams[self._map.shard_of(symbol)]
@@ -255,7 +253,7 @@ class _Conversation:
             feed = upstream.client.own_orders(channel.account, symbol=symbol, from_sequence=wanted.from_sequence)
         else:
             feed = upstream.client.feed(
-                cast("Literal['book', 'l3', 'trades']", names["channel"]),
+                cast("Literal['book', 'l3', 'trades']", channel.names()["channel"]),
                 symbol,
                 from_sequence=wanted.from_sequence,
                 interval_ms=round(1000 * wanted.interval_s) or None,
@@ -278,7 +276,7 @@ class _Conversation:
 
     async def _unsubscribe(self, request: Request) -> None:
         channel = read_channel(request)
-        feed = await self._stop(channel.key[:2])
+        feed = await self._stop(channel.key)
         if feed is None:
             raise ProblemError(409, "not_subscribed", "this connection has no such subscription")
         self._answer(request, {**channel.names(), "type": "unsubscribed", "sequence": feed.position})

@@ -40,6 +40,8 @@ class Submissions:
         """
         element = await self.placed(self._map.route(fields), {})
         (report,) = await self._reports([element], wait_s)
+        if report["status"] == "rejected" and report["origin"] is None and "shards" not in report:
+            raise _refusal(report)
         log_index = report["log_index"]
         assert log_index is None or isinstance(log_index, int)
         return answer_to_one(report, log_index, wait_s)
@@ -108,6 +110,14 @@ class Submissions:
             return await self._upstreams[shard].submit(documents, wait_s=wait_s)
         except RaftbookError as error:
             return error
+
+
+def _refusal(report: Json) -> RaftbookError:
+    """What a report says that a node gave of a command which it did not take, as the node would have said it alone."""
+    detail, field = str(report["detail"]), report.get("field")
+    if report["reason"] == InvalidCommandError.code:
+        return InvalidCommandError(detail, str(field) if field is not None else None)
+    return ProblemError(403, str(report["reason"]), detail, members={"shard": report["shard"]})
 
 
 def commands_of_array(body: bytes, max_commands: int) -> list[dict[str, object] | InvalidCommandError]:

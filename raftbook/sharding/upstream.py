@@ -16,6 +16,8 @@ from raftbook.gateway.responses import problem_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    import httpx
+
     from raftbook.client import Report
     from raftbook.client.http import Answer
     from raftbook.sharding.shard_map import OrderName, Shard
@@ -25,11 +27,18 @@ TIMEOUT_S: Final = 5.0
 
 
 class Upstream:
-    """`api_key` is the gateway's own, under which it does whatever it is asked; None where no keys are required."""
+    """`api_key` is the gateway's own, under which it does whatever it is asked; None where no keys are required.
 
-    def __init__(self, shard: Shard, *, api_key: str | None = None) -> None:
+    `transport` is that of RaftbookClient.
+    """
+
+    def __init__(
+        self, shard: Shard, *, api_key: str | None = None, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
         self.name = shard.name
-        self.client = RaftbookClient(shard.nodes, api_key=api_key, timeout_s=TIMEOUT_S, ca_file=shard.ca_file)
+        self.client = RaftbookClient(
+            shard.nodes, api_key=api_key, timeout_s=TIMEOUT_S, ca_file=shard.ca_file, transport=transport
+        )
         self._told_index = 0
 
     async def aclose(self) -> None:
