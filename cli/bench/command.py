@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -12,32 +12,21 @@ from cli.errors import WrongUsageError
 from cli.output import print_json, print_table, wants_table
 
 if TYPE_CHECKING:
-    from cli.bench.cluster import Scenario
     from cli.bench.feed import FeedScale
     from cli.bench.measurement import Announce, Measurement, Scale
 
 app = typer.Typer()
 
-SUBJECTS: Final = ["engine", "cluster", "recovery", "feed", "all"]
-OPPONENTS: Final = ["stock"]
+SUBJECTS: Final = ["engine", "cluster", "recovery", "feed", "shards", "all"]
+OPPONENTS: Final = ["stock", "etcd"]
 DEFAULT_SECONDS: Final = 10.0
 DEFAULT_REPETITIONS: Final = 5
-
-
-class _Plan(NamedTuple):
-    """What is to be measured."""
-
-    subject: str
-    against: list[str]
-    scenarios: list[Scenario]
-    scale: Scale
-    feed: FeedScale
 
 
 @app.command()
 def bench(
     subject: Annotated[
-        Literal["engine", "cluster", "recovery", "feed", "all"],
+        Literal["engine", "cluster", "recovery", "feed", "shards", "all"],
         typer.Argument(parser=options.one_of(SUBJECTS), metavar="[" + "|".join(SUBJECTS) + "]"),
     ] = "all",
     seconds: Annotated[
@@ -47,7 +36,11 @@ def bench(
     repetitions: Annotated[
         int | None,
         typer.Option(
-            "--repetitions", parser=options.whole_number(1), metavar="N", help="How many failovers. Default: 5."
+            "--repetitions",
+            parser=options.whole_number(1),
+            metavar="N",
+            help="How many failovers (default: 5), and of engine and cluster how many runs, told as their medians "
+            "(default: 1).",
         ),
     ] = None,
     backlog: Annotated[
@@ -65,12 +58,13 @@ def bench(
         typer.Option("--quick", help="One second each, two failovers, little to catch up with: to see that it runs."),
     ] = False,
     against: Annotated[
-        Literal["stock"] | None,
+        list[str] | None,
         typer.Option(
             "--against",
             parser=options.one_of(OPPONENTS),
             metavar="|".join(OPPONENTS),
-            help="Measure this with the same payload as well: stock is PySyncObj as it comes.",
+            help="With cluster: measure this with the same payload as well. stock is PySyncObj as it comes, etcd what "
+            "etcd-server is installed. Repeat it for both.",
         ),
     ] = None,
     adversarial: Annotated[
@@ -134,6 +128,14 @@ def bench(
             "for more.",
         ),
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE",
+            help="With engine or cluster: draw latencies and throughput into this file, .png or .svg.",
+        ),
+    ] = None,
     data_dir: Annotated[
         str | None,
         typer.Option(
@@ -145,7 +147,7 @@ def bench(
     ] = None,
     output: options.Output = None,
 ) -> None:
-    """Measures this machine: engine, a cluster of three node processes, recovery from failures, subscribers of a node.
+    """Measures this machine: engine, a cluster of three node processes, recovery, subscribers of a node, and shards.
 
     Every figure comes with how it was measured. Nodes and load generators are processes of their own.
     """
@@ -153,10 +155,18 @@ def bench(
     import tempfile
 
     from cli.bench import machine
+    from cli.bench import plot as picture
+    from cli.bench.run import make_plan, measure
     from cli.bench.view import comparison, progress_view, results
 
-    if against is not None and subject not in ("cluster", "all"):
-        raise WrongUsageError(f"--against {against} compares clusters; use it with cluster or all")
+    if against and subject not in ("cluster", "all"):
+        raise WrongUsageError(f"--against {against[0]} compares clusters; use it with cluster or all")
+    if against and rates:
+        raise WrongUsageError("--against compares so many orders under way, not so many a second; leave --rate out")
+    if plot is not None:
+        if subject not in ("engine", "cluster", "all") or adversarial or doubling or pauses:
+            raise WrongUsageError("--plot draws engine and cluster; use it with one of them, or with all")
+        picture.check(plot)
     for name, wanted in (("--adversarial", adversarial), ("--doubling", doubling), ("--pauses", pauses)):
         if wanted and subject != "engine":
             raise WrongUsageError(f"{name} measures the engine alone; use it with engine")
@@ -174,23 +184,21 @@ def bench(
         raise WrongUsageError("--interval-ms is 0, or 50 to 10000")
     if data_dir is not None and not Path(data_dir).is_dir():
         raise WrongUsageError(f"there is no folder {data_dir}; --data-dir takes one that exists")
-    plan = _Plan(
-        subject,
-        [against] if against else [],
-        _scenarios(subject, scenarios or [], rates or []),
-        _scale(seconds, repetitions, backlog, quick),
-        _feed_scale(subscribers, orders_per_s, interval_ms, quick),
-    )
+    scale = _scale(seconds, repetitions, backlog, quick)
+    feed = _feed_scale(subscribers, orders_per_s, interval_ms, quick)
+    plan = make_plan(subject, scale, feed, against or [], scenarios or [], rates or [])
     folder = Path(tempfile.mkdtemp(prefix="raftbook-bench-", dir=data_dir))
     try:
         conditions = machine.describe(folder)
         if adversarial or doubling or pauses:
-            measured = _measure_engine_at_sizes(adversarial, doubling, pauses, plan.scale)
+            measured = _measure_engine_at_sizes(adversarial, doubling, pauses, scale)
         else:
-            with progress_view(_count_steps(plan)) as announce:
-                measured = _measure(plan, folder, announce)
+            with progress_view(plan.count_steps()) as announce:
+                measured = measure(plan, folder, announce)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    if plot is not None:
+        picture.draw(plot, conditions, measured)
     if wants_table(output):
         print_table((comparison if adversarial or doubling or pauses else results)(conditions, measured))
     else:
@@ -210,6 +218,7 @@ def _scale(seconds: float | None, repetitions: int | None, backlog: int | None, 
         backlog=backlog if backlog is not None else QUICK_BACKLOG if quick else BACKLOG,
         attack_share=measurement.QUICK_ATTACK_SHARE if quick else 1.0,
         largest_book=measurement.QUICK_LARGEST_BOOK if quick else measurement.LARGEST_BOOK,
+        runs=repetitions or 1,
     )
 
 
@@ -221,27 +230,6 @@ def _feed_scale(subscribers: int | None, orders_per_s: int | None, interval_ms: 
         orders_per_s or (QUICK_ORDERS_PER_S if quick else ORDERS_PER_S),
         interval_ms,
     )
-
-
-def _scenarios(subject: str, words: list[str], rates: list[int]) -> list[Scenario]:
-    from cli.bench.cluster import closed_loop_scenarios, open_loop_scenarios, selected
-
-    if subject not in ("cluster", "all"):
-        return []
-    return selected(open_loop_scenarios(rates) if rates else closed_loop_scenarios(), words)
-
-
-def _count_steps(plan: _Plan) -> int:
-    from cli.bench import engine, recovery, stock
-
-    steps = {
-        "engine": len(engine.STEPS),
-        "cluster": len(plan.scenarios),
-        "recovery": len(recovery.STEPS),
-        "feed": len(plan.feed.steps),
-    }
-    own = sum(steps.values()) if plan.subject == "all" else steps[plan.subject]
-    return own + (len(stock.SCENARIOS) if plan.against else 0)
 
 
 def _measure_engine_at_sizes(adversarial: bool, doubling: bool, pauses: bool, scale: Scale) -> list[Measurement]:
@@ -260,35 +248,4 @@ def _measure_engine_at_sizes(adversarial: bool, doubling: bool, pauses: bool, sc
             measured += books.measure_doubling(scale, announce)
         if pauses:
             measured += run_until_ended(looks.measure_pauses(scale, announce))
-    return measured
-
-
-def _measure(plan: _Plan, folder: Path, announce: Announce) -> list[Measurement]:
-    from cli.bench.engine import measure_engine
-    from cli.end_signals import run_until_ended
-
-    measured: list[Measurement] = []
-    if plan.subject in ("engine", "all"):
-        measured += measure_engine(plan.scale, announce)
-    if plan.subject != "engine":
-        measured += run_until_ended(_measure_clusters(plan, folder, announce))
-    return measured
-
-
-async def _measure_clusters(plan: _Plan, folder: Path, announce: Announce) -> list[Measurement]:
-    from cli.bench.cluster import measure_cluster
-    from cli.bench.feed import measure_feed
-    from cli.bench.recovery import measure_recovery
-    from cli.bench.stock import measure_stock
-
-    subject, scale = plan.subject, plan.scale
-    measured: list[Measurement] = []
-    if subject in ("cluster", "all"):
-        measured += await measure_cluster(plan.scenarios, scale, folder / "cluster", announce)
-    if "stock" in plan.against:
-        measured += await measure_stock(scale, folder, announce)
-    if subject in ("recovery", "all"):
-        measured += await measure_recovery(scale, folder, announce)
-    if subject in ("feed", "all"):
-        measured += await measure_feed(scale, plan.feed, folder, announce)
     return measured
