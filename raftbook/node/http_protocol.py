@@ -123,6 +123,9 @@ class NodeHttpProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         super().handle_websocket_upgrade()
+        # As uvicorn does for a connection that is lost, but not for one that it hands over: the two name each other,
+        # and where garbage is looked for as rarely as in a node, such a cycle is not found.
+        self.parser = None  # type: ignore[assignment]
         websocket = self.transport.get_protocol()
         assert isinstance(websocket, NodeWebSocketProtocol)
         websocket.on_closed = self._on_closed

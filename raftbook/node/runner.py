@@ -72,6 +72,8 @@ def run(
         # Before the folder, which a node that cannot listen must leave as it is.
         api_listener = opened.enter_context(ListenAddress.for_clients(node_id, node.api).bind())
         peer_listener = opened.enter_context(ListenAddress.for_peers(node_id, node.peer).bind())
+        # Before the state comes from the folder: as Python comes, a large one would be looked at while it grows.
+        tune_garbage_collector()
         folder = StorageFolder.open(
             config.node_folder(node_id, data_dir), config.cluster.name, node_id, config.cluster.durability.value
         )
@@ -189,7 +191,6 @@ async def _serve(
     service.attach(transport)
     # Before the node joins its peers, whom it would keep waiting.
     server = HttpServer(service, tls=tls.for_clients if tls is not None else None)
-    tune_garbage_collector()
     await transport.start()
     service.start()
     stop = asyncio.Event()

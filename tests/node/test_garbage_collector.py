@@ -8,13 +8,71 @@ import json
 
 import pytest
 
+from cli.bench.stream_load import client_frame
 from raftbook.node import http_server, runner
-from raftbook.node.garbage_collector import tune_garbage_collector
+from raftbook.node.garbage_collector import YOUNG_OBJECTS, tune_garbage_collector
 from tests.support.server import free_listener
 from tests.support.single_node import single_node
 
 CONNECTIONS = 30
 REQUESTS = 3
+TEXT_FRAME = 0x81
+
+
+async def http_traffic(address):
+    requests = [b"GET /healthz", b"GET /v1/orders/99?account=a", b"GET /v1/nothing", b"POST /v1/commands"]
+    reader, writer = await asyncio.open_connection(*address)
+    order = {"op": "new", "symbol": "X", "account": "a", "side": "buy", "price": "1", "quantity": "1"}
+    body = json.dumps([order]).encode()
+    for request in requests * REQUESTS:
+        content = body if request.startswith(b"POST") else b""
+        head = b"%s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        writer.write(head % (request, len(content)) + content)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        await reader.readexactly(length)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def stream_traffic(address):
+    """A WebSocket with subscriptions, orders that rest, trade and are refused, and nonsense; then it is closed."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(
+        b"GET /v1/stream HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    order = {"op": "new", "symbol": "ACME", "account": "a", "price": "1", "quantity": "1"}
+    messages: list[dict[str, object]] = [
+        {"op": "add_instrument", "symbol": "ACME", "price_decimals": 0, "quantity_decimals": 0},
+        {"op": "subscribe", "channel": "book", "symbol": "ACME"},
+        {"op": "subscribe", "channel": "orders", "account": "a"},
+        {**order, "side": "buy"},
+        {**order, "side": "sell"},
+        {**order, "side": "sell", "quantity": "-1"},
+        {"op": "cancel", "account": "a", "order_id": 10**6},
+        {"op": "unsubscribe", "channel": "book", "symbol": "ACME"},
+        {"op": "nonsense"},
+    ]
+    for number, message in enumerate(messages):
+        writer.write(client_frame({**message, "request_id": number}))
+        heard = None
+        while heard is None or (heard.get("request_id") != number and heard.get("type") != "snapshot"):
+            heard = json.loads(await asyncio.wait_for(text(reader), 10))
+    writer.close()
+    await writer.wait_closed()
+
+
+async def text(reader) -> bytes:
+    """The next message; pings are left unanswered."""
+    while True:
+        first_byte, size_bytes = await reader.readexactly(2)
+        if size_bytes >= 126:
+            size_bytes = int.from_bytes(await reader.readexactly(2 if size_bytes == 126 else 8), "big")
+        payload = await reader.readexactly(size_bytes)
+        if first_byte == TEXT_FRAME:
+            return payload
 
 
 @pytest.fixture
@@ -34,24 +92,43 @@ def test_what_has_outlived_two_looks_is_not_looked_at_again(tuned):
     assert len(kept) == 2_000_000
 
 
-def test_connections_requests_and_refusals_leave_no_cycles(tmp_path):
+def test_a_look_is_short_whatever_rests_in_the_book(tuned):
+    """A hundred thousand orders more are told to the youngest and the middle-aged a few thousand objects at a time."""
+    looked_at: list[int] = []
+
+    def meter(phase: str, about: dict[str, int]) -> None:
+        if phase == "start":
+            looked_at.append(sum(len(gc.get_objects(generation)) for generation in range(about["generation"] + 1)))
+
+    tune_garbage_collector()
+    gc.callbacks.append(meter)
+    try:
+        kept = [[number] for number in range(100_000)]
+    finally:
+        gc.callbacks.remove(meter)
+    assert len(looked_at) > 50
+    assert max(looked_at) < 4 * YOUNG_OBJECTS
+    assert len(kept) == 100_000
+
+
+@pytest.mark.parametrize("traffic", [http_traffic, stream_traffic])
+def test_connections_requests_subscriptions_and_refusals_leave_no_cycles(tmp_path, traffic):
     """On the loop of a node: asyncio's own leaves one behind each connection."""
-    with asyncio.Runner(loop_factory=runner._new_event_loop) as loop:
-        assert loop.run(cycles_left(tmp_path)) == 0
+    with asyncio.Runner(loop_factory=runner.new_event_loop) as loop:
+        assert loop.run(cycles_left(tmp_path, traffic)) == 0
 
 
-async def cycles_left(tmp_path) -> int:
+async def cycles_left(tmp_path, traffic) -> int:
     async with single_node(tmp_path) as service:
         listener = free_listener()
         server = http_server.HttpServer(service)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
-        requests = [b"GET /healthz", b"GET /v1/orders/99?account=a", b"GET /v1/nothing", b"POST /v1/commands"]
-        await exchange(listener.getsockname(), requests)
+        await traffic(listener.getsockname())
         gc.collect()
         gc.disable()
         try:
             for _ in range(CONNECTIONS):
-                await exchange(listener.getsockname(), requests)
+                await traffic(listener.getsockname())
             while server.server_state.connections:  # noqa: ASYNC110 (uvicorn tells nobody)
                 await asyncio.sleep(0.005)
             found = gc.collect()
@@ -60,18 +137,3 @@ async def cycles_left(tmp_path) -> int:
         server.should_exit = True
         await serving
     return found
-
-
-async def exchange(address, requests):
-    reader, writer = await asyncio.open_connection(*address)
-    order = {"op": "new", "symbol": "X", "account": "a", "side": "buy", "price": "1", "quantity": "1"}
-    body = json.dumps([order]).encode()
-    for request in requests * REQUESTS:
-        content = body if request.startswith(b"POST") else b""
-        head = b"%s HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-        writer.write(head % (request, len(content)) + content)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-        await reader.readexactly(length)
-    writer.close()
-    await writer.wait_closed()
