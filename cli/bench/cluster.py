@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from cli.bench.latencies import Latencies
 from cli.bench.load import LoadPlan, LoadResult, run_load
-from cli.bench.measurement import Announce, Measurement, Scale, milliseconds, percentile
+from cli.bench.measurement import Announce, Measurement, Scale, milliseconds
 from cli.bench.node_probe import ProbedNode
 from cli.errors import WrongUsageError
 from cli.local_cluster import LocalCluster
@@ -92,7 +93,10 @@ async def measure_cluster(
             announce(scenario.name)
             leader = await settled_leader(cluster)
             result = await run_load(load_plan(cluster, leader, scenario, scale, run))
-            measured.append(Measurement(scenario.name, _how(scenario), figures(result, leader)))
+            latencies = Latencies.of(result.request_times_s)
+            told = figures(result, latencies, leader)
+            place = scenario.entered_at
+            measured.append(Measurement(scenario.name, _how(scenario), told, f"at {place}", scenario.kind, latencies))
         await cluster.wait_for_equal_state(deadline_s=EQUAL_STATE_DEADLINE_S)
         await cluster.terminate()
     return measured
@@ -146,7 +150,7 @@ def load_plan(cluster: LocalCluster, leader: str, scenario: Scenario, scale: Sca
     )
 
 
-def figures(result: LoadResult, leader: str) -> dict[str, float]:
+def figures(result: LoadResult, latencies: Latencies, leader: str) -> dict[str, float]:
     """`leader_cpu` and the like are shares of one processor. What is said of a follower is of the busier one."""
     usage = result.nodes[leader]
     counters = usage.counters
@@ -155,9 +159,7 @@ def figures(result: LoadResult, leader: str) -> dict[str, float]:
     commands = max(1, result.commands)
     return {
         "orders_per_s": round(result.commands / result.elapsed_s),
-        "p50_ms": milliseconds(percentile(result.request_times_s, 0.5)),
-        "p99_ms": milliseconds(percentile(result.request_times_s, 0.99)),
-        "p99_9_ms": milliseconds(percentile(result.request_times_s, 0.999)),
+        **latencies.figures(),
         "refused_percent": round(100 * result.refused / commands, 1),
         "not_taken_percent": round(100 * result.busy / max(1, result.busy + result.commands), 1),
         "leader_cpu_us_per_order": round(1e6 * leader_cpu_s / commands, 1),
@@ -175,24 +177,23 @@ def figures(result: LoadResult, leader: str) -> dict[str, float]:
 
 
 def _how(scenario: Scenario) -> str:
+    """The same for all places at which orders may enter."""
     nodes = "three node processes on loopback, durability fsync, an order answered once it is executed"
-    place = scenario.entered_at
+    connections = "one connection" if scenario.connections == 1 else f"{scenario.connections} connections"
     if scenario.rate is not None:
         return (
-            f"{nodes}; {scenario.rate:,g} single orders a second over {scenario.connections} WebSockets to {place}, "
-            "sent on schedule whatever is answered; each takes from the moment it was due"
+            f"{nodes}; {scenario.rate:,g} single orders a second over {connections} of WebSocket, sent on schedule "
+            "whatever is answered; each takes from the moment it was due"
         )
     if scenario.outstanding is not None:
-        return (
-            f"{nodes}; {scenario.outstanding} single orders under way over {scenario.connections} WebSockets to "
-            f"{place}, the next sent when one is answered"
-        )
+        under_way = "one order" if scenario.outstanding == 1 else f"{scenario.outstanding} single orders"
+        return f"{nodes}; {under_way} under way over {connections} of WebSocket, the next sent when one is answered"
     if scenario.batch_commands == 1:
         return (
-            f"{nodes}; one connection to {place}, the next request when the last is answered: POST, PATCH and DELETE "
-            "/v1/orders as the flow has it"
+            f"{nodes}; one connection, the next request when the last is answered: POST, PATCH and DELETE /v1/orders "
+            "as the flow has it"
         )
     return (
-        f"{nodes}; {scenario.connections} connections to {place}, each with one POST /v1/commands of "
-        f"{scenario.batch_commands:,} JSON commands under way; times are those of whole requests"
+        f"{nodes}; {connections}, each with one POST /v1/commands of {scenario.batch_commands:,} JSON commands under "
+        "way; times are those of whole requests"
     )

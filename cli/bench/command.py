@@ -13,7 +13,7 @@ from cli.output import print_json, print_table, wants_table
 
 if TYPE_CHECKING:
     from cli.bench.feed import FeedScale
-    from cli.bench.measurement import Announce, Measurement, Scale
+    from cli.bench.measurement import Measurement, Scale
 
 app = typer.Typer()
 

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from cli.bench.load import new_event_loop
+from cli.bench.generator import new_event_loop
 from cli.bench.measurement import BenchmarkFailedError
 from cli.bench.stream_load import Delivered, Reference, Subscriber
 

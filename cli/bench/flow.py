@@ -15,23 +15,30 @@ from cli.bench.http_load import encode_request
 from cli.bench.measurement import BenchmarkFailedError
 from cli.bench.resting import resting_orders
 from cli.bench.stream_load import client_frame
+from raftbook.codec import encode_command
 from raftbook.engine.commands import CancelOrder, NewOrder, ReplaceOrder
 from raftbook.json_format import command_to_json, dumps
 from raftbook.simulation.workload import OrderFlow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-    from raftbook.engine.commands import Command
+    from raftbook.codec import encode_command
+from raftbook.engine.commands import Command
 
 SEED: Final = 1
 SYMBOL: Final = "ACME"
 ACCOUNTS_PER_CONNECTION: Final = 4
 ROUND_COMMANDS: Final = 50_000
 """Of the flow, before it begins again under other names."""
+PAYLOAD_COMMANDS: Final = 20_000
+NOT_AFTER_NS: Final = 1_700_000_005_000_000_000
+"""A node gives each order one, so the log has it."""
 ROUNDS_PER_RUN: Final = 10_000
 RUNS: Final = 1_000
-_TAG: Final = b"r%07d-"
+_TAG: Final = b"r%07d-9b1d-4e7a-8c2f-"
+"""Names are as long as those that clients give, who mostly take UUIDs."""
 _FIRST_TAG: Final = _TAG % 0
 
 
@@ -77,6 +84,18 @@ def resting_flow(connections: int) -> Iterator[NewOrder]:
     """Orders that never trade."""
     accounts = [name for connection in range(connections) for name in accounts_of(connection)]
     return resting_orders(accounts, client_order_id_prefix=_FIRST_TAG.decode())
+
+
+def write_payload(folder: Path) -> tuple[Path, float]:
+    """A new folder with a file of encoded orders of the flow, as the log has them, one a line in hexadecimal; its path,
+    and their mean size in bytes.
+    """
+    folder.mkdir()
+    path = folder / "payload"
+    commands = [command._replace(not_after=NOT_AFTER_NS) for command in islice(order_flow(1), PAYLOAD_COMMANDS)]
+    encoded = [encode_command(command) for command in commands]
+    path.write_text("\n".join(raw.hex() for raw in encoded))
+    return path, sum(map(len, encoded)) / len(encoded)
 
 
 def batch_requests(commands: list[Command], batch_commands: int, address: str) -> list[bytes]:

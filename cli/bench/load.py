@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from cli.bench import flow
+from cli.bench.generator import generator_main, run_generator
 from cli.bench.http_load import LoadConnection
 from cli.bench.measurement import BenchmarkFailedError
 from cli.bench.node_probe import NodeUsage, Probe, ProbedNode, read_counters
 from cli.bench.stream_orders import OrderStream
-from cli.local_cluster import PROJECT_FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -89,28 +89,8 @@ class LoadResult(msgspec.Struct, frozen=True):
 
 async def run_load(plan: LoadPlan) -> LoadResult:
     """Runs the load generator as a process of its own; BenchmarkFailedError says what went wrong in it."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "cli.bench.load",
-        cwd=PROJECT_FOLDER,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        deadline_s = START_DEADLINE_S + plan.warm_up_s + 2 * plan.seconds + ANSWER_DEADLINE_S
-        output, errors = await asyncio.wait_for(process.communicate(msgspec.json.encode(plan)), deadline_s)
-    except TimeoutError as error:
-        raise BenchmarkFailedError("the load generator did not end; is the machine overloaded?") from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode != 0:
-        words = errors.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        raise BenchmarkFailedError(f"the load generator failed: {words[-1]}")
-    return msgspec.json.decode(output, type=LoadResult)
+    deadline_s = START_DEADLINE_S + plan.warm_up_s + 2 * plan.seconds + ANSWER_DEADLINE_S
+    return await run_generator("cli.bench.load", plan, LoadResult, deadline_s=deadline_s)
 
 
 class Load:
@@ -292,29 +272,5 @@ class Load:
             stream.close()
 
 
-def main() -> int:
-    plan = msgspec.json.decode(sys.stdin.buffer.read(), type=LoadPlan)
-    try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            result = runner.run(_run(plan))
-    except (BenchmarkFailedError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
-    sys.stdout.buffer.write(msgspec.json.encode(result))
-    return 0
-
-
-async def _run(plan: LoadPlan) -> LoadResult:
-    return await Load(plan).run()
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(generator_main(LoadPlan, lambda plan: Load(plan).run()))

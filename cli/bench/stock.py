@@ -10,63 +10,80 @@ import asyncio
 import contextlib
 import json
 import sys
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from cli.bench.cluster import CONNECTIONS
-from cli.bench.flow import order_flow
-from cli.bench.measurement import (
-    BATCH_COMMANDS,
-    Announce,
-    BenchmarkFailedError,
-    Measurement,
-    Scale,
-    milliseconds,
-    percentile,
-)
+from cli.bench.flow import write_payload
+from cli.bench.latencies import Latencies
+from cli.bench.measurement import Announce, BenchmarkFailedError, Measurement, Scale
 from cli.local_cluster import free_ports
-from raftbook.codec import encode_command
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection, Sequence
 
 SCRIPT: Final = Path(__file__).with_name("stock_node.py")
 VERSION: Final = "0.3.17"
-PAYLOAD_COMMANDS: Final = 20_000
 NODES: Final = 3
 START_DEADLINE_S: Final = 30.0
 ANSWER_DEADLINE_S: Final = 90.0
 POLL_INTERVAL_S: Final = 0.05
 MAX_LINE_BYTES: Final = 64 << 20
-NOT_AFTER_NS: Final = 1_700_000_005_000_000_000
+
+
+class Sending(NamedTuple):
+    """When PySyncObj sends what it was given."""
+
+    name: str
+    words: str
+    arguments: tuple[str, ...]
+
+
+AT_ONCE: Final = Sending("at once", "appendEntriesUseBatch=False, so it sends at once", ("--send-at-once",))
+EVERY_5_MS: Final = Sending(
+    "every 5 ms",
+    "appendEntriesUseBatch=True, appendEntriesPeriod=0.005, so it sends every 5 ms",
+    ("--period-s", "0.005"),
+)
+BY_DEFAULT: Final = Sending("by default", "default settings, so it sends every 100 ms", ())
 
 
 class Scenario(NamedTuple):
-    name: str
-    sends_at_once: bool
+    sending: Sending
+    kind: str
     batch_commands: int
     outstanding: int
 
+    @property
+    def name(self) -> str:
+        return f"stock {self.sending.name}, {self.kind}"
+
 
 SCENARIOS: Final = (
-    Scenario("stock, batches", True, BATCH_COMMANDS, CONNECTIONS),
-    Scenario("stock, one at a time", True, 1, 1),
-    Scenario("stock by default, batches", False, BATCH_COMMANDS, CONNECTIONS),
-    Scenario("stock by default, one at a time", False, 1, 1),
+    Scenario(AT_ONCE, "one at a time", 1, 1),
+    Scenario(AT_ONCE, "64 outstanding", 1, 64),
+    Scenario(AT_ONCE, "512 outstanding", 1, 512),
+    Scenario(AT_ONCE, "batches of 100", 100, CONNECTIONS),
+    Scenario(EVERY_5_MS, "one at a time", 1, 1),
+    Scenario(EVERY_5_MS, "512 outstanding", 1, 512),
+    Scenario(EVERY_5_MS, "batches of 100", 100, CONNECTIONS),
+    Scenario(BY_DEFAULT, "one at a time", 1, 1),
+    Scenario(BY_DEFAULT, "512 outstanding", 1, 512),
 )
 
 
-async def measure_stock(scale: Scale, folder: Path, announce: Announce) -> list[Measurement]:
-    payload = folder / "payload"
-    commands = [
-        command._replace(not_after=NOT_AFTER_NS) for command in islice(order_flow(CONNECTIONS), PAYLOAD_COMMANDS)
-    ]
-    raw_commands = [encode_command(command) for command in commands]
-    payload.write_text("\n".join(raw.hex() for raw in raw_commands))
-    mean_bytes = sum(map(len, raw_commands)) / len(raw_commands)
+def scenarios(kinds: Collection[str]) -> list[Scenario]:
+    """Those of these kinds."""
+    return [scenario for scenario in SCENARIOS if scenario.kind in kinds]
+
+
+async def measure_stock(
+    chosen: Sequence[Scenario], scale: Scale, folder: Path, announce: Announce
+) -> list[Measurement]:
+    """Each on a cluster of its own, as its settings are those of the processes."""
+    payload, mean_bytes = await asyncio.to_thread(write_payload, folder)
     measured = []
-    for number, scenario in enumerate(SCENARIOS):
+    for number, scenario in enumerate(chosen):
         announce(scenario.name)
         journals = folder / f"stock-{number}"
         journals.mkdir()
@@ -77,6 +94,7 @@ async def measure_stock(scale: Scale, folder: Path, announce: Announce) -> list[
                 "outstanding": scenario.outstanding,
                 "seconds": scale.seconds,
                 "warm_up_s": scale.warm_up_s,
+                "process_ids": [leader.pid, *(node.pid for node in nodes if node is not leader)],
             }
             result = await _ask(leader, json.dumps(plan), ANSWER_DEADLINE_S + scale.warm_up_s + scale.seconds)
         if result["failure"]:
@@ -86,24 +104,28 @@ async def measure_stock(scale: Scale, folder: Path, announce: Announce) -> list[
 
 
 def _measurement(scenario: Scenario, result: dict[str, Any], mean_bytes: float) -> Measurement:
-    times_s = result["request_times_s"]
-    calls = f"{scenario.outstanding} replicated calls" if scenario.outstanding > 1 else "one replicated call"
-    content = f"{scenario.batch_commands} commands" if scenario.batch_commands > 1 else "one command"
-    sending = (
-        "appendEntriesUseBatch=False, so it sends at once"
-        if scenario.sends_at_once
-        else "default settings, so it sends every 100 ms"
-    )
+    latencies = Latencies.of(result["request_times_s"])
+    orders = max(1, latencies.count * scenario.batch_commands)
+    elapsed_s = result["elapsed_s"]
+    leader_cpu_s, *followers_cpu_s = result["cpu_s"]
     return Measurement(
         scenario.name,
-        f"PySyncObj {VERSION} as it comes, three processes on loopback, journal file on, {sending}; "
-        f"{calls} of {content} (encoded, {mean_bytes:.0f} bytes each) under way, made within its leader. It neither "
-        "syncs nor matches, and has no HTTP in front",
+        f"PySyncObj {VERSION} as it comes, three processes on loopback, journal file on, {scenario.sending.words}; "
+        f"replicated calls of one command or a batch (encoded, {mean_bytes:.0f} bytes a command) under way, made "
+        "within its leader. It neither syncs nor matches, and has no network in front; its leader's processor time is "
+        "the load's as well",
         {
-            "orders_per_s": round(len(times_s) * scenario.batch_commands / result["elapsed_s"]),
-            "p50_ms": milliseconds(percentile(times_s, 0.5)),
-            "p99_ms": milliseconds(percentile(times_s, 0.99)),
+            "orders_per_s": round(latencies.count * scenario.batch_commands / elapsed_s),
+            **latencies.figures(),
+            "leader_cpu_us_per_order": round(1e6 * leader_cpu_s / orders, 1),
+            "follower_cpu_us_per_order": round(1e6 * max(followers_cpu_s) / orders, 1),
+            "all_nodes_cpu_us_per_order": round(1e6 * sum(result["cpu_s"]) / orders, 1),
+            "leader_cpu": round(leader_cpu_s / elapsed_s, 2),
+            "follower_cpu": round(max(followers_cpu_s) / elapsed_s, 2),
         },
+        f"stock, {scenario.sending.name}",
+        scenario.kind,
+        latencies,
     )
 
 
@@ -117,7 +139,7 @@ async def _nodes(folder: Path, payload: Path, scenario: Scenario) -> AsyncIterat
                 others = [address for address in addresses if address != own]
                 journal = folder / own.replace(":", "-")
                 arguments = [own, *others, "--journal", str(journal), "--payload", str(payload)]
-                arguments += ["--send-at-once"] * scenario.sends_at_once
+                arguments += scenario.sending.arguments
                 # Isolated from our paths, so that it cannot but import PySyncObj as it is installed.
                 process = await asyncio.create_subprocess_exec(
                     sys.executable,

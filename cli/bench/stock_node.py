@@ -1,7 +1,7 @@
 """One node of stock PySyncObj, to compare with. A script of its own: it imports nothing of raftbook, which changes
 PySyncObj for the whole process.
 
-    python stock_node.py SELF OTHER OTHER … --journal FILE --payload FILE --send-at-once|--default
+    python stock_node.py SELF OTHER OTHER … --journal FILE --payload FILE [--send-at-once | --period-s SECONDS]
 
 It says whether it leads (a JSON line) for every line "role" on standard input, and measures for every other line, a
 JSON plan; it ends with standard input. What it replicates are the encoded commands of the payload file (one a line, in
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import threading
 import time
@@ -59,13 +60,21 @@ class Load:
         for _ in range(plan["outstanding"]):
             self._send()
         time.sleep(plan["warm_up_s"])
-        first, began_at = len(self._times_s), time.perf_counter()
+        first, began_at, cpu_s = len(self._times_s), time.perf_counter(), self._cpu_s(plan)
         time.sleep(plan["seconds"])
         times_s, elapsed_s = self._times_s[first:], time.perf_counter() - began_at
+        cpu_s = [now_s - before_s for now_s, before_s in zip(self._cpu_s(plan), cpu_s, strict=True)]
         self._is_ending = True
         if not self._none_under_way.wait(DEADLINE_S):
             self.failure = self.failure or "not all calls were answered"
-        return {"failure": self.failure, "elapsed_s": elapsed_s, "request_times_s": times_s}
+        return {"failure": self.failure, "elapsed_s": elapsed_s, "request_times_s": times_s, "cpu_s": cpu_s}
+
+    @staticmethod
+    def _cpu_s(plan: dict[str, Any]) -> list[float]:
+        """What the processes of the plan have used so far (`man 5 proc_pid_stat`)."""
+        stats = [Path(f"/proc/{process_id}/stat").read_bytes() for process_id in plan["process_ids"]]
+        fields = [stat.rpartition(b") ")[2].split() for stat in stats]
+        return [(int(found[11]) + int(found[12])) / os.sysconf("SC_CLK_TCK") for found in fields]
 
     def _send(self) -> None:
         sent_at = time.perf_counter()
@@ -90,6 +99,7 @@ def main() -> None:
     parser.add_argument("--journal", required=True)
     parser.add_argument("--payload", required=True, type=Path)
     parser.add_argument("--send-at-once", action="store_true")
+    parser.add_argument("--period-s", type=float, default=SyncObjConf().appendEntriesPeriod)
     arguments = parser.parse_args()
     payload = [bytes.fromhex(line) for line in arguments.payload.read_text().split()]
     node = StockNode(
@@ -98,6 +108,7 @@ def main() -> None:
         SyncObjConf(
             journalFile=arguments.journal,
             appendEntriesUseBatch=not arguments.send_at_once,
+            appendEntriesPeriod=arguments.period_s,
             logCompactionMinEntries=NO_COMPACTION,
             logCompactionMinTime=NO_COMPACTION,
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from rich.console import Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -45,15 +45,115 @@ def progress_view(steps: int) -> Iterator[Callable[[str], None]]:
         yield advance
 
 
+class _Table(NamedTuple):
+    """`titles` of the figures that are its columns; of those in `with_spread` the least and the greatest are shown."""
+
+    name: str
+    titles: dict[str, str]
+    with_spread: tuple[str, ...] = ()
+
+
+_TABLES: Final = (
+    _Table(
+        "orders",
+        {
+            "orders_per_s": "orders/s",
+            "p50_ms": "p50, ms",
+            "p99_ms": "p99, ms",
+            "p99_9_ms": "p99.9, ms",
+            "refused_percent": "refused, %",
+        },
+        ("orders_per_s", "p50_ms", "p99_ms"),
+    ),
+    _Table(
+        "processor time, us an order, and shares of a processor",
+        {
+            "leader_cpu_us_per_order": "leader,\nus/order",
+            "follower_cpu_us_per_order": "follower,\nus/order",
+            "all_nodes_cpu_us_per_order": "all nodes,\nus/order",
+            "leader_cpu": "leader,\nshare",
+            "follower_cpu": "follower,\nshare",
+            "load_generator_cpu": "load,\nshare",
+        },
+    ),
+    _Table(
+        "log of the leader",
+        {
+            "log_bytes_per_order": "bytes/order",
+            "fsyncs_per_s": "fsyncs/s",
+            "fsync_mean_ms": "ms/fsync",
+            "orders_per_entry": "orders/\nentry",
+            "entries_per_fsync": "entries/\nfsync",
+            "not_taken_percent": "not\ntaken, %",
+        },
+    ),
+)
+"""What is told of orders through a cluster."""
+
+
 def results(machine: dict[str, Any], measured: Sequence[Measurement]) -> Group:
-    """A row per figure; under them how each was measured, since a figure alone says nothing."""
+    """A row per figure, and tables where there are groups; under them how each was measured: a figure alone says
+    nothing.
+    """
+    grouped = [measurement for measurement in measured if measurement.group]
+    single = [measurement for measurement in measured if not measurement.group]
+    shown: list[Table | Text] = [table for layout in _TABLES for table in _grouped_table(layout, grouped)]
+    if single:
+        shown.append(_single_table(single))
+    # A kind of load is the same wherever it enters; of what it is compared with, every kind is alike.
+    notes = dict.fromkeys(f"{one.kind if one.group.startswith('at ') else one.group}: {one.how}." for one in grouped)
+    notes |= dict.fromkeys(f"{one.name}: {one.how}." for one in single)
+    return Group(*shown, Text("\n".join([_conditions(machine), *notes])))
+
+
+def _single_table(measured: Sequence[Measurement]) -> Table:
     table = columns("raftbook bench", "measured", "figure", "value", right=("value",))
     for measurement in measured:
         for position, (figure, value) in enumerate(measurement.figures.items()):
             is_last = position == len(measurement.figures) - 1
-            table.add_row("" if position else measurement.name, _spoken(figure), _shown(value), end_section=is_last)
-    notes = [f"{measurement.name}: {measurement.how}." for measurement in measured]
-    return Group(table, Text("\n".join([_conditions(machine), *notes])))
+            name = "" if position else measurement.name
+            table.add_row(name, _spoken(figure), _with_spread(measurement, figure, value), end_section=is_last)
+    return table
+
+
+def _grouped_table(layout: _Table, measured: Sequence[Measurement]) -> Iterator[Table]:
+    """A table with a section per group; none where nobody has such figures."""
+    wanted = [one for one in measured if any(figure in one.figures for figure in layout.titles)]
+    if not wanted:
+        return
+    titles = tuple(layout.titles.values())
+    table = columns(f"raftbook bench: {layout.name}", "measured", *titles, right=titles)
+    for group, alike in itertools.groupby(wanted, key=lambda one: one.group):
+        table.add_row(Text(group, style="bold"))
+        rows = list(alike)
+        for one in rows:
+            cells = [_cell(one, figure, with_spread=figure in layout.with_spread) for figure in layout.titles]
+            table.add_row(f"  {one.kind}", *cells, end_section=one is rows[-1])
+    yield table
+
+
+def _cell(measurement: Measurement, figure: str, *, with_spread: bool) -> str:
+    value = measurement.figures.get(figure)
+    if value is None:
+        return ""
+    told = _short(value)
+    if with_spread and figure in measurement.spread:
+        least, most = measurement.spread[figure]
+        told += f"\n{_short(least)}..{_short(most)}"
+    return told
+
+
+def _short(value: float) -> str:
+    """As many digits as a benchmark can be trusted with."""
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def _with_spread(measurement: Measurement, figure: str, value: float) -> str:
+    """The value; where it is a median, the least and the greatest under it."""
+    if figure not in measurement.spread:
+        return _shown(value)
+    least, most = measurement.spread[figure]
+    return f"{_shown(value)}\n{_shown(least)}..{_shown(most)}" if least != most else _shown(value)
 
 
 def comparison(machine: dict[str, Any], measured: Sequence[Measurement]) -> Group:
