@@ -328,8 +328,8 @@ def _us(cpu_s: float, orders: int) -> float:
 
 def _how(way: Way) -> str:
     shards = "one cluster" if way.shard_count == 1 else "two clusters, one instrument each,"
-    entered = "through one gateway process" if way.has_gateway else "each at its leader"
+    entered = "through a gateway process" if way.has_gateway else "each at its leader"
     return (
         f"{RATE:,} new orders a second for two instruments, every second one a trade, sent on schedule over two "
-        f"WebSockets {entered}; {shards} of three node processes with fsync; the four ways of sending took turns in one run"
+        f"WebSockets {entered}; {shards} of three node processes with fsync; the four ways took turns in one run"
     )

@@ -234,7 +234,7 @@ class _Conversation:
             answer: Json = {"report": report}
         except RaftbookError as error:
             answer = {"error": error_json(problem_from(routed.shards[0], error))}
-        self._connection.say({"request_id": shown_request_id(request.request_id), **answer}, request.encoding)
+        self._say_soon({"request_id": shown_request_id(request.request_id), **answer}, request.encoding)
 
     # ---------------------------------------------------------------- subscriptions
 
@@ -263,7 +263,7 @@ class _Conversation:
     async def _follow(self, request: Request, place: Place, shard: str, feed: Feed) -> None:
         try:
             async for message in feed:
-                self._connection.say({**message}, request.encoding)
+                self._say_soon({**message}, request.encoding)
         except RaftbookError as error:
             problem = problem_from(shard, error)
         except Exception:  # noqa: BLE001 (as everywhere: logged whole, and told without the inside)
@@ -291,6 +291,11 @@ class _Conversation:
         return feed
 
     # ---------------------------------------------------------------- answers
+
+    def _say_soon(self, message: Json, encoding: Encoding) -> None:
+        """Write it with whatever else comes of what a shard said in this turn of the loop: at one go."""
+        if self._connection.queue(encoding.frame(message)):
+            asyncio.get_running_loop().call_soon(self._connection.flush)
 
     def _answer(self, request: Request, answer: Json) -> None:
         if request.request_id is not NO_REQUEST_ID:
