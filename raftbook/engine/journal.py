@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from raftbook.engine.order import Order
     from raftbook.engine.order_book import OrderBook
 
-# A NamedTuple's own constructor is a Python function that does just this, at twice the price. The three values
-# that nearly every command needs are made without it: OrderState and OrderEvent here, Trade below.
+# A NamedTuple's own constructor is a Python function that does just this, at twice the price. What nearly
+# every command needs is made without it: OrderState, OrderEvent, Trade and Rejection.
 _new: Final = tuple.__new__
 
 _TRADE: Final = EventKind.TRADE
@@ -162,7 +162,10 @@ class Journal:
             book.sequence += 1
             symbol, sequence = book.symbol, book.sequence
         self.events.append(
-            Rejection(kind, symbol, sequence, self.log_index, self.time, command, reason, detail, order),
+            _new(
+                Rejection,
+                (kind, symbol, sequence, self.log_index, self.time, command, reason, detail, order, False),
+            )
         )
 
     def refused_again(self, command: NewOrder, reason: Reason, detail: str | None, book: OrderBook | None) -> None:

@@ -120,8 +120,10 @@ class Order:
         assert self.price is not None, "an order without a price comes to anything"
         return self.notional + self.price * self.leaves_quantity
 
-    def terms(self) -> Terms:
-        return Terms(self.price, self.quantity, self.stop_price, self.display_quantity, self.expire_time)
+    def terms(self, quantity: int | None = None) -> Terms:
+        """As they are, or as they would be with this quantity."""
+        quantity = self.quantity if quantity is None else quantity
+        return _new(Terms, (self.price, quantity, self.stop_price, self.display_quantity, self.expire_time))
 
     def entered_terms(self) -> Terms:
         """By these a repeated submission is recognised, whatever became of the order since."""

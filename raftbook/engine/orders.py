@@ -240,7 +240,7 @@ def _change(exchange: Exchange, order: Order, book: OrderBook, terms: Terms) -> 
     registry, journal = exchange.registry, exchange.journal
     order.keep_entered_terms()
     lower_by = order.quantity - terms.quantity
-    if lower_by >= 0 and terms == order.terms()._replace(quantity=terms.quantity):
+    if lower_by >= 0 and terms == order.terms(terms.quantity):
         assert order.level is not None, "a live order waits somewhere"
         order.level.reduce(order, lower_by)
         order.quantity = terms.quantity
