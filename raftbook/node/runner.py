@@ -18,7 +18,7 @@ from structlog import get_logger
 from raftbook.errors import CertificateError, RaftbookError
 from raftbook.member.storage_folder import StorageFolder
 from raftbook.node.config_checks import check_founding_admin
-from raftbook.node.garbage_collector import tune_garbage_collector
+from raftbook.node.garbage_collector import RegularLooks, tune_garbage_collector
 from raftbook.node.http_server import DRAIN_S, LISTEN_BACKLOG, HttpServer
 from raftbook.node.logs import configure_logs
 from raftbook.node.service import NodeService
@@ -193,6 +193,8 @@ async def _serve(
     server = HttpServer(service, tls=tls.for_clients if tls is not None else None)
     await transport.start()
     service.start()
+    looks = RegularLooks()
+    looks.start()
     stop = asyncio.Event()
     for stop_signal in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(stop_signal, stop.set)
@@ -218,6 +220,7 @@ async def _serve(
     await service.settle(timeout_s=DRAIN_S)
     await service.stop()
     await transport.stop()
+    looks.stop()
     if not stopping.cancel():
         stopping.result()  # Raises what `until` raised, if it did.
     _log.info("node stopped", applied_index=service.state.index)

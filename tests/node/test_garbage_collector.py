@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+from collections import deque
 
 import pytest
 
 from cli.bench.stream_load import client_frame
 from raftbook.node import http_server, runner
-from raftbook.node.garbage_collector import YOUNG_OBJECTS, tune_garbage_collector
+from raftbook.node.garbage_collector import LOOK_INTERVAL_S, YOUNG_OBJECTS, RegularLooks, tune_garbage_collector
 from tests.support.server import free_listener
 from tests.support.single_node import single_node
 
@@ -86,10 +87,10 @@ def tuned():
 def test_what_has_outlived_two_looks_is_not_looked_at_again(tuned):
     tune_garbage_collector()
     before = gc.get_stats()[2]["collections"]
-    kept = [[number] for number in range(2_000_000)]
+    kept = [[number] for number in range(300_000)]
     assert gc.get_stats()[1]["collections"] > 0
     assert gc.get_stats()[2]["collections"] == before
-    assert len(kept) == 2_000_000
+    assert len(kept) == 300_000
 
 
 def test_a_look_is_short_whatever_rests_in_the_book(tuned):
@@ -109,6 +110,52 @@ def test_a_look_is_short_whatever_rests_in_the_book(tuned):
     assert len(looked_at) > 50
     assert max(looked_at) < 4 * YOUNG_OBJECTS
     assert len(kept) == 100_000
+
+
+def test_the_young_stay_few_where_the_old_go_as_they_come(tuned):
+    """As orders in a full book: Python itself counts what has come and not gone, and would wait until they are many."""
+
+    def most_young(look) -> int:
+        full_book = deque([number] for number in range(50_000))
+        gc.collect()
+        most = 0
+        for number in range(30_000):
+            full_book.append([number])
+            full_book.popleft()
+            if number % 500 == 0:
+                look()
+                most = max(most, len(gc.get_objects(0)) + len(gc.get_objects(1)))
+        return most
+
+    tune_garbage_collector()
+    assert most_young(lambda: None) > 10 * YOUNG_OBJECTS
+    assert most_young(RegularLooks().look) < 3 * YOUNG_OBJECTS
+
+
+async def test_looks_come_regularly_until_they_are_stopped():
+    generations = []
+
+    def meter(phase: str, about: dict[str, int]) -> None:
+        if phase == "start":
+            generations.append(about["generation"])
+
+    looks = RegularLooks()
+    gc.disable()
+    gc.callbacks.append(meter)
+    try:
+        looks.start()
+        async with asyncio.timeout(10):
+            while len(generations) < 6:  # noqa: ASYNC110 (the garbage collector tells nobody else)
+                await asyncio.sleep(0.001)
+        assert generations[:6] == [0, 1, 0, 1, 0, 1]
+        looks.stop()
+        seen = len(generations)
+        await asyncio.sleep(5 * LOOK_INTERVAL_S)
+        assert len(generations) == seen
+    finally:
+        looks.stop()
+        gc.callbacks.remove(meter)
+        gc.enable()
 
 
 @pytest.mark.parametrize("traffic", [http_traffic, stream_traffic])
