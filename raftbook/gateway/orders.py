@@ -20,6 +20,7 @@ from raftbook.gateway.market import instrument_of
 from raftbook.gateway.media_types import CBOR, JSON, accepted_media_type
 from raftbook.gateway.query import (
     ACCOUNT,
+    MOST_COMPARED,
     READ_PARAMETERS,
     SIDE,
     SUBMIT_PARAMETERS,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from raftbook.gateway.service import Report, Service
 
 MAX_ORDERS_PER_ANSWER: Final = 10_000
-NEAR_CANDIDATES: Final = 200
+NEAR_CANDIDATES: Final = MOST_COMPARED
 """Of how many of the latest ids of an account the near ones are looked for; the search blocks the loop."""
 NEXT_HEADER: Final = "Raftbook-Next-Order-Id"
 

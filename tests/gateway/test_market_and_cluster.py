@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 import httpx
 import pytest
 
-from raftbook.gateway import make_app
+from raftbook.gateway import make_app, query
+from raftbook.gateway.query import nearest
 from raftbook.state_machine import StateMachine
 from tests.support.direct_service import DirectService, make_config
 from tests.support.sample_orders import order, sell
@@ -283,3 +286,16 @@ async def test_a_fault_of_the_program_is_a_500_that_shows_nothing_of_the_inside(
 
     assert (response.status_code, response.json()["code"]) == (500, "internal_error")
     assert "secret" not in response.text
+
+
+def test_of_very_many_names_those_that_begin_alike_are_compared(monkeypatch):
+    compared = []
+
+    def counted(wanted, candidates, **options):
+        compared.append(len(candidates))
+        return get_close_matches(wanted, candidates, **options)
+
+    monkeypatch.setattr(query.difflib, "get_close_matches", counted)
+    names = [f"{letter}{number:04}" for letter in "ABC" for number in range(3_000)]
+    assert nearest("b0017x", names)[0] == "B0017"
+    assert compared == [query.MOST_COMPARED]
