@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from cli.bench.measurement import milliseconds, percentile
 from raftbook import __version__
+from raftbook.engine import is_compiled
 
 SYNCS: Final = 50
 SYNCED_BLOCK: Final = bytes(4096)
@@ -21,6 +22,7 @@ def describe(folder: Path) -> dict[str, Any]:
     """The machine now; `folder` is where the nodes' files will be, whose disk decides about commits."""
     return {
         "raftbook": __version__,
+        "engine": "compiled" if is_compiled() else "interpreted",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)),

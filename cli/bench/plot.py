@@ -22,6 +22,8 @@ COLUMNS_PER_ROW: Final = 3
 COLUMN_WIDTH_IN: Final = 4.6
 LATENCY_HEIGHT_IN: Final = 3.0
 BAR_HEIGHT_IN: Final = 0.3
+NO_HEIGHT_IN: Final = 0.3
+"""Enough for a title."""
 DOTS_PER_IN: Final = 150
 COLORS: Final = (
     "#0072b2",
@@ -64,7 +66,8 @@ def draw(path: Path, machine: dict[str, Any], measured: Sequence[Measurement]) -
     columns = min(COLUMNS_PER_ROW, len(groups))
     rows = math.ceil(len(groups) / columns)
     most_bars = max(len(alike) for _, alike in groups)
-    heights = [LATENCY_HEIGHT_IN, 0.7 + BAR_HEIGHT_IN * most_bars] * rows
+    latency_height_in = LATENCY_HEIGHT_IN if any(one.latencies is not None for one in drawn) else NO_HEIGHT_IN
+    heights = [latency_height_in, 0.7 + BAR_HEIGHT_IN * most_bars] * rows
     figure = _figure_type()(
         figsize=(COLUMN_WIDTH_IN * columns, sum(heights) + 1.1), dpi=DOTS_PER_IN, layout="constrained"
     )
@@ -72,7 +75,7 @@ def draw(path: Path, machine: dict[str, Any], measured: Sequence[Measurement]) -
     for number, (name, alike) in enumerate(groups):
         row, column = divmod(number, columns)
         _draw_latencies(axes[2 * row][column], name, alike, colors)
-        _draw_rates(axes[2 * row + 1][column], alike, colors)
+        _draw_rates(axes[2 * row + 1][column], alike, colors, most_bars)
     for number in range(len(groups), rows * columns):
         row, column = divmod(number, columns)
         axes[2 * row][column].set_axis_off()
@@ -104,11 +107,12 @@ def _draw_latencies(axes: Axes, name: str, alike: Sequence[Measurement], colors:
     _dress(axes, "both")
 
 
-def _draw_rates(axes: Axes, alike: Sequence[Measurement], colors: dict[str, str]) -> None:
+def _draw_rates(axes: Axes, alike: Sequence[Measurement], colors: dict[str, str], most_bars: int) -> None:
     rate = next(name for name in _RATES if name in alike[0].figures)
     values = [one.figures[rate] for one in alike]
     positions = list(range(len(alike)))
     axes.barh(positions, values, color=[colors[one.kind] for one in alike], height=0.68)
+    axes.set_ylim(-0.6, most_bars - 0.4)
     for position, one in zip(positions, alike, strict=True):
         value = one.figures[rate]
         least, most = one.spread.get(rate, (value, value))

@@ -55,6 +55,17 @@ class _Table(NamedTuple):
 
 _TABLES: Final = (
     _Table(
+        "engine",
+        {
+            "commands_per_s": "commands/s",
+            "cpu_us_per_command": "processor,\nus/command",
+            "trades_per_command": "trades/\ncommand",
+            "refused_percent": "refused, %",
+            "speed_to_bare_book": "times bare\nbook's speed",
+        },
+        ("commands_per_s", "cpu_us_per_command", "speed_to_bare_book"),
+    ),
+    _Table(
         "orders",
         {
             "orders_per_s": "orders/s",
@@ -101,9 +112,14 @@ def results(machine: dict[str, Any], measured: Sequence[Measurement]) -> Group:
     if single:
         shown.append(_single_table(single))
     # A kind of load is the same wherever it enters; of what it is compared with, every kind is alike.
-    notes = dict.fromkeys(f"{one.kind if one.group.startswith('at ') else one.group}: {one.how}." for one in grouped)
+    notes = dict.fromkeys(f"{_noted(one)}: {one.how}." for one in grouped)
     notes |= dict.fromkeys(f"{one.name}: {one.how}." for one in single)
     return Group(*shown, Text("\n".join([_conditions(machine), *notes])))
+
+
+def _noted(measurement: Measurement) -> str:
+    is_opponent = measurement.group.startswith(("stock", "etcd"))
+    return measurement.group if is_opponent else measurement.kind
 
 
 def _single_table(measured: Sequence[Measurement]) -> Table:
@@ -117,8 +133,8 @@ def _single_table(measured: Sequence[Measurement]) -> Table:
 
 
 def _grouped_table(layout: _Table, measured: Sequence[Measurement]) -> Iterator[Table]:
-    """A table with a section per group; none where nobody has such figures."""
-    wanted = [one for one in measured if any(figure in one.figures for figure in layout.titles)]
+    """A table with a section per group, of those that have the first of its figures; none where nobody has."""
+    wanted = [one for one in measured if next(iter(layout.titles)) in one.figures]
     if not wanted:
         return
     titles = tuple(layout.titles.values())
