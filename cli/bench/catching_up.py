@@ -16,11 +16,10 @@ from cli.bench.measurement import (
     BenchmarkFailedError,
     Measurement,
     Scale,
-    milliseconds,
-    percentile,
 )
 from cli.bench.patient_clients import BATCH_COMMANDS as BATCH_COMMANDS_OF_CLIENTS
 from cli.bench.patient_clients import PatientClients
+from cli.bench.spread import spread_ms
 from cli.local_cluster import LocalCluster
 from raftbook.node.config import LimitsConfig
 
@@ -154,8 +153,7 @@ async def _snapshot(cluster: LocalCluster, leader: str, absent: str, scale: Scal
             "follower_longest_stall_ms": written[follower]["longest_stall_ms"],
             "child_took_s": max(event["took_s"] for event in written.values()),
             "size_bytes": written[leader]["size_bytes"],
-            "clients_p50_ms": milliseconds(percentile(batch_times_s, 0.5)),
-            "clients_max_ms": milliseconds(max(batch_times_s)),
+            **spread_ms(batch_times_s, "clients_"),
         },
     )
 
@@ -197,10 +195,8 @@ def _figures(back: Return, absent: str, batch_commands: int) -> dict[str, float]
         "others_longest_stall_ms": max(status["longest_stall_ms"] for status in others),
         "others_orders_per_s_before": round(batch_commands * len(back.before_s) / back.before_span_s),
         "others_orders_per_s_meanwhile": round(batch_commands * len(back.meanwhile_s) / back.seconds),
-        "others_p50_ms_before": milliseconds(percentile(back.before_s, 0.5)),
-        "others_p50_ms_meanwhile": milliseconds(percentile(back.meanwhile_s, 0.5)),
-        "others_p99_ms_before": milliseconds(percentile(back.before_s, 0.99)),
-        "others_p99_ms_meanwhile": milliseconds(percentile(back.meanwhile_s, 0.99)),
+        **spread_ms(back.before_s, "others_before_"),
+        **spread_ms(back.meanwhile_s, "others_meanwhile_"),
     }
 
 

@@ -16,10 +16,12 @@ from cli.bench.catching_up import (
     measure_snapshots,
 )
 from cli.bench.cluster import EQUAL_STATE_DEADLINE_S, START_DEADLINE_S, all_ready, settled_leader
-from cli.bench.measurement import Announce, BenchmarkFailedError, Measurement, Scale, milliseconds, percentile
+from cli.bench.measurement import Announce, BenchmarkFailedError, Measurement, Scale, milliseconds
+from cli.bench.spread import spread_ms
 from cli.bench.under_load import KILLED_UNDER_LOAD, ROLLING_RESTART, measure_under_load
 from cli.local_cluster import LocalCluster
 from raftbook.node.config import LimitsConfig
+from raftbook.node.garbage_collector import tune_garbage_collector
 from raftbook.offline import StoredNode
 
 if TYPE_CHECKING:
@@ -30,10 +32,10 @@ LEADER_HANGS: Final = "failover, leader hangs"
 REPLAY: Final = "replay of a log"
 RESTART: Final = "restart of all nodes"
 STEPS: Final = (
-    LEADER_KILLED,
-    LEADER_HANGS,
     KILLED_UNDER_LOAD,
     ROLLING_RESTART,
+    LEADER_KILLED,
+    LEADER_HANGS,
     BEHIND_BY_LOG,
     REPLAY,
     RESTART,
@@ -48,16 +50,13 @@ REPLAY_DEADLINE_S: Final = 900.0
 
 
 async def measure_recovery(scale: Scale, folder: Path, announce: Announce) -> list[Measurement]:
-    with LocalCluster(folder / "failovers", name="bench", limits=WHOLE_LOG) as cluster:
+    with LocalCluster(folder / "whole-log", name="bench", limits=WHOLE_LOG) as cluster:
         cluster.start()
+        under_load = await measure_under_load(cluster, scale, announce)
         announce(LEADER_KILLED)
         killed = await _failovers(cluster, scale, _Killed())
         announce(LEADER_HANGS)
         hung = await _failovers(cluster, scale, _Hung())
-        await cluster.terminate()
-    under_load = await measure_under_load(scale, folder, announce)
-    with LocalCluster(folder / "catching-up", name="bench", limits=WHOLE_LOG) as cluster:
-        cluster.start()
         behind = await catch_up_from_log(cluster, scale, announce)
         announce(REPLAY)
         index, digest = await cluster.wait_for_equal_state(deadline_s=EQUAL_STATE_DEADLINE_S)
@@ -67,7 +66,7 @@ async def measure_recovery(scale: Scale, folder: Path, announce: Announce) -> li
         restart = await _restart(cluster, index)
         await cluster.terminate()
     snapshots = await measure_snapshots(scale, folder, announce)
-    return [killed, hung, *under_load, behind, replay, restart, *snapshots]
+    return [*under_load, killed, hung, behind, replay, restart, *snapshots]
 
 
 class _Killed:
@@ -115,8 +114,7 @@ async def _failovers(cluster: LocalCluster, scale: Scale, fault: _Killed | _Hung
         f"{scale.repetitions} times {fault.words}; three nodes that are otherwise idle; from then until an order that "
         "is entered right after it, at a surviving node, is answered as executed",
         {
-            "p50_ms": milliseconds(percentile(times_s, 0.5)),
-            "max_ms": milliseconds(max(times_s)),
+            **spread_ms(times_s),
             "repetitions": scale.repetitions,
         },
     )
@@ -149,13 +147,15 @@ async def _enter(client: httpx.AsyncClient, url: str) -> None:
 
 
 def _replay(folder: Path, index: int, digest: str) -> Measurement:
-    began_at = time.perf_counter()
+    tune_garbage_collector()  # As a node does.
+    began_at, cpu_began_at = time.perf_counter(), time.thread_time()
     with StoredNode.open(folder) as node:
-        read_s = time.perf_counter() - began_at
+        read_s, read_cpu_s = time.perf_counter() - began_at, time.thread_time() - cpu_began_at
         began_at = time.perf_counter()
         replay = node.replay(index, after=0)
         state = replay.finish()
         apply_s = time.perf_counter() - began_at
+    cpu_s = time.thread_time() - cpu_began_at
     if state.chain_digest.hex() != digest:
         raise BenchmarkFailedError(f"the log in {folder} replayed gives another digest than the node had")
     return Measurement(
@@ -164,6 +164,8 @@ def _replay(folder: Path, index: int, digest: str) -> Measurement:
         "the state machine, without a snapshot; ends at the node's own digest",
         {
             "commands_per_s": round(replay.command_count / (read_s + apply_s)),
+            "commands_per_cpu_s": round(replay.command_count / cpu_s),
+            "read_cpu_us_per_command": round(1e6 * read_cpu_s / replay.command_count, 2),
             "commands": replay.command_count,
             "entries": index,
             "read_ms": milliseconds(read_s),

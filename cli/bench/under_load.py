@@ -8,22 +8,19 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from cli.bench.cluster import EQUAL_STATE_DEADLINE_S, START_DEADLINE_S, all_ready, settled_leader
-from cli.bench.measurement import Announce, BenchmarkFailedError, Measurement, Scale, milliseconds, percentile
+from cli.bench.measurement import Announce, BenchmarkFailedError, Measurement, Scale, milliseconds
 from cli.bench.patient_clients import BATCH_COMMANDS, CLIENTS, PATIENCE_S, WAIT_S, PatientClients
+from cli.bench.spread import spread_ms
 from cli.demo.ledger import Ledger
 from cli.demo.log_check import check_logs, read_log
-from cli.local_cluster import LocalCluster
-from raftbook.node.config import LimitsConfig
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from cli.local_cluster import LocalCluster
 
 KILLED_UNDER_LOAD: Final = "failover under load"
 ROLLING_RESTART: Final = "rolling restart under load"
 STEPS: Final = (KILLED_UNDER_LOAD, ROLLING_RESTART)
 
-WHOLE_LOG: Final = 1 << 40
-"""So many entries are kept: the logs are replayed from the first one on."""
 REPETITIONS_A_ROUND: Final = 5
 """Of failovers, for each rolling restart: every restart replays all that was ordered so far."""
 LOAD_BATCHES: Final = 10 * CLIENTS
@@ -34,18 +31,16 @@ LOAD: Final = (
 )
 
 
-async def measure_under_load(scale: Scale, folder: Path, announce: Announce) -> list[Measurement]:
-    limits = LimitsConfig(snapshot_entries=WHOLE_LOG, log_retain_entries=WHOLE_LOG)
+async def measure_under_load(cluster: LocalCluster, scale: Scale, announce: Announce) -> list[Measurement]:
+    """On a cluster that has ordered nothing yet and keeps its whole log, which is held against all that was told."""
     rounds = math.ceil(scale.repetitions / REPETITIONS_A_ROUND)
-    with LocalCluster(folder / "under-load", name="bench", limits=limits) as cluster:
-        cluster.start()
-        announce(KILLED_UNDER_LOAD)
-        killing = PatientClients(cluster.urls, run=0)
-        times_s = await _kill_leaders(cluster, killing, scale.repetitions)
-        announce(ROLLING_RESTART)
-        restarting = PatientClients(cluster.urls, run=1)
-        gaps_s, longest_absence_s = await _restart_in_turn(cluster, restarting, rounds)
-        orders, contradictions = await _check_against_logs(cluster, killing, restarting)
+    announce(KILLED_UNDER_LOAD)
+    killing = PatientClients(cluster.urls, run=0)
+    times_s = await _kill_leaders(cluster, killing, scale.repetitions)
+    announce(ROLLING_RESTART)
+    restarting = PatientClients(cluster.urls, run=1)
+    gaps_s, longest_absence_s = await _restart_in_turn(cluster, restarting, rounds)
+    orders, contradictions = await _check_against_logs(cluster, killing, restarting)
     if contradictions:
         raise BenchmarkFailedError(f"the logs do not say what the clients were told: {'; '.join(contradictions)}")
     return [
@@ -54,8 +49,7 @@ async def measure_under_load(scale: Scale, folder: Path, announce: Announce) -> 
             f"{LOAD}; {scale.repetitions} times SIGKILL to the leader, which starts again when the others have "
             "recovered; from SIGKILL until the first answer to orders that were sent after it",
             {
-                "p50_ms": milliseconds(percentile(times_s, 0.5)),
-                "max_ms": milliseconds(max(times_s)),
+                **spread_ms(times_s),
                 "repetitions": scale.repetitions,
                 "commands_answered": len(killing.ledger.answers),
                 "commands_resubmitted": killing.in_doubt,
@@ -118,9 +112,8 @@ async def _restart_in_turn(cluster: LocalCluster, clients: PatientClients, round
 
 
 async def _check_against_logs(cluster: LocalCluster, *runs: PatientClients) -> tuple[int, list[str]]:
-    """(orders in the logs, what in them contradicts the clients); ends the cluster."""
+    """(orders in the logs, what in them contradicts the clients)."""
     index, digest = await cluster.wait_for_equal_state(deadline_s=EQUAL_STATE_DEADLINE_S)
-    await cluster.terminate()
 
     def check() -> tuple[int, list[str]]:
         together = Ledger()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -17,15 +18,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.bench import adversarial, cluster, doubling, engine, feed, recovery, stock
+from cli.bench import adversarial, catching_up, cluster, doubling, engine, feed, recovery, stock
 from cli.bench.attack import Case
 from cli.bench.attacks import FLAT, GROWING, one_order_takes_one_level
 from cli.bench.http_load import LoadConnection, encode_request
 from cli.bench.load import Load, LoadPlan
 from cli.bench.machine import cpu_seconds
-from cli.bench.measurement import BATCH_COMMANDS, QUICK_BACKLOG, BenchmarkFailedError, Scale, percentile
+from cli.bench.measurement import BATCH_COMMANDS, BenchmarkFailedError, Scale, percentile
 from cli.bench.stream_load import Reference, Subscriber
 from raftbook.gateway.websocket_frames import Encoding
+from tests.support.prepared_processes import PreparedCluster
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 240
@@ -155,35 +157,51 @@ class TestCluster:
         assert_nothing_is_left(tmp_path)
 
 
+@pytest.fixture
+def untuned_afterwards():
+    """The garbage collector of this process, which a benchmark sets as a node's."""
+    thresholds = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+
+
 @pytest.mark.system
 class TestRecovery:
-    def test_failovers_restarts_replay_and_snapshots(self, tmp_path):
-        measured = {name: measurement["figures"] for name, measurement in bench(tmp_path, "recovery").items()}
+    async def test_failovers_restarts_replay_and_snapshots(self, tmp_path, monkeypatch, untuned_afterwards):
+        for module in (recovery, catching_up):
+            monkeypatch.setattr(module, "LocalCluster", PreparedCluster)
+        announced: list[str] = []
+        scale = SCALE._replace(seconds=0.5, backlog=3_000)
+        found = await recovery.measure_recovery(scale, tmp_path, announced.append)
+        assert set(announced) == set(recovery.STEPS)
+        assert processes_of(tmp_path) == []
+        measured = {measurement.name: measurement.figures for measurement in found}
         assert list(measured) == list(recovery.STEPS)
         for name in (recovery.LEADER_KILLED, recovery.LEADER_HANGS, recovery.KILLED_UNDER_LOAD):
             assert 0 < measured[name]["p50_ms"] <= measured[name]["max_ms"]
-            assert measured[name]["repetitions"] == 2
+            assert measured[name]["repetitions"] == 1
         assert measured[recovery.KILLED_UNDER_LOAD]["commands_failed"] == 0
-        assert measured[recovery.KILLED_UNDER_LOAD]["commands_answered"] >= 1000
+        assert measured[recovery.KILLED_UNDER_LOAD]["commands_answered"] >= 500
 
         rolling = measured[recovery.ROLLING_RESTART]
         assert rolling["restarts"] == 3
-        assert rolling["commands_answered"] >= 1000
+        assert rolling["commands_answered"] >= 500
         assert rolling["commands_failed"] == rolling["commands_in_doubt"] == 0
         assert 0 < rolling["longest_gap_between_answers_ms"] < 1e3 * MAX_GAP_S
 
         for name in (recovery.BEHIND_BY_LOG, recovery.BEHIND_BY_SNAPSHOT):
-            assert measured[name]["commands_behind"] == QUICK_BACKLOG
+            assert measured[name]["commands_behind"] == scale.backlog
             assert measured[name]["caught_up_s"] > 0
             assert measured[name]["others_orders_per_s_meanwhile"] > 0
         assert measured[recovery.BEHIND_BY_SNAPSHOT]["connections_lost"] == 0
         replay = measured[recovery.REPLAY]
-        assert replay["commands"] >= QUICK_BACKLOG - len(recovery.STEPS) * BATCH_COMMANDS
+        assert replay["commands"] >= scale.backlog - len(recovery.STEPS) * BATCH_COMMANDS
         assert replay["entries"] > 0
         assert measured[recovery.RESTART]["ready_ms"] > 0
 
         snapshot = measured[recovery.SNAPSHOT]
-        assert snapshot["size_bytes"] > 30 * QUICK_BACKLOG
+        assert snapshot["size_bytes"] > 30 * scale.backlog
         assert snapshot["child_took_s"] > 0
         for figure in ("leader_longest_stall_ms", "follower_longest_stall_ms"):
             assert 0 < snapshot[figure] < 1e3 * MAX_GAP_S
