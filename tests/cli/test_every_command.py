@@ -59,6 +59,7 @@ ELSEWHERE = {
     "bench": "tests/cli/test_bench.py, with nodes of its own",
     "account revoke": "tests/cli/test_account.py, which knows the id of a key",
     "node start": "it prints nothing: its log, on standard error, is JSON in any case",
+    "gateway start": "as well",
     "node rebuild": "tests/system/test_divergence.py, with a node to rebuild",
 }
 """Where the JSON of the others is looked at, and why not here."""
