@@ -3,7 +3,8 @@
     executions ──▶ Feed ──▶ updates of each symbol, by sequence   ──▶ channels: snapshots and updates as JSON objects
                             executions of each entry, by index
 
-    feed.py        markets, and the latest updates and entries, bounded together
+    feed.py        the latest entries and all symbols, bounded together
+    symbol_feed.py what is remembered of one symbol, folded when somebody asks
     channels.py    book, l3, trades, orders: a snapshot, and what follows a position
     merging.py     several updates of one symbol in one
     accounts.py    which events concern an account, and how it may see them
@@ -15,6 +16,7 @@ the same on every node, so a subscriber can lose its node, go to another one, na
 from __future__ import annotations
 
 from raftbook.feed.channels import AccountOrders, Channel, MarketChannel, Message, market_channel
-from raftbook.feed.feed import Feed, FeedEntry, FeedUpdate
+from raftbook.feed.feed import Feed, FeedEntry
+from raftbook.feed.symbol_feed import FeedUpdate
 
 __all__ = ["AccountOrders", "Channel", "Feed", "FeedEntry", "FeedUpdate", "MarketChannel", "Message", "market_channel"]

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from raftbook.engine.instrument import Instrument
-    from raftbook.feed.feed import Feed, FeedUpdate
+    from raftbook.feed.feed import Feed
+    from raftbook.feed.symbol_feed import FeedUpdate
     from raftbook.market_data import SymbolMarket
 
 Message = Json
@@ -63,10 +64,10 @@ class MarketChannel:
         return feed.sequence(self.symbol)
 
     def snapshot(self, feed: Feed) -> Message:
-        return self._snapshot(feed.market_data[self.symbol])
+        return self._snapshot(feed.market(self.symbol))
 
     def instrument(self, feed: Feed) -> Instrument:
-        return feed.market_data[self.symbol].instrument
+        return feed.instrument(self.symbol)
 
     def messages_of(self, held: FeedUpdate, instrument: Instrument) -> Iterable[Message]:
         """One entry's update, a message for each of its events; of trades, for each trade."""

@@ -1,38 +1,33 @@
 """The markets of one exchange with their latest updates, and the latest entries with their executions.
 
-Every entry is folded by itself, so that every node has the same updates. What is remembered is bounded by the number of
-events: the oldest entry goes, and its updates with it, when there are more. Whoever has been told less than what is
-remembered starts again from a snapshot.
+Every entry is folded by itself, so that every node has the same updates; when it is folded is each node's own affair
+(symbol_feed.py). What is remembered is bounded by the number of events: the oldest entry goes, and its updates with it,
+when there are more. Whoever has been told less than what is remembered starts again from a snapshot.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import TYPE_CHECKING
 
+from raftbook.engine.events import InstrumentEvent
+from raftbook.engine.types import EventKind
+from raftbook.errors import SequenceGapError
 from raftbook.feed.accounts import events_by_account
-from raftbook.market_data import MarketData
+from raftbook.feed.symbol_feed import MOST_RESTING_ORDERS, WAITING_EVENTS, SymbolFeed
+from raftbook.market_data.symbol_base import SymbolBase
+from raftbook.market_data.symbol_fold import events_by_symbol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from raftbook.engine.events import Event, Execution, Trade
     from raftbook.engine.exchange import Exchange
-    from raftbook.market_data import MarketUpdate
-
-
-class FeedUpdate:
-    """What one entry changed about one symbol. `previous_trade_id` is that of the symbol's last trade before it.
-
-    `encoded` is for whoever sends it, who forgets it with the update.
-    """
-
-    __slots__ = ("encoded", "previous_trade_id", "update")
-
-    def __init__(self, update: MarketUpdate, previous_trade_id: int | None) -> None:
-        self.update = update
-        self.previous_trade_id = previous_trade_id
-        self.encoded: dict[object, object] = {}
+    from raftbook.engine.instrument import Instrument
+    from raftbook.engine.order_book import OrderBook
+    from raftbook.feed.symbol_feed import FeedUpdate
+    from raftbook.market_data import Candles, SymbolMarket
+    from raftbook.market_data.symbol_fold import SymbolEvent
 
 
 class FeedEntry:
@@ -40,12 +35,13 @@ class FeedEntry:
 
     __slots__ = ("_by_account", "event_count", "executions", "index", "symbols")
 
-    def __init__(self, index: int, executions: Sequence[Execution], symbols: tuple[str, ...]) -> None:
+    def __init__(
+        self, index: int, executions: Sequence[Execution], symbols: tuple[SymbolFeed, ...], event_count: int
+    ) -> None:
         self.index = index
         self.executions = executions
         self.symbols = symbols
-        # An entry without events takes room as well.
-        self.event_count = sum(len(execution.events) for execution in executions) or 1
+        self.event_count = event_count
         self._by_account: dict[str, list[Event]] | None = None
 
     @property
@@ -61,86 +57,161 @@ class FeedEntry:
 
 
 class Feed:
-    """`index` is the last log index that is applied or passed over, `exchange` the state at it."""
+    """`index` is the last log index that is applied or passed over, `exchange` the state at it.
+
+    It contains the symbols; to read a market, its updates or its snapshot, is to have it folded.
+    """
 
     def __init__(
-        self, exchange: Exchange, recent_trades: Mapping[str, Iterable[Trade]], index: int, *, events_kept: int
+        self,
+        exchange: Exchange,
+        recent_trades: Mapping[str, Iterable[Trade]],
+        index: int,
+        *,
+        events_kept: int,
+        waiting_events: int = WAITING_EVENTS,
+        most_resting_orders: int = MOST_RESTING_ORDERS,
     ) -> None:
         """`recent_trades`: the latest trades of each symbol, oldest first."""
         self._events_kept = events_kept
+        self._waiting_events = waiting_events
+        self._most_resting_orders = most_resting_orders
+        self._listeners: Counter[str] = Counter()
         self.exchange: Exchange
-        self.market_data: MarketData
         self.index: int
         self.restore(exchange, recent_trades, index)
 
     def restore(self, exchange: Exchange, recent_trades: Mapping[str, Iterable[Trade]], index: int) -> None:
-        """The state was replaced by that of a snapshot: nothing of what led to it is known."""
+        """The state was replaced by that of a snapshot: nothing of what led to it is known. O(resting orders)."""
         self.exchange = exchange
         self.index = index
-        self.market_data = MarketData.of_exchange(exchange, recent_trades)
         self._entries: deque[FeedEntry] = deque()
-        self._updates: dict[str, deque[FeedUpdate]] = {}
-        # Trade ids are of the whole exchange, so a symbol's have gaps of their own.
-        self._last_trade_ids = {symbol: self.market_data[symbol].tape.last_trade_id for symbol in self.market_data}
         self._held_events = 0
         self._held_from = index
+        self._symbols: dict[str, SymbolFeed] = {}
+        # Those that have as many events behind their base as may be.
+        self._due: dict[str, SymbolFeed] = {}
+        for symbol, book in exchange.books.items():
+            trades = tuple(recent_trades.get(symbol, ()))
+            known_from = trades[0].timestamp if trades else exchange.time
+            base = SymbolBase.of_book(book, exchange.log_index, exchange.time)
+            symbol_feed = self._symbols[symbol] = SymbolFeed(base, trades, known_from, self._waiting_events)
+            if len(base.orders) > self._most_resting_orders:
+                # Now, rather than while orders are waiting.
+                symbol_feed.follow()
+
+    def __contains__(self, symbol: str) -> bool:
+        return symbol in self._symbols
+
+    def __iter__(self) -> Iterator[str]:
+        """The symbols, as their instruments were added."""
+        return iter(self._symbols)
+
+    def instrument(self, symbol: str) -> Instrument:
+        """KeyError for an unknown symbol. O(1)."""
+        return self._symbols[symbol].instrument
+
+    def market(self, symbol: str) -> SymbolMarket:
+        """The market as it is now. KeyError for an unknown symbol. O(resting orders, events that wait)."""
+        return self._symbols[symbol].market
+
+    def candles(self, symbol: str) -> Candles:
+        """KeyError for an unknown symbol. O(events that wait)."""
+        return self._symbols[symbol].candles
+
+    def resting_order_count(self, symbol: str) -> int:
+        """Of both sides. KeyError for an unknown symbol. O(1), or O(levels) of a book that is not followed."""
+        symbol_feed = self._symbols[symbol]
+        if symbol_feed.is_followed:
+            return len(symbol_feed.market.level3)
+        book = self.exchange.books[symbol]
+        return sum(level.order_count for side in (book.bids, book.asks) for level in side.best_levels())
+
+    def listen(self, symbol: str) -> None:
+        """Somebody is going to read each of its updates soon, until `ignore`. The symbol may be unknown yet. O(1)."""
+        self._listeners[symbol] += 1
+
+    def ignore(self, symbol: str) -> None:
+        """Take one `listen` back."""
+        self._listeners[symbol] -= 1
+        if not self._listeners[symbol]:
+            del self._listeners[symbol]
 
     def apply(self, index: int, executions: Sequence[Execution]) -> None:
         """Take in what the entry at `index` led to, which the exchange has applied already, and more entries perhaps.
 
-        O(events), O(log levels) for each level that comes or goes.
+        O(events), and for symbols that are followed what SymbolFeed.take says. Raises SequenceGapError where events
+        are missing.
         """
         assert index > self.index, f"entry {index} after index {self.index}"
         self.index = index
         if not executions:
             return
-        updates = self.market_data.apply(executions)
-        for update in updates:
-            held = self._updates.get(update.symbol)
-            if held is None:
-                held = self._updates[update.symbol] = deque()
-            held.append(FeedUpdate(update, self._last_trade_ids.get(update.symbol)))
-            if update.trades:
-                self._last_trade_ids[update.symbol] = update.trades[-1].trade_id
-        entry = FeedEntry(index, executions, tuple(update.symbol for update in updates))
-        self._entries.append(entry)
-        self._held_events += entry.event_count
+        touched = []
+        for symbol, batch in events_by_symbol(executions).items():
+            symbol_feed = self._symbols.get(symbol) or self._begin(symbol, batch[0])
+            symbol_feed.take(batch)
+            touched.append(symbol_feed)
+            if symbol_feed.unsettled >= symbol_feed.due:
+                self._due[symbol] = symbol_feed
+        # An entry without events takes room as well.
+        event_count = sum([len(execution.events) for execution in executions]) or 1
+        self._entries.append(FeedEntry(index, executions, tuple(touched), event_count))
+        self._held_events += event_count
         # The newest stays, however large it is: whoever was told of all before it can go on.
         while self._held_events > self._events_kept and len(self._entries) > 1:
             self._forget_oldest()
+        if self._due:
+            self._settle()
 
     def advance(self, index: int) -> None:
         """Pass over the indexes up to `index`, which hold nothing."""
         assert index >= self.index, f"advance to {index} after index {self.index}"
         self.index = index
+        if self._due:
+            self._settle()
+
+    def _begin(self, symbol: str, event: SymbolEvent) -> SymbolFeed:
+        if not isinstance(event, InstrumentEvent) or event.kind is not EventKind.INSTRUMENT_ADDED:
+            raise SequenceGapError(
+                f"{symbol}: nothing is known of it before event {event.sequence}: start again from a snapshot"
+            )
+        symbol_feed = self._symbols[symbol] = SymbolFeed(SymbolBase(event.instrument), (), 0, self._waiting_events)
+        return symbol_feed
+
+    def _settle(self) -> None:
+        """Where much waits behind a base, take the next, or follow the symbol from now on."""
+        if self.exchange.log_index > self.index:
+            # It has applied what is not told here yet.
+            return
+        due, self._due = self._due, {}
+        for symbol, symbol_feed in due.items():
+            book = self.exchange.books[symbol]
+            resting_count = _resting_count(book, self._most_resting_orders)
+            symbol_feed.due = max(self._waiting_events, resting_count)
+            if symbol in self._listeners or resting_count > self._most_resting_orders:
+                symbol_feed.follow()
+            elif symbol_feed.unsettled >= symbol_feed.due:
+                last_log_time = symbol_feed.last_log_time
+                assert last_log_time is not None, "events are what makes it due"
+                symbol_feed.begin_again(SymbolBase.of_book(book, *last_log_time))
 
     def _forget_oldest(self) -> None:
         entry = self._entries.popleft()
         self._held_events -= entry.event_count
         self._held_from = entry.index
-        for symbol in entry.symbols:
-            self._updates[symbol].popleft()
+        for symbol_feed in entry.symbols:
+            symbol_feed.forget_oldest()
 
     def sequence(self, symbol: str) -> int:
         """That of the symbol's last event; 0 for an unknown symbol, as before its first. O(1)."""
-        return self.market_data[symbol].sequence if symbol in self.market_data else 0
+        symbol_feed = self._symbols.get(symbol)
+        return 0 if symbol_feed is None else symbol_feed.sequence
 
     def updates_after(self, symbol: str, sequence: int) -> list[FeedUpdate] | None:
-        """The updates that tell of the events behind `sequence`, the first perhaps of earlier ones as well.
-
-        None where they are not all remembered. O(updates returned).
-        """
-        found: list[FeedUpdate] = []
-        if sequence >= self.sequence(symbol):
-            return found
-        for held in reversed(self._updates.get(symbol, ())):
-            if held.update.sequence <= sequence:
-                break
-            found.append(held)
-        if not found or found[-1].update.first_sequence > sequence + 1:
-            return None
-        found.reverse()
-        return found
+        """See SymbolFeed.updates_behind."""
+        symbol_feed = self._symbols.get(symbol)
+        return [] if symbol_feed is None else symbol_feed.updates_behind(sequence)
 
     def entries_after(self, index: int) -> list[FeedEntry] | None:
         """The entries behind `index` that led to anything; None where they are not all remembered.
@@ -156,3 +227,14 @@ class Feed:
             found.append(entry)
         found.reverse()
         return found
+
+
+def _resting_count(book: OrderBook, most: int) -> int:
+    """How many orders wait in the book, or some number above `most`. O(most)."""
+    count = book.bids.unpriced.order_count + book.asks.unpriced.order_count
+    for side in (book.bids, book.asks):
+        for level in side.best_levels():
+            count += level.order_count
+            if count > most:
+                return count
+    return count

@@ -61,6 +61,6 @@ class CandleHandlers:
         limit = query.integer("limit")
         log_index = await settle_read(self._service, query)
         instrument = instrument_of(self._service.state.exchange, symbol)
-        candles = self._service.feed.market_data[symbol].candles
+        candles = self._service.feed.candles(symbol)
         history = candles.history(interval, limit)
         return Answer(candles_to_json(symbol, interval, log_index, history, instrument, candles.known_from), log_index)

@@ -185,6 +185,8 @@ class Delivery:
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = Group(channel, encoding, interval_s)
+            if isinstance(channel, MarketChannel):
+                feed.listen(channel.symbol)
         head = group.channel.head(feed)
         subscription = Subscription(connection, group, head)
         if from_sequence is not None and from_sequence > head:
@@ -209,7 +211,10 @@ class Delivery:
             subscription.ahead_timer.cancel()
             subscription.ahead_timer = None
         if not group.positions:
-            del self._groups[group.channel.key, group.encoding, group.interval_s]
+            channel = group.channel
+            del self._groups[channel.key, group.encoding, group.interval_s]
+            if isinstance(channel, MarketChannel):
+                self._feed().ignore(channel.symbol)
         self.figures.subscriptions -= 1
 
     def _give_up(self, subscription: Subscription, fail: Callable[[ProblemError], None]) -> None:
@@ -300,7 +305,7 @@ class Delivery:
 
 def check_symbol(feed: Feed, symbol: str) -> None:
     """ProblemError where there is no such symbol."""
-    if symbol not in feed.market_data:
-        near = nearest(symbol, feed.market_data)
+    if symbol not in feed:
+        near = nearest(symbol, feed)
         hint = f"did you mean {' or '.join(near)}?" if near else "GET /v1/instruments lists those there are"
         raise ProblemError(404, "unknown_symbol", f"there is no instrument {symbol}; {hint}", members={"near": near})

@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from raftbook.engine.instrument import Instrument
+    from raftbook.engine.order_book import PriceLevel
+    from raftbook.feed import Feed
     from raftbook.gateway.endpoint import EndpointRoute
     from raftbook.gateway.service import Service
     from raftbook.json_format import Json
-    from raftbook.market_data import Candle, PriceLevel, SymbolMarket
+    from raftbook.market_data import Candle
 
 _DAY: Final = "1d"
 
@@ -89,28 +91,34 @@ class TickerHandlers:
         """All markets at a glance, as the instruments were added. O(instruments + origins)."""
         log_index = await settle_read(self._service, query)
         exchange = self._service.state.exchange
-        markets = self._service.feed.market_data
+        feed = self._service.feed
         document: Json = {
             "log_index": log_index,
             "timestamp": exchange.time,
             "submissions_executed": sum(exchange.watermarks.values()),
             "orders_accepted": exchange.registry.last_order_id,
             "trades_executed": exchange.journal.last_trade_id,
-            "tickers": [_ticker(markets[symbol]) for symbol in markets],
+            "tickers": [_ticker(feed, symbol) for symbol in feed],
         }
         return Answer(document, log_index)
 
 
-def _ticker(market: SymbolMarket) -> Json:
-    instrument, book = market.instrument, market.level2
-    json: Json = {"symbol": market.symbol, "status": market.status.label, "sequence": market.sequence}
+def _ticker(feed: Feed, symbol: str) -> Json:
+    """From the exchange's book: whoever polls tickers has no market folded for it."""
+    book = feed.exchange.books[symbol]
+    instrument = book.instrument
+    json: Json = {"symbol": symbol, "status": book.status.label, "sequence": book.sequence}
     for name, level in (("best_bid", book.bids.best), ("best_ask", book.asks.best)):
         if level is not None:
             json[name] = _level(level, instrument)
-    if market.last_price is not None:
-        json["last_price"] = decimal_text(market.last_price, instrument.price_decimals)
-    json |= {"bid_levels": len(book.bids), "ask_levels": len(book.asks), "resting_orders": len(market.level3)}
-    days = market.candles.history(_DAY, 1)
+    if book.last_price is not None:
+        json["last_price"] = decimal_text(book.last_price, instrument.price_decimals)
+    json |= {
+        "bid_levels": len(book.bids.levels),
+        "ask_levels": len(book.asks.levels),
+        "resting_orders": feed.resting_order_count(symbol),
+    }
+    days = feed.candles(symbol).history(_DAY, 1)
     return {**json, "day": _day(days[0], instrument)} if days else json
 
 

@@ -52,11 +52,14 @@ class Candles:
     `known_from` is the log time from which on all trades were counted: a candle that starts before is incomplete.
     """
 
-    __slots__ = ("_candles", "_intervals", "kept", "known_from")
+    __slots__ = ("_candles", "_intervals", "_run", "_run_ends_before", "kept", "known_from")
 
     def __init__(self, intervals: Mapping[str, int], kept: int, known_from: int = 0) -> None:
         self._intervals = dict(intervals)
         self._candles: dict[str, deque[Candle]] = {name: deque(maxlen=kept) for name in self._intervals}
+        # Trades between whose times no interval ends are gathered first: they go into every candle together.
+        self._run: Candle | None = None
+        self._run_ends_before = 0
         self.kept = kept
         self.known_from = known_from
 
@@ -66,37 +69,63 @@ class Candles:
         return dict(self._intervals)
 
     def add(self, trade: Trade) -> None:
-        """Count a trade, which is not older than any before. O(intervals)."""
+        """Count a trade, which is not older than any before. O(1), O(intervals) where one of them has ended."""
         price, quantity, timestamp = trade.price, trade.quantity, trade.timestamp
-        notional = price * quantity
+        run = self._run
+        if run is None or timestamp >= self._run_ends_before:
+            self._close_run()
+            ends = [timestamp - timestamp % length + length for length in self._intervals.values()]
+            self._run_ends_before = min(ends, default=timestamp)
+            self._run = Candle(timestamp, price, price, price, price, quantity, 1, price * quantity)
+            return
+        start, first, high, low, _, volume, trade_count, notional = run
+        self._run = Candle(
+            start,
+            first,
+            max(high, price),
+            min(low, price),
+            price,
+            volume + quantity,
+            trade_count + 1,
+            notional + price * quantity,
+        )
+
+    def _close_run(self) -> None:
+        """Add what was gathered to the candles. O(intervals)."""
+        if self._run is None:
+            return
+        timestamp, first, high, low, close, volume, trade_count, notional = self._run
+        self._run = None
         for name, length in self._intervals.items():
             candles = self._candles[name]
             start = timestamp - timestamp % length
             if candles and candles[-1].start == start:
-                _, first, high, low, _, volume, trade_count, total = candles[-1]
+                before = candles[-1]
                 candles[-1] = Candle(
                     start,
-                    first,
-                    max(high, price),
-                    min(low, price),
-                    price,
-                    volume + quantity,
-                    trade_count + 1,
-                    total + notional,
+                    before.open,
+                    max(before.high, high),
+                    min(before.low, low),
+                    close,
+                    before.volume + volume,
+                    before.trade_count + trade_count,
+                    before.notional + notional,
                 )
             else:
-                candles.append(Candle(start, price, price, price, price, quantity, 1, notional))
+                candles.append(Candle(start, first, high, low, close, volume, trade_count, notional))
 
     def history(self, interval: str, limit: int | None = None) -> list[Candle]:
         """The last `limit` candles, or all that are kept, oldest first; the last one may still grow. O(candles kept).
 
         KeyError for an interval that is not kept.
         """
+        self._close_run()
         candles = self._candles[interval]
         return list(islice(candles, 0 if limit is None else max(0, len(candles) - limit), None))
 
     def to_snapshot(self) -> list[PlainValue]:
         """`[kept, known from, [[interval, its length, [candle, …]], …]]`. O(candles kept)."""
+        self._close_run()
         return [
             self.kept,
             self.known_from,

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from raftbook.engine.events import InstrumentEvent, KeyEvent, MassCanceled, Ticked
-from raftbook.engine.types import EventKind, Side
+from raftbook.engine.events import InstrumentEvent
+from raftbook.engine.types import EventKind
 from raftbook.errors import SequenceGapError, SnapshotError
 from raftbook.market_data.candles import CANDLE_INTERVALS, Candles
 from raftbook.market_data.plain_values import read_integer, read_list, read_text
-from raftbook.market_data.symbol_fold import SymbolFold
-from raftbook.market_data.symbol_market import SymbolMarket
+from raftbook.market_data.symbol_base import SymbolBase
+from raftbook.market_data.symbol_fold import SymbolFold, events_by_symbol
 from raftbook.market_data.trade_tape import TradeTape
 
 if TYPE_CHECKING:
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
 
     from raftbook.engine.events import Execution, Trade
     from raftbook.engine.exchange import Exchange
-    from raftbook.engine.instrument import Instrument
-    from raftbook.engine.order_book import OrderBook
     from raftbook.market_data.plain_values import PlainValue
     from raftbook.market_data.symbol_fold import SymbolEvent
+    from raftbook.market_data.symbol_market import SymbolMarket
     from raftbook.market_data.values import MarketUpdate
 
 VERSION: Final = 1
@@ -36,8 +35,6 @@ TRADES_KEPT: Final = 1_000
 """Per symbol."""
 CANDLES_KEPT: Final = 1_500
 """Per symbol and interval: a day of minutes and an hour, two months of hours."""
-
-_WITHOUT_SYMBOL: Final = (KeyEvent, MassCanceled, Ticked)
 
 
 class MarketData:
@@ -77,16 +74,17 @@ class MarketData:
         for symbol, book in exchange.books.items():
             trades = tuple((recent_trades or {}).get(symbol, ()))
             known_from = trades[0].timestamp if trades else exchange.time
-            market = market_data._new_market(book.instrument, known_from)
+            tape, candles = market_data._new_history(known_from)
             for trade in trades:
-                market.tape.add(trade)
-                market.candles.add(trade)
-            market_data._folds[symbol] = _fold_of_book(exchange, book, market)
+                tape.add(trade)
+                candles.add(trade)
+            base = SymbolBase.of_book(book, exchange.log_index, exchange.time)
+            market_data._folds[symbol] = base.to_fold(tape, candles)
         return market_data
 
-    def _new_market(self, instrument: Instrument, known_from: int) -> SymbolMarket:
+    def _new_history(self, known_from: int) -> tuple[TradeTape, Candles]:
         candles = Candles(self._candle_intervals, self._candles_kept, known_from)
-        return SymbolMarket(instrument, TradeTape(self._trades_kept), candles)
+        return TradeTape(self._trades_kept), candles
 
     def __getitem__(self, symbol: str) -> SymbolMarket:
         """KeyError for an unknown symbol."""
@@ -142,17 +140,12 @@ class MarketData:
         Raises SequenceGapError where events are missing; nothing that is held here is of use then.
         O(events), O(log levels) for each level that comes or goes.
         """
-        touched: dict[str, SymbolFold] = {}
-        for execution in executions:
-            for event in execution.events:
-                if isinstance(event, _WITHOUT_SYMBOL) or event.sequence is None or event.symbol is None:
-                    # It belongs to no symbol, or answers a repeated submission and changes nothing.
-                    continue
-                fold = touched.get(event.symbol)
-                if fold is None:
-                    fold = touched[event.symbol] = self._fold_for(event, event.symbol)
+        updates = []
+        for symbol, events in events_by_symbol(executions).items():
+            fold = self._fold_for(events[0], symbol)
+            for event in events:
                 fold.fold(event)
-        updates = (fold.take_update() for fold in touched.values())
+            updates.append(fold.take_update())
         return [update for update in updates if update is not None]
 
     def _fold_for(self, event: SymbolEvent, symbol: str) -> SymbolFold:
@@ -162,19 +155,5 @@ class MarketData:
                 raise SequenceGapError(
                     f"{symbol}: nothing is known of it before event {event.sequence}: start again from a snapshot"
                 )
-            fold = self._folds[symbol] = SymbolFold(self._new_market(event.instrument, 0))
+            fold = self._folds[symbol] = SymbolBase(event.instrument).to_fold(*self._new_history(0))
         return fold
-
-
-def _fold_of_book(exchange: Exchange, book: OrderBook, market: SymbolMarket) -> SymbolFold:
-    market.status = book.status
-    market.sequence = book.sequence
-    market.log_index = exchange.log_index
-    market.timestamp = exchange.time
-    market.last_price = book.last_price
-    market.indication = book.indication
-    fold = SymbolFold(market)
-    bids, asks = exchange.level3(book.symbol)
-    unpriced = (order.state() for side in Side for order in book.side_of(side).unpriced)
-    fold.restore((*bids, *asks, *unpriced))
-    return fold

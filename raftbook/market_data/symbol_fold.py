@@ -9,8 +9,11 @@ from raftbook.engine.events import (
     AuctionEvent,
     Indication,
     InstrumentEvent,
+    KeyEvent,
+    MassCanceled,
     OrderEvent,
     Rejection,
+    Ticked,
     Trade,
 )
 from raftbook.engine.types import EventKind, Side
@@ -23,7 +26,7 @@ from raftbook.market_data.values import MarketUpdate, OrderChange
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from raftbook.engine.events import OrderState
+    from raftbook.engine.events import Execution
     from raftbook.engine.instrument import Instrument
     from raftbook.engine.types import TradingStatus
     from raftbook.market_data.plain_values import PlainValue
@@ -32,6 +35,25 @@ SymbolEvent = OrderEvent | Trade | Rejection | InstrumentEvent | AuctionEvent
 """The events that may belong to a symbol."""
 
 _UNCROSSED: Final = EventKind.AUCTION_UNCROSSED
+_WITHOUT_SYMBOL: Final = (KeyEvent, MassCanceled, Ticked)
+
+
+def events_by_symbol(executions: Iterable[Execution]) -> dict[str, list[SymbolEvent]]:
+    """The events that count in a symbol's sequence, by symbol, in the order in which symbols first have one. O(events).
+
+    The others belong to no symbol, or answer a repeated submission and change nothing.
+    """
+    found: dict[str, list[SymbolEvent]] = {}
+    for execution in executions:
+        for event in execution.events:
+            if isinstance(event, _WITHOUT_SYMBOL) or event.sequence is None or event.symbol is None:
+                continue
+            events = found.get(event.symbol)
+            if events is None:
+                found[event.symbol] = [event]
+            else:
+                events.append(event)
+    return found
 
 
 class SymbolFold:
@@ -67,13 +89,17 @@ class SymbolFold:
         self._uncrossed: AuctionEvent | None = None
         self._trades: list[Trade] = []
 
-    def restore(self, states: Iterable[OrderState]) -> None:
-        """Before the first event: take in the orders that wait already, the longest waiting of each price first."""
+    def restore(self, orders: Iterable[KnownOrder]) -> None:
+        """Before the first event: take in the orders that wait already, the longest waiting of each price first.
+
+        They are the fold's own from now on.
+        """
         changes = []
-        for state in states:
-            self.orders.restore(KnownOrder.of(state), state.visible_quantity)
-            if state.price is not None:
-                change = OrderChange(state.order_id, state.side, state.price, state.visible_quantity, to_back=True)
+        for order in orders:
+            visible_quantity = order.visible_quantity
+            self.orders.restore(order, visible_quantity)
+            if order.price is not None:
+                change = OrderChange(order.order_id, order.side, order.price, visible_quantity, to_back=True)
                 changes.append(change)
         self.market.level3.apply(changes)
         self.market.unpriced = self.orders.unpriced

@@ -1,8 +1,8 @@
 """What subscribers are told is the exchange's own, after every entry, wherever they begin, lose their node and go on.
 
 A life is a dense flow of every kind of command. Two nodes apply it: one from the first entry on, one that takes the
-state over in the middle, and remembers little. Subscribers move between them at any moment, in the middle of what one
-entry did as well, and name what they saw last.
+state over in the middle, remembers little, and begins again from a new base every few events. Subscribers move between
+them at any moment, in the middle of what one entry did as well, and name what they saw last.
 """
 
 from __future__ import annotations
@@ -27,14 +27,15 @@ LIVES = 6
 COMMANDS = 250
 ALL_EVENTS = 1_000_000
 FEW_EVENTS = 40
+FEW_WAITING = 12
 
 
 class Node:
     """A state machine and its feed."""
 
-    def __init__(self, machine: StateMachine, events_kept: int) -> None:
+    def __init__(self, machine: StateMachine, events_kept: int, **laziness: int) -> None:
         self.machine = machine
-        self.feed = Feed(machine.exchange, trades_of(machine), machine.index, events_kept=events_kept)
+        self.feed = Feed(machine.exchange, trades_of(machine), machine.index, events_kept=events_kept, **laziness)
         self.groups: dict[object, Group] = {}
 
     def apply(self, index: int, entry: Entry) -> list[Trade]:
@@ -173,7 +174,7 @@ def assert_names_nobody_else(event, account: str) -> None:
 def live(seed: int) -> Counter[str]:
     numbers = Random(f"feed {seed}")
     flow = DenseFlow(numbers)
-    first, second = Node(StateMachine(), ALL_EVENTS), Node(StateMachine(), FEW_EVENTS)
+    first, second = Node(StateMachine(), ALL_EVENTS), Node(StateMachine(), FEW_EVENTS, waiting_events=FEW_WAITING)
     trades: dict[str, list[Trade]] = {symbol: [] for symbol in SYMBOLS}
     everybody = subscribers(numbers)
     seen: Counter[str] = Counter()
@@ -221,28 +222,38 @@ def test_subscribers_of_either_node_know_what_the_exchange_knows(seed: int):
 
 
 def test_a_position_that_is_held_is_continued_by_any_node_with_the_same_messages():
-    """Byte for byte, from every sequence that there is, in the middle of an entry as well."""
+    """Byte for byte, from every sequence that there is, in the middle of an entry as well; whenever it folds."""
     numbers = Random("every position")
     flow = DenseFlow(numbers)
-    nodes = [Node(StateMachine(), ALL_EVENTS), Node(StateMachine(), ALL_EVENTS)]
+    at_once, *others = nodes = [
+        Node(StateMachine(), ALL_EVENTS),
+        Node(StateMachine(), ALL_EVENTS),
+        Node(StateMachine(), ALL_EVENTS, waiting_events=FEW_WAITING),
+        Node(StateMachine(), ALL_EVENTS, waiting_events=1),
+        Node(StateMachine(), ALL_EVENTS, waiting_events=FEW_WAITING, most_resting_orders=5),
+    ]
     channels = [market_channel(name, symbol) for name in ("book", "l3", "trades") for symbol in SYMBOLS]
     now, submitted, commands = flow.first_moment, 0, flow.instruments()
     for index in range(1, 120):
         entry = Entry(now, (Run("test", submitted + 1, commands),) if commands else ())
         for node in nodes:
             node.apply(index, entry)
+        for symbol in SYMBOLS:
+            assert at_once.feed.market(symbol).sequence == at_once.machine.exchange.books[symbol].sequence
         submitted += len(commands)
         now += flow.elapsed(now)
-        exchange = nodes[0].machine.exchange
+        exchange = at_once.machine.exchange
         commands = flow.commands(now, exchange.orders(), exchange.statuses)
     for channel in channels:
-        head = channel.head(nodes[0].feed)
+        head = channel.head(at_once.feed)
         assert head > 50
-        from_first = [
-            list(messages_in(node.group(channel, Encoding.JSON, 0.0).block_after(node.feed, 0).frames))
-            for node in nodes
-        ]
-        assert from_first[0] == from_first[1]
-        for position in range(1, head):
-            frames = nodes[1].group(channel, Encoding.JSON, 0.0).block_after(nodes[1].feed, position).frames
-            assert list(messages_in(frames)) == [m for m in from_first[0] if m["sequence"] > position]
+        from_first = list(messages_in(at_once.group(channel, Encoding.JSON, 0.0).block_after(at_once.feed, 0).frames))
+        for position in range(head - 1, -1, -1):
+            expected = [message for message in from_first if message["sequence"] > position]
+            for node in others:
+                frames = node.group(channel, Encoding.JSON, 0.0).block_after(node.feed, position).frames
+                assert list(messages_in(frames)) == expected
+    for symbol in SYMBOLS:
+        for node in others:
+            assert node.feed.candles(symbol).to_snapshot() == at_once.feed.candles(symbol).to_snapshot()
+            assert list(node.feed.market(symbol).tape) == list(at_once.feed.market(symbol).tape)
