@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from tests.system.system_cluster import SystemCluster
 
 # The witness, n1, keeps its whole log.
-COMPACTING = LimitsConfig(snapshot_entries=40, log_retain_entries=10)
-READINGS = 12
+COMPACTING = LimitsConfig(snapshot_entries=30, log_retain_entries=10)
+READINGS = 5
 
 
 def state_in(folder: Path, index: int) -> tuple[str, str] | None:
@@ -107,6 +107,10 @@ async def test_a_damaged_node_is_rebuilt_from_its_peers_within_the_command(make_
             dumped = await asyncio.to_thread(raftbook, *dump, folder=cluster.folder)
             assert dumped.returncode == 1
             assert f"{segment} is damaged at byte" in dumped.stderr
+            named = ("--config", str(cluster.config_path(damaged)), "--id", damaged)
+            refused = await asyncio.to_thread(raftbook, "node", "start", *named, folder=cluster.folder)
+            assert refused.returncode == 1
+            assert f"raftbook node rebuild --config FILE --id {damaged}" in refused.stderr
 
             rebuilt, told = await asyncio.to_thread(rebuild, cluster, damaged)
             assert rebuilt["rejoined"], told

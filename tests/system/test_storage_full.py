@@ -118,7 +118,9 @@ async def assert_served(clients: Clients, *node_ids: str) -> None:
             assert response.status_code == 200, response.text
 
 
-async def test_a_follower_without_room_refuses_orders_and_the_others_trade_on(make_cluster_with_disks):
+async def test_a_follower_without_room_refuses_orders_also_when_it_is_killed_and_the_others_trade_on(
+    make_cluster_with_disks,
+):
     cluster, disks = make_cluster_with_disks()
     leader = await cluster.start_and_elect()
     follower, other = cluster.others(leader)
@@ -141,6 +143,22 @@ async def test_a_follower_without_room_refuses_orders_and_the_others_trade_on(ma
             assert await cluster.wait_for_role(follower, "follower")
             assert (await clients.read(leader, "/v1/cluster")).json()["leader"] == leader
 
+            # On its full disk it starts again and serves reads.
+            applied_index = (await statuses_of(cluster))[follower]["applied_index"]
+            cluster.kill(follower)
+            await clients.progress()
+            cluster.start(follower)
+            await cluster.wait_for_role(follower, "follower")
+            await wait_for_storage(cluster, follower, full=True)
+            await cluster.wait_for_applied(applied_index, follower)
+            assert_refused(await clients.post_order(follower, order), follower)
+            await assert_served(clients, follower)
+            # An election is something that a node must write down, also when it has no room.
+            cluster.kill(leader)
+            cluster.start(leader)
+            leader = await cluster.wait_for_leader_among(*cluster.others(follower))
+            await clients.progress()
+
             disks.empty(follower)
             await wait_for_storage(cluster, follower, full=False)
             await cluster.wait_for_applied(await last_index(cluster, leader), follower)
@@ -149,7 +167,7 @@ async def test_a_follower_without_room_refuses_orders_and_the_others_trade_on(ma
         await check_against_logs(cluster, clients)
 
 
-async def test_a_leader_without_room_hands_over_and_the_others_trade_on(make_cluster_with_disks):
+async def test_leaders_without_room_hand_over_until_a_majority_has_none_and_nothing_is_lost(make_cluster_with_disks):
     cluster, disks = make_cluster_with_disks()
     leader = await cluster.start_and_elect()
     order = new_order("alice", "once", "buy", "90.00")
@@ -163,71 +181,42 @@ async def test_a_leader_without_room_hands_over_and_the_others_trade_on(make_clu
             await assert_served(clients, leader)
             await clients.progress()
 
-            disks.empty(leader)
-            await wait_for_storage(cluster, leader, full=False)
+            disks.fill(successor)
+            await assert_refused_while_a_majority_is_full(cluster, clients, disks, leader, successor)
             await cluster.wait_for_applied(await last_index(cluster, successor), leader)
             assert (await clients.post_order(leader, order)).status_code == 200
-            await clients.progress()
         await check_against_logs(cluster, clients)
 
 
-@pytest.mark.parametrize("leader_is_full", [True, False])
-async def test_while_a_majority_has_no_room_every_node_refuses_orders_and_nothing_is_lost(
-    make_cluster_with_disks, leader_is_full
-):
+async def test_while_both_followers_have_no_room_every_node_refuses_orders_and_nothing_is_lost(make_cluster_with_disks):
     cluster, disks = make_cluster_with_disks()
-    leader = await cluster.start_and_elect()
-    full = [leader, cluster.others(leader)[0]] if leader_is_full else cluster.others(leader)
-    (with_room,) = cluster.others(*full)
-    orders = {node_id: new_order("alice", f"at-{node_id}", "buy", "90.00") for node_id in cluster.node_ids}
+    full = cluster.others(await cluster.start_and_elect())
     async with Clients(cluster) as clients:
         async with clients.trading():
             await clients.progress()
             disks.fill(*full)
-            await wait_for_storage(cluster, *full, full=True)
-            await wait_for_word(clients, with_room, *full)
-            assert_refused(await clients.post_order(with_room, orders[with_room]), *full, "no majority")
-            for node_id in full:
-                assert_refused(await clients.post_order(node_id, orders[node_id]), node_id)
-            await assert_served(clients, *cluster.node_ids)
-
-            disks.empty(*full)
-            await wait_for_storage(cluster, *full, full=False)
-            await clients.progress()
-            for node_id, order in orders.items():
-                assert (await clients.post_order(node_id, order, wait_s="30")).status_code == 200
+            await assert_refused_while_a_majority_is_full(cluster, clients, disks, *full)
         await check_against_logs(cluster, clients)
 
 
-async def test_a_node_that_is_killed_on_its_full_disk_starts_again_and_serves_reads(make_cluster_with_disks):
-    cluster, disks = make_cluster_with_disks()
-    leader = await cluster.start_and_elect()
-    follower = cluster.others(leader)[0]
-    order = new_order("alice", "once", "buy", "90.00")
-    async with Clients(cluster) as clients:
-        async with clients.trading():
-            await clients.progress()
-            disks.fill(follower)
-            await wait_for_storage(cluster, follower, full=True)
-            applied_index = (await statuses_of(cluster))[follower]["applied_index"]
-            cluster.kill(follower)
-            await clients.progress()
-            cluster.start(follower)
-            await cluster.wait_for_role(follower, "follower")
-            await wait_for_storage(cluster, follower, full=True)
-            await cluster.wait_for_applied(applied_index, follower)
-            assert_refused(await clients.post_order(follower, order), follower)
-            await assert_served(clients, follower)
-            # An election is something that a node must write down, also when it has no room.
-            cluster.kill(leader)
-            cluster.start(leader)
-            await cluster.wait_for_leader_among(*cluster.others(follower))
-            await clients.progress()
-            disks.empty(follower)
-            await wait_for_storage(cluster, follower, full=False)
-            await clients.progress()
-            assert (await clients.post_order(follower, order)).status_code == 200
-        await check_against_logs(cluster, clients)
+async def assert_refused_while_a_majority_is_full(
+    cluster: SystemCluster, clients: Clients, disks: Disks, *full: str
+) -> None:
+    """Gives them room again at the end, and sees the orders that were refused taken."""
+    (with_room,) = cluster.others(*full)
+    orders = {node_id: new_order("alice", f"at-{node_id}", "buy", "90.00") for node_id in cluster.node_ids}
+    await wait_for_storage(cluster, *full, full=True)
+    await wait_for_word(clients, with_room, *full)
+    assert_refused(await clients.post_order(with_room, orders[with_room]), *full, "no majority")
+    for node_id in full:
+        assert_refused(await clients.post_order(node_id, orders[node_id]), node_id)
+    await assert_served(clients, *cluster.node_ids)
+
+    disks.empty(*full)
+    await wait_for_storage(cluster, *full, full=False)
+    await clients.progress()
+    for node_id, order in orders.items():
+        assert (await clients.post_order(node_id, order, wait_s="30")).status_code == 200
 
 
 async def test_a_single_node_without_room_says_so_and_goes_on_when_it_has_some(make_cluster_with_disks):
