@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from cli.bench import flow
 from cli.bench.latencies import Latencies
 from cli.bench.load import LoadPlan, LoadResult, run_load
 from cli.bench.measurement import Announce, Measurement, Scale, milliseconds
@@ -74,10 +75,10 @@ def open_loop_scenarios(rates: Sequence[float]) -> list[Scenario]:
 def selected(scenarios: Sequence[Scenario], words: Sequence[str]) -> list[Scenario]:
     """Those whose names hold any of the words; all without words. WrongUsageError where a word is in no name."""
     for word in words:
-        if not any(word.lower() in scenario.name for scenario in scenarios):
+        if not any(word.lower() in scenario.name.lower() for scenario in scenarios):
             names = "; ".join(scenario.name for scenario in scenarios)
             raise WrongUsageError(f"--scenario {word} is in no name of: {names}")
-    return [one for one in scenarios if not words or any(word.lower() in one.name for word in words)]
+    return [one for one in scenarios if not words or any(word.lower() in one.name.lower() for word in words)]
 
 
 async def measure_cluster(
@@ -147,6 +148,7 @@ def load_plan(cluster: LocalCluster, leader: str, scenario: Scenario, scale: Sca
         symbol=_instrument(run).symbol,
         outstanding=scenario.outstanding,
         rate=scenario.rate,
+        round_commands=flow.round_commands(scale.warm_up_s + scale.seconds),
     )
 
 

@@ -161,8 +161,6 @@ def bench(
 
     if against and subject not in ("cluster", "all"):
         raise WrongUsageError(f"--against {against[0]} compares clusters; use it with cluster or all")
-    if against and rates:
-        raise WrongUsageError("--against compares so many orders under way, not so many a second; leave --rate out")
     if plot is not None:
         if subject not in ("engine", "cluster", "all") or adversarial or doubling or pauses:
             raise WrongUsageError("--plot draws engine and cluster; use it with one of them, or with all")

@@ -8,6 +8,7 @@ made ready in the same short time, and nothing is computed while it is measured.
 from __future__ import annotations
 
 import itertools
+import math
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
@@ -31,8 +32,9 @@ SEED: Final = 1
 SYMBOL: Final = "ACME"
 ACCOUNTS_PER_CONNECTION: Final = 4
 ROUND_COMMANDS: Final = 50_000
-"""Of the flow, before it begins again under other names."""
-PAYLOAD_COMMANDS: Final = 20_000
+ROUND_COMMANDS_PER_S: Final = 5_000
+"""Of the flow, before it begins again under other names; fewer where a run is short, which is to begin soon."""
+PAYLOAD_COMMANDS: Final = 5_000
 NOT_AFTER_NS: Final = 1_700_000_005_000_000_000
 """A node gives each order one, so the log has it."""
 ROUNDS_PER_RUN: Final = 10_000
@@ -40,6 +42,10 @@ RUNS: Final = 1_000
 _TAG: Final = b"r%07d-9b1d-4e7a-8c2f-"
 """Names are as long as those that clients give, who mostly take UUIDs."""
 _FIRST_TAG: Final = _TAG % 0
+
+
+def round_commands(seconds: float) -> int:
+    return min(ROUND_COMMANDS, math.ceil(ROUND_COMMANDS_PER_S * seconds))
 
 
 def tag(run: int, round_number: int = 0) -> bytes:

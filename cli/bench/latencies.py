@@ -55,7 +55,10 @@ class Latencies:
         return int(self._histogram.total_count)
 
     def milliseconds(self, share: float) -> float:
-        """The value that so great a share (0 to 1) of all do not exceed, in ms; BenchmarkFailedError of nothing."""
+        """The value that so great a share (0 to 1) of all do not exceed, in ms. Its rank is rounded, as is usual there.
+
+        BenchmarkFailedError of nothing.
+        """
         if not self.count:
             raise BenchmarkFailedError("nothing was answered while it was measured; try again with more --seconds")
         return float(self._histogram.get_value_at_percentile(100 * share)) / 1e3
@@ -67,7 +70,9 @@ class Latencies:
     def curve(self) -> list[tuple[float, float]]:
         """(share, ms), rising, ever closer together towards the slowest, as far as there is a value to tell."""
         shares = [1 - 10 ** (-step / STEPS_PER_NINE) for step in range(NINES * STEPS_PER_NINE + 1)]
-        return [(share, self.milliseconds(share)) for share in shares if (1 - share) * self.count >= 1]
+        told = [100 * share for share in shares if (1 - share) * self.count >= 1]
+        values_us = self._histogram.get_percentile_to_value_dict(told)
+        return [(percent / 100, values_us[percent] / 1e3) for percent in told]
 
     def encoded(self) -> str:
         """Compressed and in base64, as HdrHistogram's tools write and read it."""

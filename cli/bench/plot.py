@@ -130,7 +130,7 @@ def _draw_rates(axes: Axes, alike: Sequence[Measurement], colors: dict[str, str]
     axes.set_yticks(positions, [one.kind for one in alike])
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlabel(f"{rate.replace('_per_s', '')} a second", fontsize=8, color=TEXT)
+    axes.set_xlabel(f"{rate.replace('_per_s', '')} a second (logarithmic)", fontsize=8, color=TEXT)
     axes.xaxis.set_major_formatter(lambda value, _position: f"{value:,.0f}")
     _dress(axes, "x")
 

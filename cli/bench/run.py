@@ -48,6 +48,8 @@ def make_plan(
     """WrongUsageError where there is nothing to compare; BenchmarkFailedError where something is not installed."""
     if subject not in ("cluster", "all"):
         return Plan(subject, scale, (), (), (), feed)
+    if against and rates:
+        raise WrongUsageError("--against compares so many orders under way, not so many a second; leave --rate out")
     require_histograms()
     scenarios = selected(open_loop_scenarios(rates) if rates else closed_loop_scenarios(), words)
     kinds = {scenario.kind for scenario in scenarios}
@@ -68,11 +70,11 @@ def measure(plan: Plan, folder: Path, announce: Announce) -> list[Measurement]:
     if plan.has("engine"):
         measured += medians([engine.measure_engine(plan.scale, announce) for _ in range(plan.scale.runs)])
     if plan.subject != "engine":
-        measured += run_until_ended(_measure_clusters(plan, folder, announce))
+        measured += run_until_ended(measure_clusters(plan, folder, announce))
     return measured
 
 
-async def _measure_clusters(plan: Plan, folder: Path, announce: Announce) -> list[Measurement]:
+async def measure_clusters(plan: Plan, folder: Path, announce: Announce) -> list[Measurement]:
     """Whatever is compared takes turns, so that the machine's moods meet all of it."""
     scale = plan.scale
     runs = []
