@@ -167,6 +167,14 @@ class TestAShardThatIsDown:
         assert [shard["cluster"] is None for shard in cluster["shards"]] == [False, True]
         assert not cluster["quorum"]
 
+    async def test_may_have_an_order_of_any_name(self, market):
+        await placed(market, order("a1"))
+        market.links["south"].is_cut = True
+        for name in ("a1", "nobody"):
+            answer = await market.http.delete(f"/v1/orders/by-client-id/alice/{name}")
+            assert (answer.status_code, answer.json()["code"]) == (503, "shard_unreachable")
+        assert (await market.http.delete("/v1/orders/by-client-id/alice/a1?symbol=ACME")).status_code == 200
+
     async def test_takes_its_part_of_a_batch_with_it_and_no_more(self, market):
         market.links["south"].is_cut = True
         batch = [command("new", order("a1")), command("new", beta("b1"))]
@@ -237,6 +245,8 @@ class TestReads:
             cursor = answer.headers.get("raftbook-next-order-id")
         assert pages == [["a0", "a1"], ["a2", "b0"], ["b1"]]
         assert [found["client_order_id"] for found in await client.orders()] == ["a0", "a1", "a2", "b0", "b1"]
+        whole_shard = await market.http.get("/v1/orders?limit=3")
+        assert whole_shard.headers["raftbook-next-order-id"] == "south:0"
         (one,) = (await market.http.get("/v1/orders?shard=south&from_order_id=2")).json()
         assert (one["client_order_id"], one["shard"]) == ("b1", "south")
         assert (await market.http.get("/v1/orders?from_order_id=2")).json()["field"] == "from_order_id"
