@@ -151,7 +151,7 @@ class StateMachine:
             raise SnapshotError(f"the snapshot's chain digest is not of {_DIGEST_BYTES} bytes")
         machine = cls()
         try:
-            machine.exchange = Exchange.from_snapshot(exchange)
+            machine.exchange = Exchange.from_snapshot(exchange, use_up=True)
             machine._recent_trades = _read_trades(trades)
         except ValueError as error:
             raise SnapshotError(f"the snapshot contradicts itself: {error}") from error

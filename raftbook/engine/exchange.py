@@ -272,8 +272,11 @@ class Exchange:
         return take_snapshot(self)
 
     @classmethod
-    def from_snapshot(cls, data: object) -> Exchange:
-        """The exchange that `to_snapshot` was taken of. ValueError for whatever is not such a value. O(state)."""
+    def from_snapshot(cls, data: object, *, use_up: bool = False) -> Exchange:
+        """The exchange that `to_snapshot` was taken of. ValueError for whatever is not such a value. O(state).
+
+        With `use_up`, the lists of orders in `data` are empty afterwards: a large state is not in memory twice.
+        """
         exchange = cls()
-        restore_into(exchange, data)
+        restore_into(exchange, data, use_up=use_up)
         return exchange

@@ -142,8 +142,11 @@ def _refused_order_to_list(refused: RefusedOrder) -> list[PlainValue]:
     ]
 
 
-def restore_into(exchange: Exchange, data: object) -> None:
-    """Fill a new exchange with the snapshot's state. ValueError for whatever is not a snapshot. O(n log n)."""
+def restore_into(exchange: Exchange, data: object, *, use_up: bool) -> None:
+    """Fill a new exchange with the snapshot's state. ValueError for whatever is not a snapshot. O(n log n).
+
+    With `use_up`, the lists of orders are emptied as they are read.
+    """
     fields = read_list(data, "snapshot")
     version = fields[0] if fields else None
     if type(version) is not int or version not in (_VERSION_WITHOUT_KEYS, VERSION):
@@ -157,7 +160,7 @@ def restore_into(exchange: Exchange, data: object) -> None:
     registry.closed_orders_kept = read_integer(fields[5], "closed_orders_kept", low=1)
     _restore_watermarks(exchange, fields[6])
 
-    reader = OrderReader(exchange)
+    reader = OrderReader(exchange, use_up=use_up)
     waiting: list[Order] = []
     for item in read_list(fields[7], "books"):
         waiting += _restore_book(exchange, reader, item)

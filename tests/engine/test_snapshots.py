@@ -100,6 +100,14 @@ class TestSnapshot:
         with pytest.raises(ValueError, match=f"snapshot: .*{complaint}"):
             Exchange.from_snapshot(snapshot)
 
+    def test_one_that_is_used_up_gives_the_same_and_its_orders_go_as_they_are_read(self):
+        snapshot = rich_exchange().to_snapshot()
+        used = copy.deepcopy(snapshot)
+        assert Exchange.from_snapshot(used, use_up=True).to_snapshot() == snapshot
+        assert [orders for book in used[7] for orders in book[6:]] == [[]] * 3 * len(snapshot[7])
+        assert all(orders == [] for _, orders in used[8])
+        assert Exchange.from_snapshot(snapshot).to_snapshot() == snapshot
+
     def test_names_that_many_orders_share_are_one_object_each(self):
         snapshot = copy.deepcopy(rich_exchange().to_snapshot())
         fresh = json.loads(json.dumps(snapshot))
