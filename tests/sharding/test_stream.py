@@ -66,9 +66,13 @@ async def test_one_connection_enters_orders_for_all_shards(streams):
         assert (answer["request_id"], answer["report"]["shard"]) == ("two", "north")
         assert client.encodings[-1] == "cbor"
 
-        # Pipelined: what follows an order finds it, though nobody has answered it yet.
+        # Pipelined: what follows an order finds it, though no shard knows of it yet.
+        south = streams.services["south"]
+        south.stall()
         await client.say("new", **beta("b2"), request_id=3)
         await client.say("cancel", account="alice", client_order_id="b2", request_id=4)
+        await south.has_taken(4)
+        south.resume()
         answers = {answer["request_id"]: answer["report"] for answer in [await client.hear(), await client.hear()]}
         assert (answers[4]["status"], answers[4]["order"]["status"]) == ("accepted", "canceled")
 
