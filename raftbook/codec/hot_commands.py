@@ -48,6 +48,8 @@ _INTEGER_64: Final = 0x1B
 _LEAST_64: Final = 0x1_0000_0000
 _LONG_TEXT: Final = 0x78
 _LONGEST_SHORT_TEXT: Final = 23
+_BEFORE_SHORT_TEXT: Final = TEXT - 1
+"""The first byte of a text of 1 to 23 bytes says their number, and it takes one itself."""
 _MAX_ITEM_DEPTH: Final = 2
 
 _INTEGER_SIZES: Final = tuple({0x18: 2, 0x19: 3, 0x1A: 5, 0x1B: 9}.get(first, 1) for first in range(256))
@@ -146,10 +148,10 @@ _ENUMS: Final[dict[bytes, tuple[Side, OrderType, TimeInForce]]] = {
 
 def _end_of_text(raw: bytes, at: int) -> int:
     first = raw[at]
+    if TEXT < first < _LONG_TEXT:
+        return at + first - _BEFORE_SHORT_TEXT
     if first == _LONG_TEXT and raw[at + 1] > _LONGEST_SHORT_TEXT:
         return at + 2 + raw[at + 1]
-    if TEXT < first < _LONG_TEXT:
-        return at + 1 + first - TEXT
     raise _OtherFormError
 
 

@@ -45,6 +45,7 @@ _new: Final = tuple.__new__
 
 _DAY: Final = TimeInForce.DAY
 _FOK: Final = TimeInForce.FOK
+_GTC: Final = TimeInForce.GTC
 _GTD: Final = TimeInForce.GTD
 _IOC: Final = TimeInForce.IOC
 _LIMIT: Final = OrderType.LIMIT
@@ -54,6 +55,38 @@ _TRADING: Final = TradingStatus.TRADING
 
 def terms_of_new_order(command: NewOrder, book: OrderBook, registry: OrderRegistry, time: int) -> Terms | Refusal:
     """`time` is log time, ns. O(1)."""
+    return _plain_terms(command, book) or judge_new_order(command, book, registry, time)
+
+
+def _plain_terms(command: NewOrder, book: OrderBook) -> Terms | None:
+    """The terms of a plain limit order that passes every check; None for any other, and where one of them fails.
+
+    Most orders are such, and `judge_new_order` comes to the same terms, at two and a half times the price.
+    """
+    _, _, _, side, order_type, time_in_force, price, quantity, post_only, _, stop_price, tip, expire_time, _ = command
+    if order_type is not _LIMIT or time_in_force is not _GTC or price is None or book.limited:
+        return None
+    if stop_price is not None or tip is not None or expire_time is not None:
+        return None
+    instrument = book.instrument
+    price_units, price_decimals = price
+    quantity_units, quantity_decimals = quantity
+    if price_decimals != instrument.price_decimals or quantity_decimals != instrument.quantity_decimals:
+        return None
+    if price_units <= 0 or quantity_units <= 0 or price_units * quantity_units > MAX_INTEGER:
+        return None
+    if price_units % instrument.tick_size or quantity_units % instrument.lot_size:
+        return None
+    level = book.side_of(side).level_at(price_units)
+    if level is not None and level.quantity + level.hidden_quantity + quantity_units > MAX_INTEGER:
+        return None
+    if post_only and book.opposite_of(side).reaches(price_units):
+        return None
+    return _new(Terms, (price_units, quantity_units, None, None, None))
+
+
+def judge_new_order(command: NewOrder, book: OrderBook, registry: OrderRegistry, time: int) -> Terms | Refusal:
+    """As `terms_of_new_order`, whatever the order: all the checks, one by one."""
     misshapen = _shape_of_new_order(command)
     if misshapen is not None:
         return misshapen
