@@ -60,7 +60,7 @@ MAY_IMPORT = {
     ),
     SHARD_MAP: ("raftbook.gateway.query", JSON_FORMAT, ENGINE, ERRORS),
     SHARD_BATCHES: (SHARD_MAP, "raftbook.gateway.submissions", JSON_FORMAT, ERRORS),
-    "raftbook.sharding": ("raftbook.gateway", "raftbook.node", "raftbook.replication.listening", *CLIENT, *CORE),
+    "raftbook.sharding": ("raftbook.gateway", NODE, "raftbook.replication.listening", FEED, *CLIENT, *CORE),
     "raftbook.offline": (REPLICATION, *CORE),
     "raftbook.simulation": (MEMBER, REPLICATION, *CLIENT, *CORE),
     "cli.bench.stock_node": (),
