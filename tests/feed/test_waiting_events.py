@@ -152,3 +152,18 @@ def test_a_symbol_that_begins_without_its_beginning_is_noticed(venue):
     stranger = Feed(StateMachine().exchange, {}, 0, events_kept=KEPT)
     with pytest.raises(SequenceGapError, match="ACME: nothing is known of it before event 2: start again"):
         stranger.apply(*venue.execute(venue.order()))
+
+
+def test_what_was_forgotten_before_it_was_folded_stays_forgotten_and_forgetting_goes_on(venue):
+    venue.feed = Feed(venue.machine.exchange, {}, venue.machine.index, events_kept=3, waiting_events=100)
+    venue.come_and_go(5)
+    venue.feed.market("ACME")
+    for _ in range(5):
+        head = venue.feed.sequence("ACME")
+        assert venue.feed.updates_after("ACME", head - 4) is None
+        assert [held.update.sequence for held in venue.feed.updates_after("ACME", head - 3)] == [
+            head - 2,
+            head - 1,
+            head,
+        ]
+        venue.come_and_go(1)

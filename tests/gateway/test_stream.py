@@ -567,3 +567,17 @@ async def test_a_client_that_is_cut_off_leaves_nothing_behind(venue):
             await asyncio.sleep(0.002)
     assert venue.stream.figures.subscriptions == 0
     assert json.loads((await venue.http.get("/v1/book/ACME")).text)["bids"] == []
+
+
+async def test_a_market_is_followed_as_long_as_somebody_is_subscribed_to_it(venue, client):
+    symbol_feed = venue.service.feed._symbols["ACME"]
+    symbol_feed.due = venue.service.feed._waiting_events = 4
+    await client.ask("subscribe", **SUBSCRIPTION)
+    for number in range(8):
+        await venue.enter(order(f"a{number}"))
+        assert (await client.hear())["sequence"] == number + 2
+        assert symbol_feed.is_followed
+    await client.ask("unsubscribe", **SUBSCRIPTION)
+    for number in range(8):
+        await venue.enter(sell(f"s{number}"))
+    assert not symbol_feed.is_followed
