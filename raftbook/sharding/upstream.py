@@ -97,7 +97,7 @@ def problem_from(shard: str, error: RaftbookError) -> ProblemError:
     problem = problem_of(error)
     status, code, detail = problem.status, problem.code, problem.detail
     if status == 401:
-        status, code = 502, "gateway_not_let_in"
+        status, code = 503, "gateway_not_let_in"
         detail = f"{shard} does not let the gateway in ({detail}); start it with --api-key and a key of all shards"
     if code == "unreachable":
         code, detail = "shard_unreachable", f"no node of {shard} answers; try again when it runs ({detail})"

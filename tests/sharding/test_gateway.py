@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from raftbook.client import RaftbookClient
-from raftbook.errors import ConfigError
+from raftbook.client.nodes import may_have_been_taken
+from raftbook.errors import BusyError, ConfigError, OutcomeUnknownError, ProblemError, UnreachableError
 from raftbook.sharding.process import checked_address
+from raftbook.sharding.upstream import problem_from
 from tests.support.sample_orders import ACME, order, sell
 
 
@@ -278,6 +280,23 @@ class TestAClientOfTheLibrary:
         reports = [report async for _, report in client.pipeline(orders, window=20, batch=5)]
         assert [report["order"]["client_order_id"] for report in reports] == [f"p{number}" for number in range(30)]
         assert [report["shard"] for report in reports[:4]] == ["south", "north", "north", "south"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (ProblemError(401, "unauthenticated", "show a key"), 503, "gateway_not_let_in"),
+        (UnreachableError("nobody there"), 503, "shard_unreachable"),
+        (ProblemError(429, "busy", "full", retry_after_s=0.1), 429, "busy"),
+        (ProblemError(403, "forbidden", "not this account's"), 403, "forbidden"),
+        (BusyError("full"), 429, "busy"),
+        (OutcomeUnknownError("lost", positions=[0]), 504, "outcome_unknown"),
+    ],
+)
+def test_a_503_says_that_nothing_was_taken_and_a_504_that_nobody_knows(error, status, code):
+    problem = problem_from("south", error)
+    assert (problem.status, problem.code, problem.members["shard"]) == (status, code, "south")
+    assert may_have_been_taken(problem) == (status == 504)
 
 
 def test_the_gateway_listens_on_this_machine_alone():
