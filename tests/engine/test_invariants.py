@@ -36,6 +36,7 @@ class TestCheck:
             ("best_bid.order_count += 1", "sums are those over its orders"),
             ("best_bid.tail = best_bid.head", "tail is its last order"),
             ("best_bid.head.next.previous = None", "linked both ways"),
+            ("best_bid.head.level = book.asks.best", "linked both ways"),
             ("best_bid.head.filled_quantity += 1", "quantity = filled"),
             ("best_bid.head.leaves_quantity -= 1", "a live order has leaves, nothing canceled"),
             ("best_bid.head.notional = 0", "a notional comes from trades"),
