@@ -133,6 +133,7 @@ class Feed:
 
     def ignore(self, symbol: str) -> None:
         """Take one `listen` back."""
+        assert self._listeners[symbol] > 0, f"nobody listens to {symbol}"
         self._listeners[symbol] -= 1
         if not self._listeners[symbol]:
             del self._listeners[symbol]
