@@ -4,13 +4,15 @@
                                   OrderFold:     without what      Level3Book ──▶ Level2Book ──▶ TopOfBook
                                   what is hidden  is hidden        TradeTape, Candles, status, auction
 
-A node hands every entry's executions to `MarketData.apply` and sends the updates on. A client starts a `SymbolMarket`
-from a node's snapshot of it and applies the updates that follow. Both end up with the same book, since what a node
-keeps went through the same updates.
+`MarketData` folds all symbols of an exchange, entry by entry, for programs that replay a log. A node folds one symbol at a
+time, from a `SymbolBase` of its book on and where somebody listens (raftbook/feed), and sends the updates on. A client starts
+a `SymbolMarket` from a node's snapshot of it and applies the updates that follow. All end up with the same book, since what
+they keep went through the same updates.
 
     values.py                what updates and books are made of
     order_fold.py            what events do to orders; knows what is hidden, and nobody else does
     symbol_fold.py           one symbol: events to updates
+    symbol_base.py           one symbol's book as the exchange has it, to fold from
     market_data.py           one exchange: all symbols; from an exchange, from a snapshot
     symbol_market.py         one symbol as the market sees it
     level3_book.py, level2_book.py, trade_tape.py, candles.py      its parts
