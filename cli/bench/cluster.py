@@ -148,7 +148,9 @@ def load_plan(cluster: LocalCluster, leader: str, scenario: Scenario, scale: Sca
         symbol=_instrument(run).symbol,
         outstanding=scenario.outstanding,
         rate=scenario.rate,
-        round_commands=flow.round_commands(scale.warm_up_s + scale.seconds),
+        round_commands=flow.round_commands(
+            scale.warm_up_s + scale.seconds, scenario.connections, scenario.batch_commands
+        ),
     )
 
 

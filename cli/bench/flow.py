@@ -34,6 +34,7 @@ ACCOUNTS_PER_CONNECTION: Final = 4
 ROUND_COMMANDS: Final = 50_000
 ROUND_COMMANDS_PER_S: Final = 5_000
 """Of the flow, before it begins again under other names; fewer where a run is short, which is to begin soon."""
+BATCHES_PER_ROUND: Final = 4
 PAYLOAD_COMMANDS: Final = 5_000
 NOT_AFTER_NS: Final = 1_700_000_005_000_000_000
 """A node gives each order one, so the log has it."""
@@ -44,8 +45,10 @@ _TAG: Final = b"r%07d-9b1d-4e7a-8c2f-"
 _FIRST_TAG: Final = _TAG % 0
 
 
-def round_commands(seconds: float) -> int:
-    return min(ROUND_COMMANDS, math.ceil(ROUND_COMMANDS_PER_S * seconds))
+def round_commands(seconds: float, connections: int, batch_commands: int) -> int:
+    """Enough for some full batches on each connection, however the accounts are dealt."""
+    least = BATCHES_PER_ROUND * connections * batch_commands
+    return max(least, min(ROUND_COMMANDS, math.ceil(ROUND_COMMANDS_PER_S * seconds)))
 
 
 def tag(run: int, round_number: int = 0) -> bytes:

@@ -256,6 +256,12 @@ class TestScenarios:
         with pytest.raises(BenchmarkFailedError, match="apt-get install etcd-server"):
             run.make_plan("cluster", SCALE, FEED, ["etcd"], ["512"], [])
 
+    @pytest.mark.parametrize("scenario", cluster.closed_loop_scenarios(), ids=lambda scenario: scenario.name)
+    def test_even_a_short_run_has_requests_for_every_connection(self, scenario):
+        count = flow.round_commands(0.1, scenario.connections, scenario.batch_commands)
+        dealt = flow.deal(flow.order_flow(scenario.connections), count, scenario.connections)
+        assert min(map(len, dealt)) >= scenario.batch_commands
+
     def test_in_open_loop_a_connection_may_have_as_many_under_way_as_come_to_be(self):
         limits = cluster._limits(cluster.open_loop_scenarios([20_000]))
         assert limits.max_outstanding_per_connection >= cluster.OPEN_LOOP_BACKLOG_S * 20_000 / cluster.STREAMS
