@@ -75,7 +75,7 @@ interpreted:
 # All that holds the engine, its log format and what is folded from its events, against the compiled modules.
 test-compiled: compiled
 	$(BIN)/python -m pytest --numprocesses 2 tests/engine tests/market_data tests/offline tests/simulation \
-		tests/test_codec.py tests/test_hot_commands.py tests/test_state_machine.py
+		tests/test_codec.py tests/test_compiled.py tests/test_hot_commands.py tests/test_state_machine.py
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .

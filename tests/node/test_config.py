@@ -87,7 +87,9 @@ def test_a_path_wins_over_a_shipped_name(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_name_that_is_neither_file_nor_shipped_lists_the_shipped_ones():
-    with pytest.raises(ConfigError, match=r"no configuration 'local-4'.*\(local-3, local-5, shard-1, shard-2, single, tls-3\)"):
+    with pytest.raises(
+        ConfigError, match=r"no configuration 'local-4'.*\(local-3, local-5, shard-1, shard-2, single, tls-3\)"
+    ):
         load_config("local-4", {})
 
 
