@@ -162,14 +162,13 @@ class TestCluster:
         )
         chosen += cluster.open_loop_scenarios([200])[1:2]
         of_stock = [one for one in stock.scenarios({"512 outstanding"}) if one.sending is stock.EVERY_5_MS]
-        of_etcd = etcd.scenarios({"512 outstanding"}) if shutil.which("etcd") else []
-        plan = run.Plan("cluster", SCALE._replace(seconds=0.5), chosen, of_stock, of_etcd, feed.FeedScale(1, 1, None))
+        plan = run.Plan("cluster", SCALE._replace(seconds=0.5), chosen, of_stock, (), feed.FeedScale(1, 1, None))
         announced: list[str] = []
         measured = await run.measure_clusters(plan, tmp_path, announced.append)
         assert processes_of(tmp_path) == []
         assert len(announced) == plan.count_steps()
-        assert [one.name for one in measured] == announced == [one.name for one in (*chosen, *of_stock, *of_etcd)]
-        for scenario, measurement in zip((*chosen, *of_stock, *of_etcd), measured, strict=True):
+        assert [one.name for one in measured] == announced == [one.name for one in (*chosen, *of_stock)]
+        for scenario, measurement in zip((*chosen, *of_stock), measured, strict=True):
             figures = measurement.figures
             assert figures["orders_per_s"] > 0
             assert 0 < figures["p50_ms"] <= figures["p99_ms"] <= figures["p99_9_ms"]
@@ -188,6 +187,16 @@ class TestCluster:
             assert figures["fsyncs_per_s"] > 0
             assert figures["orders_per_entry"] >= 1
             assert figures["not_taken_percent"] == 0
+
+    @pytest.mark.skipif(shutil.which("etcd") is None, reason="etcd is not installed: apt-get install etcd-server")
+    async def test_puts_to_etcd(self, tmp_path):
+        chosen = etcd.scenarios({"512 outstanding"})
+        [measured] = await etcd.measure_etcd(chosen, SCALE._replace(seconds=0.5), tmp_path / "etcd", lambda _name: None)
+        assert processes_of(tmp_path) == []
+        figures = measured.figures
+        assert figures["p50_ms"] / 1e3 * figures["orders_per_s"] < 2 * 512, "Little's law"
+        assert figures["leader_cpu_us_per_order"] > figures["follower_cpu_us_per_order"] > 0
+        assert figures["load_generator_cpu"] < 0.5, "the load generator must not be what is measured"
 
     def test_a_run_that_is_ended_ends_its_nodes(self, tmp_path):
         process = start(tmp_path, "cluster", "--seconds", "60")
