@@ -18,7 +18,7 @@ from structlog import get_logger
 from raftbook.errors import CertificateError, RaftbookError
 from raftbook.member.storage_folder import StorageFolder
 from raftbook.node.config_checks import check_founding_admin
-from raftbook.node.garbage_collector import RegularLooks, tune_garbage_collector
+from raftbook.node.garbage_collector import RegularLooks, tune_garbage_collector, without_looks
 from raftbook.node.http_server import DRAIN_S, LISTEN_BACKLOG, HttpServer
 from raftbook.node.logs import configure_logs
 from raftbook.node.service import NodeService
@@ -72,11 +72,11 @@ def run(
         # Before the folder, which a node that cannot listen must leave as it is.
         api_listener = opened.enter_context(ListenAddress.for_clients(node_id, node.api).bind())
         peer_listener = opened.enter_context(ListenAddress.for_peers(node_id, node.peer).bind())
-        # Before the state comes from the folder: as Python comes, a large one would be looked at while it grows.
         tune_garbage_collector()
-        folder = StorageFolder.open(
-            config.node_folder(node_id, data_dir), config.cluster.name, node_id, config.cluster.durability.value
-        )
+        with without_looks():
+            folder = StorageFolder.open(
+                config.node_folder(node_id, data_dir), config.cluster.name, node_id, config.cluster.durability.value
+            )
         opened.callback(folder.close)
         runner = opened.enter_context(asyncio.Runner(loop_factory=new_event_loop))
         return runner.run(_serve(config, node_id, folder, tls, api_listener, peer_listener, until))

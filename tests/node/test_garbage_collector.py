@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 from collections import deque
@@ -11,7 +12,13 @@ import pytest
 
 from cli.bench.stream_load import client_frame
 from raftbook.node import http_server, runner
-from raftbook.node.garbage_collector import LOOK_INTERVAL_S, YOUNG_OBJECTS, RegularLooks, tune_garbage_collector
+from raftbook.node.garbage_collector import (
+    LOOK_INTERVAL_S,
+    YOUNG_OBJECTS,
+    RegularLooks,
+    tune_garbage_collector,
+    without_looks,
+)
 from tests.support.server import free_listener
 from tests.support.single_node import single_node
 
@@ -130,6 +137,17 @@ def test_the_young_stay_few_where_the_old_go_as_they_come(tuned):
     tune_garbage_collector()
     assert most_young(lambda: None) > 10 * YOUNG_OBJECTS
     assert most_young(RegularLooks().look) < 3 * YOUNG_OBJECTS
+
+
+def test_what_is_restored_is_never_looked_at(tuned):
+    tune_garbage_collector()
+    frozen, looks = gc.get_freeze_count(), sum(stats["collections"] for stats in gc.get_stats())
+    with contextlib.suppress(OSError), without_looks():
+        restored = [[number] for number in range(100_000)]
+        raise OSError("the disk refuses")
+    assert gc.isenabled()
+    assert sum(stats["collections"] for stats in gc.get_stats()) == looks
+    assert gc.get_freeze_count() - frozen >= len(restored)
 
 
 async def test_looks_come_regularly_until_they_are_stopped():
