@@ -4,10 +4,10 @@
                                   OrderFold:     without what      Level3Book ──▶ Level2Book ──▶ TopOfBook
                                   what is hidden  is hidden        TradeTape, Candles, status, auction
 
-`MarketData` folds all symbols of an exchange, entry by entry, for programs that replay a log. A node folds one symbol at a
-time, from a `SymbolBase` of its book on and where somebody listens (raftbook/feed), and sends the updates on. A client starts
-a `SymbolMarket` from a node's snapshot of it and applies the updates that follow. All end up with the same book, since what
-they keep went through the same updates.
+`MarketData` folds all symbols of an exchange, entry by entry, for programs that replay a log. A node folds one symbol
+at a time, from a `SymbolBase` of its book on and where somebody listens (raftbook/feed), and sends the updates on. A
+client starts a `SymbolMarket` from a node's snapshot of it and applies the updates that follow. All end up with the
+same book, since what they keep went through the same updates.
 
     values.py                what updates and books are made of
     order_fold.py            what events do to orders; knows what is hidden, and nobody else does
