@@ -19,7 +19,8 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from raftbook.engine.events import Trade
+from raftbook.engine.events import AuctionEvent, Trade
+from raftbook.engine.types import EventKind
 from raftbook.errors import SequenceGapError
 from raftbook.market_data import CANDLE_INTERVALS, CANDLES_KEPT, TRADES_KEPT, Candles, TradeTape
 
@@ -37,6 +38,14 @@ costs O(resting orders), which are then no more than the events that it follows.
 
 MOST_RESTING_ORDERS: Final = 4_096
 """Of a larger book no base is taken, since that would hold the loop for long: it is followed, whoever asks."""
+
+
+MOST_FOLDED: Final = 10_000
+"""So many orders of bases and events are folded for one who resumes, in a tenth of a second; whoever would need more
+starts from a snapshot. Where somebody listens nothing is left to fold."""
+
+FORGOTTEN_EVENTS: Final = 32
+"""So many events of a symbol may wait though none is to be told any more, or as many as orders rest in its book."""
 
 
 class FeedUpdate:
@@ -102,7 +111,8 @@ class _Stretch:
 class SymbolFeed:
     """Batches come in with `take`, the oldest goes with `forget_oldest`; `sequence` is that of the latest event.
 
-    `unsettled` counts the events behind the last base, `due` is how many they may be before the next.
+    `unsettled` counts the events behind the last base, `due` is how many they may be before the next, and
+    `forgotten_due` how many where none of them is to be told any more.
     """
 
     __slots__ = (
@@ -111,9 +121,11 @@ class SymbolFeed:
         "_fold",
         "_held_behind",
         "_last_event",
+        "_last_uncross",
         "_stretches",
         "_tape",
         "due",
+        "forgotten_due",
         "instrument",
         "sequence",
         "unsettled",
@@ -135,8 +147,10 @@ class SymbolFeed:
         self._counted = 0
         self._held_behind = base.sequence
         self._last_event: SymbolEvent | None = None
+        self._last_uncross: AuctionEvent | None = None
         self.unsettled = 0
         self.due = due
+        self.forgotten_due = FORGOTTEN_EVENTS
 
     @property
     def candles(self) -> Candles:
@@ -191,16 +205,21 @@ class SymbolFeed:
         if not oldest.holds_anything and len(self._stretches) > 1:
             self._stretches.popleft()
 
+    @property
+    def holds_only_forgotten(self) -> bool:
+        """Nothing that waits behind the newest base is to be told any more."""
+        return self._fold is None and not self._stretches[-1].holds_anything
+
     def updates_behind(self, sequence: int) -> list[FeedUpdate] | None:
         """The updates that tell of the events behind `sequence`, the first perhaps of earlier ones as well.
 
-        None where they are not all remembered. O(updates returned), and O(orders of its base, events) for each stretch
-        of them that was not folded yet.
+        None where they are not all remembered, or would hold the loop for too long, since too many of them were not
+        folded yet (MOST_FOLDED). O(updates returned), and O(orders of its base, events) for each stretch of those.
         """
         found: list[FeedUpdate] = []
         if sequence >= self.sequence:
             return found
-        if sequence < self._held_behind:
+        if sequence < self._held_behind or self._unfolded_behind(sequence) > MOST_FOLDED:
             return None
         for stretch in reversed(self._stretches):
             for held in reversed(self._updates_of(stretch)):
@@ -212,6 +231,17 @@ class SymbolFeed:
         found.reverse()
         return found
 
+    def _unfolded_behind(self, sequence: int) -> int:
+        """How many orders and events are to be folded for that."""
+        count, end = 0, self.sequence
+        for stretch in reversed(self._stretches):
+            if stretch.base is not None:
+                count += len(stretch.base.orders) + end - stretch.begins_behind
+            end = stretch.begins_behind
+            if end <= sequence:
+                break
+        return count
+
     def follow(self) -> None:
         """Fold what comes as it comes, until the next base. O(orders of the base, events that wait)."""
         self.unsettled = 0
@@ -222,6 +252,8 @@ class SymbolFeed:
         """What comes from now on waits behind this base, which is the state as it is now. O(events that wait)."""
         assert base.sequence == self.sequence, f"a base at {base.sequence} behind event {self.sequence}"
         self._count_trades()
+        if self._fold is not None:
+            self._last_uncross = self._fold.market.last_uncross
         self._fold = None
         self._counted = 0
         if not self._stretches[-1].holds_anything:
@@ -244,6 +276,7 @@ class SymbolFeed:
         fold = self._stretches[-1].fold(TradeTape(0), Candles({}, 0))
         # The trades of what waited are counted, those that come are counted by the fold.
         fold.market.tape, fold.market.candles = self._tape, self._candles
+        fold.market.last_uncross = self._last_uncross
         self._fold = fold
         return fold
 
@@ -257,4 +290,7 @@ class SymbolFeed:
                 if isinstance(event, Trade):
                     self._tape.add(event)
                     self._candles.add(event)
+                elif event.kind is EventKind.AUCTION_UNCROSSED:
+                    assert isinstance(event, AuctionEvent)
+                    self._last_uncross = event
         self._counted = len(batches)

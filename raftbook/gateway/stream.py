@@ -175,6 +175,9 @@ class _Session:
             self._enter(request, submission)
         except RaftbookError as error:
             self._refuse(error, request.request_id, request.encoding, is_command=True)
+        except Exception:  # noqa: BLE001 (as in _carry_out)
+            _log.exception("unexpected error", path=PATH, op=request.op)
+            self._refuse(internal_error(), request.request_id, request.encoding, is_command=True)
         return True
 
     async def _take(self, data: bytes, encoding: Encoding) -> None:

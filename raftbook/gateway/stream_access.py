@@ -45,6 +45,10 @@ class StreamAccess(Protocol):
         """May it enter this?"""
         ...
 
+    def check_current(self) -> None:
+        """Is its key still good, of which something was allowed already?"""
+        ...
+
 
 class OpenAccess:
     """Where no keys are required everybody may do everything."""
@@ -61,6 +65,9 @@ class OpenAccess:
 
     def check_submit(self, command: Command) -> None:
         """Everything may be entered."""
+
+    def check_current(self) -> None:
+        """There is none."""
 
 
 AccessFor = Callable[["WebSocket"], StreamAccess]

@@ -104,6 +104,8 @@ class OrderEntry:
     def _enter(self, commands: list[_Command]) -> bool:
         """Whether they are dealt with; False where several at once were refused."""
         try:
+            # In the turn since they were allowed the key may have been revoked.
+            self._access.check_current()
             first_sequence = self._service.enter([command.command for command in commands], self._take_report)
         except RaftbookError as error:
             if len(commands) == 1:

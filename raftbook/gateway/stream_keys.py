@@ -90,6 +90,10 @@ class KeyedStreamAccess:
     def check_submit(self, command: Command) -> None:
         self._caller().check_command(command)
 
+    def check_current(self) -> None:
+        if self._record is not None:
+            self._authenticator.current(self._record)
+
     @property
     def reader(self) -> Caller:
         return Caller(self._record)

@@ -105,6 +105,8 @@ class _PlainReplace(ReplaceOrderForm, tag_field="op", tag="replace", forbid_unkn
 
 
 _plain_decoder: Final = msgspec.json.Decoder(_PlainNew | _PlainCancel | _PlainReplace)
+_UNREADABLE: Final = ("unreadable",)
+"""A value that no field takes."""
 _NO_FIELDS: Final[dict[str, object]] = {}
 
 
@@ -118,7 +120,7 @@ def read_plain_command(data: bytes) -> tuple[Request, CommandRequest] | None:
     try:
         form = _plain_decoder.decode(data)
         command = form.to_command(_random_client_order_id)
-    except (msgspec.DecodeError, UnicodeError, InvalidCommandError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError, InvalidCommandError):
         return None
     request_id = form.request_id
     if request_id is not UNSET:
@@ -270,8 +272,13 @@ def _optional_integer(request: Request, name: str, lowest: int, highest: int) ->
 
 
 def _plain(value: object) -> object:
-    """The value of a field; JSON's are read only now."""
-    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+    """The value of a field; JSON's are read only now. What cannot be read, such as the number 1e999, fits nowhere."""
+    if not isinstance(value, msgspec.Raw):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _UNREADABLE
 
 
 def _fault(request: Request, field: str, problem: str) -> MalformedFrameError:

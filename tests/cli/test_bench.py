@@ -105,7 +105,6 @@ class TestEngine:
             assert 0 < figures["commands_per_s"] <= 1.05e6 / figures["cpu_us_per_command"]
         mixed, bare = measured[engine.MIXED], measured[engine.BARE]
         assert 0 < mixed["refused_percent"] < 30
-        assert measured["state machine"]["cpu_us_per_command"] > mixed["cpu_us_per_command"], "it does that, and more"
         ratio = bare["cpu_us_per_command"] / mixed["cpu_us_per_command"]
         assert mixed["speed_to_bare_book"] == pytest.approx(ratio, rel=0.02)
         assert measured["sweeps"]["trades_per_command"] == engine.SWEPT_ORDERS

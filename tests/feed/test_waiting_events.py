@@ -6,9 +6,23 @@ from itertools import count
 
 import pytest
 
-from raftbook.engine import AddInstrument, CancelOrder, Entry, NewOrder, Number, OrderType, Run, Side, TimeInForce
+from raftbook.engine import (
+    AddInstrument,
+    CancelOrder,
+    Entry,
+    NewOrder,
+    Number,
+    OrderType,
+    Run,
+    SetStatus,
+    Side,
+    TimeInForce,
+    TradingStatus,
+    Uncross,
+)
 from raftbook.errors import SequenceGapError
-from raftbook.feed import Feed
+from raftbook.feed import Feed, symbol_feed
+from raftbook.feed.symbol_feed import FORGOTTEN_EVENTS
 from raftbook.state_machine import StateMachine
 
 WAITING = 10
@@ -38,9 +52,9 @@ class Venue:
     def apply(self, *commands) -> None:
         self.feed.apply(*self.execute(*commands))
 
-    def order(self, side: Side = Side.BUY, price: int = 9) -> NewOrder:
+    def order(self, side: Side = Side.BUY, price: int = 9, symbol: str = "ACME") -> NewOrder:
         name = f"o{next(self._ids)}"
-        return NewOrder("ACME", "a", name, side, OrderType.LIMIT, TimeInForce.GTC, Number(1, 0), Number(price, 0))
+        return NewOrder(symbol, "a", name, side, OrderType.LIMIT, TimeInForce.GTC, Number(1, 0), Number(price, 0))
 
     def cancel(self, order: NewOrder) -> CancelOrder:
         return CancelOrder("a", None, order.client_order_id)
@@ -99,6 +113,47 @@ def test_what_is_forgotten_does_not_pile_up(venue):
     assert KEPT <= held <= KEPT + WAITING
     assert venue.feed.updates_after("ACME", venue.feed.sequence("ACME") - KEPT - 1) is None
     assert len(venue.feed.updates_after("ACME", venue.feed.sequence("ACME") - KEPT)) == KEPT
+
+
+def test_symbols_that_are_quiet_do_not_keep_what_is_forgotten(venue):
+    one = Number(1, 0)
+    symbols = [f"S{number}" for number in range(20)]
+    for symbol in symbols:
+        venue.apply(AddInstrument(symbol, price_decimals=0, quantity_decimals=0, tick_size=one, lot_size=one))
+    # One order rests, so a base is cheap; the events of each round are forgotten in the next.
+    for symbol in symbols:
+        venue.apply(venue.order(symbol=symbol))
+    for _ in range(3 * FORGOTTEN_EVENTS):
+        for symbol in symbols:
+            order = venue.order(symbol=symbol)
+            venue.apply(order)
+            venue.apply(venue.cancel(order))
+    waiting = sum(len(stretch.batches) for name in symbols for stretch in venue.feed._symbols[name]._stretches)
+    assert waiting <= KEPT + len(symbols) * FORGOTTEN_EVENTS
+
+
+def test_who_resumes_where_too_much_would_be_folded_at_once_starts_from_a_snapshot(venue, monkeypatch):
+    venue.come_and_go(WAITING)
+    now = venue.feed.sequence("ACME")
+    monkeypatch.setattr(symbol_feed, "MOST_FOLDED", WAITING - 1)
+    assert venue.feed.updates_after("ACME", now - 2 * WAITING + 1) is None
+    assert all(stretch.updates is None for stretch in venue.symbol._stretches)
+    # What is folded already is told, however much it is.
+    monkeypatch.setattr(symbol_feed, "MOST_FOLDED", 100 * WAITING)
+    assert len(venue.feed.updates_after("ACME", now - 2 * WAITING + 1)) == 2 * WAITING - 1
+    monkeypatch.setattr(symbol_feed, "MOST_FOLDED", 0)
+    assert len(venue.feed.updates_after("ACME", now - 2 * WAITING + 1)) == 2 * WAITING - 1
+
+
+@pytest.mark.parametrize("is_listened_to", [True, False])
+def test_the_last_uncross_is_known_behind_a_base_as_well(venue, is_listened_to):
+    if is_listened_to:
+        venue.feed.listen("ACME")
+    venue.apply(SetStatus("ACME", TradingStatus.AUCTION))
+    venue.apply(venue.order(), venue.order(Side.SELL))
+    venue.apply(Uncross("ACME", TradingStatus.TRADING))
+    venue.come_and_go(3 * WAITING)
+    assert venue.feed.market("ACME").last_uncross.quantity == 9
 
 
 def test_a_symbol_that_somebody_reads_once_is_folded_until_the_next_base(venue):

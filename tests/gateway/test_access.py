@@ -735,6 +735,20 @@ async def test_a_read_key_enters_nothing_over_the_stream(venue):
         assert (await stream.ask("subscribe", channel="orders", account="alice"))["type"] == "snapshot"
 
 
+async def test_an_order_whose_key_is_revoked_in_the_turn_in_which_it_comes_is_not_entered(venue, monkeypatch):
+    service = venue.service
+
+    def revoke_first(_service: DirectService) -> bool:
+        asyncio.get_running_loop().call_soon(service.execute, RevokeKey(ALICE.key_id))
+        return True
+
+    async with stream_of(venue, ALICE) as stream:
+        monkeypatch.setattr(DirectService, "has_joined", property(revoke_first))
+        await stream.say("new", **order(account="alice"), request_id=1)
+        assert (await stream.hear())["error"]["code"] == "key_revoked"
+    assert service.state.exchange.orders("alice") == []
+
+
 async def test_a_revoked_keys_stream_ends_at_once_and_no_others_do(venue):
     async with serve(venue.app) as url, open_stream(url) as alices, open_stream(url) as bobs:
         for stream, key in ((alices, ALICE), (bobs, BOB)):

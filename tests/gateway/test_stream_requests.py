@@ -88,7 +88,13 @@ def test_plain_orders_are_read_quickly(op):
         json.dumps(NEW).encode()[:-1],
         json.dumps(NEW).encode() + b"x",
         json.dumps(NEW).replace("ACME", "\\ud800").encode(),
+        b'{"op":"new","request_id":' + b"[" * 3_000 + b"]" * 3_000 + b"}",
+        b'{"op":"new","symbol":"ACME","else":' + b"[" * 3_000,
     ],
 )
 def test_all_else_is_read_with_care(data):
     assert quickly(data) is None
+
+
+def test_a_number_that_nothing_holds_is_a_fault_of_its_field():
+    assert "wait_s" in carefully(json.dumps(NEW).encode()[:-1] + b',"wait_s":1e999}')

@@ -168,6 +168,11 @@ class DirectService:
             asyncio.get_running_loop().call_soon(self._execute_waiting)
         return first
 
+    def execute(self, command: Command) -> None:
+        """At once, as if it came out of the log now."""
+        self._take([command])
+        self._execute_waiting()
+
     def stop_waiting(self, sequence: int) -> None:
         self._listeners.pop(sequence, None)
 
