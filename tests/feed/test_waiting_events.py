@@ -116,6 +116,7 @@ def test_what_is_forgotten_does_not_pile_up(venue):
 
 
 def test_symbols_that_are_quiet_do_not_keep_what_is_forgotten(venue):
+    venue.feed = Feed(venue.machine.exchange, {}, venue.machine.index, events_kept=KEPT, waiting_events=1_000)
     one = Number(1, 0)
     symbols = [f"S{number}" for number in range(20)]
     for symbol in symbols:
