@@ -14,7 +14,7 @@ from raftbook.engine.events import InstrumentEvent
 from raftbook.engine.types import EventKind
 from raftbook.errors import SequenceGapError
 from raftbook.feed.accounts import events_by_account
-from raftbook.feed.symbol_feed import FORGOTTEN_EVENTS, MOST_RESTING_ORDERS, WAITING_EVENTS, SymbolFeed
+from raftbook.feed.symbol_feed import FORGOTTEN_BATCHES, MOST_RESTING_ORDERS, WAITING_EVENTS, SymbolFeed
 from raftbook.market_data.symbol_base import SymbolBase
 from raftbook.market_data.symbol_fold import events_by_symbol
 
@@ -190,12 +190,10 @@ class Feed:
             book = self.exchange.books[symbol]
             resting_count = _resting_count(book, self._most_resting_orders)
             symbol_feed.due = max(self._waiting_events, resting_count)
-            symbol_feed.forgotten_due = max(FORGOTTEN_EVENTS, resting_count)
+            symbol_feed.forgotten_due = max(FORGOTTEN_BATCHES, resting_count)
             if symbol in self._listeners or resting_count > self._most_resting_orders:
                 symbol_feed.follow()
-            elif symbol_feed.unsettled >= symbol_feed.due or (
-                symbol_feed.holds_only_forgotten and symbol_feed.unsettled >= symbol_feed.forgotten_due
-            ):
+            elif symbol_feed.unsettled >= symbol_feed.due or symbol_feed.wasted >= symbol_feed.forgotten_due:
                 last_log_time = symbol_feed.last_log_time
                 assert last_log_time is not None, "events are what makes it due"
                 symbol_feed.begin_again(SymbolBase.of_book(book, *last_log_time))
@@ -206,7 +204,7 @@ class Feed:
         self._held_from = entry.index
         for symbol_feed in entry.symbols:
             symbol_feed.forget_oldest()
-            if symbol_feed.holds_only_forgotten and symbol_feed.unsettled >= symbol_feed.forgotten_due:
+            if symbol_feed.wasted >= symbol_feed.forgotten_due:
                 # A base costs no more than what it frees; else quiet symbols would keep all that they had at last.
                 self._due[symbol_feed.instrument.symbol] = symbol_feed
 

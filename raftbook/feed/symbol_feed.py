@@ -44,8 +44,8 @@ MOST_FOLDED: Final = 10_000
 """So many orders of bases and events are folded for one who resumes, in a tenth of a second; whoever would need more
 starts from a snapshot. Where somebody listens nothing is left to fold."""
 
-FORGOTTEN_EVENTS: Final = 32
-"""So many events of a symbol may wait though none is to be told any more, or as many as orders rest in its book."""
+FORGOTTEN_BATCHES: Final = 32
+"""So many batches of a symbol may wait that are not to be told any more, or as many as orders rest in its book."""
 
 
 class FeedUpdate:
@@ -112,7 +112,7 @@ class SymbolFeed:
     """Batches come in with `take`, the oldest goes with `forget_oldest`; `sequence` is that of the latest event.
 
     `unsettled` counts the events behind the last base, `due` is how many they may be before the next, and
-    `forgotten_due` how many where none of them is to be told any more.
+    `forgotten_due` how many entries' may be `wasted` before it.
     """
 
     __slots__ = (
@@ -150,7 +150,7 @@ class SymbolFeed:
         self._last_uncross: AuctionEvent | None = None
         self.unsettled = 0
         self.due = due
-        self.forgotten_due = FORGOTTEN_EVENTS
+        self.forgotten_due = FORGOTTEN_BATCHES
 
     @property
     def candles(self) -> Candles:
@@ -206,9 +206,11 @@ class SymbolFeed:
             self._stretches.popleft()
 
     @property
-    def holds_only_forgotten(self) -> bool:
-        """Nothing that waits behind the newest base is to be told any more."""
-        return self._fold is None and not self._stretches[-1].holds_anything
+    def wasted(self) -> int:
+        """The batches that wait behind the newest base and are not to be told any more; 0 where as many still are."""
+        newest = self._stretches[-1]
+        told = len(newest.batches) - newest.forgotten
+        return newest.forgotten if self._fold is None and newest.forgotten > told else 0
 
     def updates_behind(self, sequence: int) -> list[FeedUpdate] | None:
         """The updates that tell of the events behind `sequence`, the first perhaps of earlier ones as well.

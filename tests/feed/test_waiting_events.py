@@ -22,7 +22,7 @@ from raftbook.engine import (
 )
 from raftbook.errors import SequenceGapError
 from raftbook.feed import Feed, symbol_feed
-from raftbook.feed.symbol_feed import FORGOTTEN_EVENTS
+from raftbook.feed.symbol_feed import FORGOTTEN_BATCHES
 from raftbook.state_machine import StateMachine
 
 WAITING = 10
@@ -124,13 +124,13 @@ def test_symbols_that_are_quiet_do_not_keep_what_is_forgotten(venue):
     # One order rests, so a base is cheap; the events of each round are forgotten in the next.
     for symbol in symbols:
         venue.apply(venue.order(symbol=symbol))
-    for _ in range(3 * FORGOTTEN_EVENTS):
+    for _ in range(3 * FORGOTTEN_BATCHES):
         for symbol in symbols:
             order = venue.order(symbol=symbol)
             venue.apply(order)
             venue.apply(venue.cancel(order))
     waiting = sum(len(stretch.batches) for name in symbols for stretch in venue.feed._symbols[name]._stretches)
-    assert waiting <= KEPT + len(symbols) * FORGOTTEN_EVENTS
+    assert waiting <= 2 * KEPT + 2 * len(symbols) * FORGOTTEN_BATCHES
 
 
 def test_who_resumes_where_too_much_would_be_folded_at_once_starts_from_a_snapshot(venue, monkeypatch):
