@@ -213,6 +213,11 @@ class Feed:
         symbol_feed = self._symbols.get(symbol)
         return 0 if symbol_feed is None else symbol_feed.sequence
 
+    def fold_after(self, symbol: str, sequence: int) -> bool:
+        """See SymbolFeed.fold_behind."""
+        symbol_feed = self._symbols.get(symbol)
+        return symbol_feed is None or symbol_feed.fold_behind(sequence)
+
     def updates_after(self, symbol: str, sequence: int) -> list[FeedUpdate] | None:
         """See SymbolFeed.updates_behind."""
         symbol_feed = self._symbols.get(symbol)

@@ -40,9 +40,8 @@ MOST_RESTING_ORDERS: Final = 4_096
 """Of a larger book no base is taken, since that would hold the loop for long: it is followed, whoever asks."""
 
 
-MOST_FOLDED: Final = 10_000
-"""So many orders of bases and events are folded for one who resumes, in a tenth of a second; whoever would need more
-starts from a snapshot. Where somebody listens nothing is left to fold."""
+MOST_FOLDED: Final = 4_096
+"""So many orders of bases and events are folded at once, in some 40 ms, for one who resumes where nobody listened."""
 
 FORGOTTEN_BATCHES: Final = 32
 """So many batches of a symbol may wait that are not to be told any more, or as many as orders rest in its book."""
@@ -215,13 +214,13 @@ class SymbolFeed:
     def updates_behind(self, sequence: int) -> list[FeedUpdate] | None:
         """The updates that tell of the events behind `sequence`, the first perhaps of earlier ones as well.
 
-        None where they are not all remembered, or would hold the loop for too long, since too many of them were not
-        folded yet (MOST_FOLDED). O(updates returned), and O(orders of its base, events) for each stretch of those.
+        None where they are not all remembered. O(updates returned), and O(orders of its base, events) for each stretch
+        of them that was not folded yet: where that may be much, let `fold_behind` go before, by and by.
         """
         found: list[FeedUpdate] = []
         if sequence >= self.sequence:
             return found
-        if sequence < self._held_behind or self._unfolded_behind(sequence) > MOST_FOLDED:
+        if sequence < self._held_behind:
             return None
         for stretch in reversed(self._stretches):
             for held in reversed(self._updates_of(stretch)):
@@ -233,16 +232,24 @@ class SymbolFeed:
         found.reverse()
         return found
 
-    def _unfolded_behind(self, sequence: int) -> int:
-        """How many orders and events are to be folded for that."""
-        count, end = 0, self.sequence
+    def fold_behind(self, sequence: int, most: int = MOST_FOLDED) -> bool:
+        """Fold some of what tells of the events behind `sequence`; whether nothing of it is left to fold.
+
+        Of bases' orders and events no more than `most`, but one stretch at least. O(stretches, most).
+        """
+        if sequence < self._held_behind:
+            return True
+        end = self.sequence
         for stretch in reversed(self._stretches):
-            if stretch.base is not None:
-                count += len(stretch.base.orders) + end - stretch.begins_behind
-            end = stretch.begins_behind
             if end <= sequence:
                 break
-        return count
+            if stretch.base is not None:
+                if most <= 0:
+                    return False
+                most -= len(stretch.base.orders) + end - stretch.begins_behind
+                self._updates_of(stretch)
+            end = stretch.begins_behind
+        return True
 
     def follow(self) -> None:
         """Fold what comes as it comes, until the next base. O(orders of the base, events that wait)."""

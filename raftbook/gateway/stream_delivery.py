@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 REST: Final = 2
 """At most a third of the loop's time goes into delivery."""
 
+FOLDING_REST_S: Final = 0.04
+"""For the node's other work, while what a subscriber resumes from is folded."""
+
 AHEAD_WAIT_S: Final = 5.0
 """For this node to apply what a subscriber has seen at another one."""
 
@@ -58,21 +61,25 @@ class Block:
 
 
 class Subscription:
-    """A place in a group: everything up to `position` has been told."""
+    """A place in a group: everything up to `position` has been told.
 
-    __slots__ = ("ahead_timer", "connection", "group", "position")
+    While `folding` is set it has no place yet: what it is to be told first is being folded, by and by.
+    """
+
+    __slots__ = ("ahead_timer", "connection", "folding", "group", "position")
 
     def __init__(self, connection: StreamConnection, group: Group, position: int) -> None:
         self.connection = connection
         self.group = group
         self.position = position
         self.ahead_timer: asyncio.TimerHandle | None = None
+        self.folding: asyncio.TimerHandle | None = None
 
 
 class Group:
     """Subscribers of one channel who get the same bytes at the same time."""
 
-    __slots__ = ("_latest", "_snapshot", "channel", "due_at", "encoding", "interval_s", "positions")
+    __slots__ = ("_latest", "_snapshot", "channel", "due_at", "encoding", "folding_count", "interval_s", "positions")
 
     def __init__(self, channel: Channel, encoding: Encoding, interval_s: float) -> None:
         self.channel = channel
@@ -80,6 +87,8 @@ class Group:
         self.interval_s = interval_s
         self.due_at = 0.0
         self.positions: dict[int, dict[Subscription, None]] = {}
+        self.folding_count = 0
+        """Subscriptions that are in no position yet."""
         self._latest: tuple[int, int, Block] | None = None
         self._snapshot: tuple[int, Block] | None = None
 
@@ -188,29 +197,52 @@ class Delivery:
             if isinstance(channel, MarketChannel):
                 feed.listen(channel.symbol)
         head = group.channel.head(feed)
-        subscription = Subscription(connection, group, head)
+        subscription = Subscription(connection, group, head if from_sequence is None else from_sequence)
         if from_sequence is not None and from_sequence > head:
             group.place(subscription, from_sequence)
             subscription.ahead_timer = asyncio.get_running_loop().call_later(
                 AHEAD_WAIT_S, self._give_up, subscription, fail
             )
         else:
-            group.place(subscription, head)
-            if from_sequence is None:
-                self._queue(connection, group.snapshot(feed))
-            elif from_sequence < head:
-                self._queue(connection, group.block_after(feed, from_sequence))
-            connection.flush()
+            self._begin(subscription, from_sequence)
         self.figures.subscriptions += 1
         return subscription
 
+    def _begin(self, subscription: Subscription, from_sequence: int | None) -> None:
+        """Tell it what comes first; where much of that is still to be folded, by and by."""
+        group, connection, feed = subscription.group, subscription.connection, self._feed()
+        channel = group.channel
+        group.folding_count -= subscription.folding is not None
+        subscription.folding = None
+        if (
+            from_sequence is not None
+            and isinstance(channel, MarketChannel)
+            and not feed.fold_after(channel.symbol, from_sequence)
+        ):
+            loop = asyncio.get_running_loop()
+            subscription.folding = loop.call_later(FOLDING_REST_S, self._begin, subscription, from_sequence)
+            group.folding_count += 1
+            return
+        head = channel.head(feed)
+        group.place(subscription, head)
+        if from_sequence is None:
+            self._queue(connection, group.snapshot(feed))
+        elif from_sequence < head:
+            self._queue(connection, group.block_after(feed, from_sequence))
+        connection.flush()
+
     def unsubscribe(self, subscription: Subscription) -> None:
         group = subscription.group
-        group.remove(subscription)
+        if subscription.folding is not None:
+            subscription.folding.cancel()
+            subscription.folding = None
+            group.folding_count -= 1
+        else:
+            group.remove(subscription)
         if subscription.ahead_timer is not None:
             subscription.ahead_timer.cancel()
             subscription.ahead_timer = None
-        if not group.positions:
+        if not group.positions and not group.folding_count:
             channel = group.channel
             del self._groups[channel.key, group.encoding, group.interval_s]
             if isinstance(channel, MarketChannel):

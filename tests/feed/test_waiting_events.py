@@ -21,7 +21,7 @@ from raftbook.engine import (
     Uncross,
 )
 from raftbook.errors import SequenceGapError
-from raftbook.feed import Feed, symbol_feed
+from raftbook.feed import Feed
 from raftbook.feed.symbol_feed import FORGOTTEN_BATCHES
 from raftbook.state_machine import StateMachine
 
@@ -133,17 +133,20 @@ def test_symbols_that_are_quiet_do_not_keep_what_is_forgotten(venue):
     assert waiting <= 2 * KEPT + 2 * len(symbols) * FORGOTTEN_BATCHES
 
 
-def test_who_resumes_where_too_much_would_be_folded_at_once_starts_from_a_snapshot(venue, monkeypatch):
-    venue.come_and_go(WAITING)
-    now = venue.feed.sequence("ACME")
-    monkeypatch.setattr(symbol_feed, "MOST_FOLDED", WAITING - 1)
-    assert venue.feed.updates_after("ACME", now - 2 * WAITING + 1) is None
-    assert all(stretch.updates is None for stretch in venue.symbol._stretches)
-    # What is folded already is told, however much it is.
-    monkeypatch.setattr(symbol_feed, "MOST_FOLDED", 100 * WAITING)
-    assert len(venue.feed.updates_after("ACME", now - 2 * WAITING + 1)) == 2 * WAITING - 1
-    monkeypatch.setattr(symbol_feed, "MOST_FOLDED", 0)
-    assert len(venue.feed.updates_after("ACME", now - 2 * WAITING + 1)) == 2 * WAITING - 1
+def test_for_one_who_resumes_what_waits_is_folded_by_and_by(venue):
+    venue.come_and_go(4 * WAITING)
+    behind = venue.feed.sequence("ACME") - 6 * WAITING
+    folded = []
+    while not venue.symbol.fold_behind(behind, most=1):
+        folded.append(sum(stretch.updates is not None for stretch in venue.symbol._stretches))
+    assert folded == list(range(1, len(folded) + 1))
+    assert len(folded) > 3
+    first = venue.symbol._stretches[0]
+    assert first.updates is None, "of before"
+    assert len(venue.feed.updates_after("ACME", behind)) == 6 * WAITING
+    assert venue.symbol.fold_behind(behind, most=0)
+    assert venue.symbol.fold_behind(-1), "what is not remembered is not folded"
+    assert first.updates is None
 
 
 @pytest.mark.parametrize("is_listened_to", [True, False])

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.server import ServerProtocol
 
 from raftbook.engine import Entry, Run
+from raftbook.feed.symbol_feed import WAITING_EVENTS, SymbolFeed
 from raftbook.gateway import make_app, stream_delivery
 from raftbook.json_format import command_from_fields
 from raftbook.node.websocket_protocol import NodeWebSocketProtocol
@@ -265,6 +266,31 @@ async def test_more_subscriptions_than_a_connection_may_have():
             assert (await client.ask("subscribe", channel=channel, symbol="ACME"))["type"] == "snapshot"
         assert (await client.ask("subscribe", channel="trades", symbol="ACME"))["code"] == "too_many_subscriptions"
         assert (await client.ask("subscribe", channel="l3", symbol="ACME"))["type"] == "snapshot"
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_who_resumes_far_behind_where_nobody_listened_is_told_all_of_it_by_and_by(venue, monkeypatch, leaves):
+    folded, fold_behind = [], SymbolFeed.fold_behind
+
+    def fold_one(symbol_feed: SymbolFeed, sequence: int) -> bool:
+        folded.append(sequence)
+        return fold_behind(symbol_feed, sequence, most=1)
+
+    monkeypatch.setattr(SymbolFeed, "fold_behind", fold_one)
+    for first in range(0, 2 * WAITING_EVENTS, 100):
+        await venue.enter(*(order(f"f{number}", time_in_force="ioc") for number in range(first, first + 100)))
+    async with open_stream(venue.url) as client:
+        await client.say("subscribe", **SUBSCRIPTION, from_sequence=10)
+        if leaves:
+            assert (await client.ask("unsubscribe", **SUBSCRIPTION))["type"] == "unsubscribed"
+            await client.say("subscribe", **SUBSCRIPTION, from_sequence=10)
+        await venue.enter(order("late"))
+        last = 10
+        while last < venue.service.feed.sequence("ACME"):
+            update = await client.hear()
+            assert update.get("first_sequence", update["sequence"]) == last + 1
+            last = update["sequence"]
+    assert len(folded) > 2
 
 
 # --- Order entry -----------------------------------------------------------------------------------------------------
