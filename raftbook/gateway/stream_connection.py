@@ -31,14 +31,13 @@ class FrameSocket(Protocol):
 
 
 class StreamConnection:
-    """`subscriptions` by channel and what it is of; `outstanding` commands have no answer yet."""
+    """`subscriptions` by channel and what it is of."""
 
     def __init__(self, socket: FrameSocket, encoding: Encoding, max_backlog_bytes: int) -> None:
         self.socket = socket
         self.encoding = encoding
         """That of the client's last frame, for what answers none."""
         self.subscriptions: dict[tuple[str, ...], Subscription] = {}
-        self.outstanding = 0
         self.has_fallen_behind = False
         self._max_backlog_bytes = max_backlog_bytes
         self._allowed_bytes = max_backlog_bytes
