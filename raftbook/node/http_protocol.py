@@ -172,7 +172,7 @@ class NodeHttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         self.active_at = self.loop.time()
-        if self._expected is Expected.REQUEST:
+        if self._expected is not Expected.BODY:
             self._expected_since = self.active_at
         super().on_response_complete()
 
