@@ -11,7 +11,7 @@ Consensus Algorithm", figure 2; the pre-vote is section 9.6 of Ongaro's disserta
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol, get_args
 
 import cbor2
 import msgspec
@@ -201,13 +201,13 @@ def encode(message: Message | Handshake) -> bytes:
 
 def decode(payload: bytes) -> Message:
     """The message of which `payload` is the encoding. O(size). Raises ProtocolError for anything else."""
-    message: Message = _decode(payload, Message)
+    message: Message = _decode(payload, _MESSAGES)
     return message
 
 
 def decode_handshake(payload: bytes) -> Handshake:
     """As `decode`, for the messages that are allowed before a connection is established."""
-    message: Handshake = _decode(payload, Handshake)
+    message: Handshake = _decode(payload, _HANDSHAKES)
     return message
 
 
@@ -215,9 +215,21 @@ _MAX_DEPTH: Final = 4
 """Message, runs, run, raw commands."""
 
 
-def _decode(payload: bytes, kind: Any) -> Any:
+def _by_tag(union: Any) -> dict[int, Any]:
+    return {kind.__struct_config__.tag: kind for kind in get_args(union)}
+
+
+_MESSAGES: Final = _by_tag(Message)
+_HANDSHAKES: Final = _by_tag(Handshake)
+
+
+def _decode(payload: bytes, kinds: dict[int, Any]) -> Any:
     try:
         plain = load(payload, _MAX_DEPTH)
+        # Not msgspec's conversion to the union: it puts that together anew each time, which takes 12 of 15 µs.
+        kind = kinds.get(plain[0]) if isinstance(plain, list) and plain and type(plain[0]) is int else None
+        if kind is None:
+            raise ProtocolError(f"{len(payload)} bytes are no message: they do not begin with the tag of one")
         message = msgspec.convert(plain, kind, builtin_types=(bytes,))
     except (cbor2.CBORError, msgspec.ValidationError) as error:
         raise ProtocolError(f"{len(payload)} bytes are no message: {error}") from error
