@@ -22,7 +22,7 @@ from raftbook.gateway.candles import CandleHandlers
 from raftbook.gateway.cluster import ClusterHandlers
 from raftbook.gateway.keys import KeyHandlers
 from raftbook.gateway.market import MarketHandlers
-from raftbook.gateway.metrics import MetricsHandlers, RequestCounts
+from raftbook.gateway.metrics import MetricsHandlers, RequestCounts, ServerFigures
 from raftbook.gateway.orders import OrderHandlers
 from raftbook.gateway.origins import AllowedOrigins, OnlyOwnPages
 from raftbook.gateway.page import PageHandlers
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 
-def make_app(service: Service, *, connections: Callable[[], int] = lambda: 0) -> Starlette:
+def make_app(service: Service, *, server: Callable[[], ServerFigures] = ServerFigures) -> Starlette:
     """The node's HTTP interface as an ASGI application; it runs in the loop of `service`.
 
-    `connections` tells how many clients are connected.
+    `server` tells the figures of the server that it is served by.
     """
     config = service.config
     api_addresses = [node.api_address for node in config.nodes]
@@ -61,7 +61,7 @@ def make_app(service: Service, *, connections: Callable[[], int] = lambda: 0) ->
         *TickerHandlers(service).routes(),
         *KeyHandlers(service).routes(),
         *ClusterHandlers(service).routes(),
-        *MetricsHandlers(service, stream, requests, connections).routes(),
+        *MetricsHandlers(service, stream, requests, server).routes(),
         *stream.http_routes(),
         *PageHandlers(api_addresses).routes(),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client import CollectorRegistry, ProcessCollector, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
@@ -24,6 +24,27 @@ if TYPE_CHECKING:
     from raftbook.gateway.stream import Stream
 
 TEXT: Final = "text/plain"
+
+
+class ServerFigures(NamedTuple):
+    """Of the server before the application: what it holds for its clients, and what it has refused since its start."""
+
+    connections: int = 0
+    held_body_bytes: int = 0
+    refused_bodies: int = 0
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("raftbook_open_connections", "Clients connected.", value=self.connections)
+        yield GaugeMetricFamily(
+            "raftbook_held_body_bytes",
+            "Bytes of bodies whose request has no answer yet, and of WebSocket messages that are not whole yet.",
+            value=self.held_body_bytes,
+        )
+        yield CounterMetricFamily(
+            "raftbook_refused_bodies",
+            "Requests and WebSockets that were refused since clients had too many bytes under way.",
+            value=self.refused_bodies,
+        )
 
 
 class RequestCounts:
@@ -56,15 +77,13 @@ class RequestCounts:
 
 
 class MetricsHandlers(Collector):
-    """`connections` tells how many clients are connected."""
-
     def __init__(
-        self, service: Service, stream: Stream, requests: RequestCounts, connections: Callable[[], int]
+        self, service: Service, stream: Stream, requests: RequestCounts, server: Callable[[], ServerFigures]
     ) -> None:
         self._service = service
         self._stream = stream
         self._requests = requests
-        self._connections = connections
+        self._server = server
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
@@ -88,7 +107,7 @@ class MetricsHandlers(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._service.collect_metrics()
         yield from self._requests.collect()
-        yield GaugeMetricFamily("raftbook_open_connections", "Clients connected.", value=self._connections())
+        yield from self._server().collect()
         figures = self._stream.figures
         yield GaugeMetricFamily(
             "raftbook_feed_connections", "Connections to the stream.", value=self._stream.connections

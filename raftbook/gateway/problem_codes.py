@@ -41,10 +41,11 @@ OUTSIDE: Final[Mapping[int, tuple[str, ...]]] = {
     405: ("method_not_allowed",),
     408: ("request_timeout",),
     426: ("upgrade_required",),
+    429: ("busy",),
     431: ("header_too_large",),
     503: ("too_many_connections",),
 }
-"""Of what is no request of any operation: no HTTP, no such path, a connection too many, a page from elsewhere."""
+"""Of what is no request of any operation: no HTTP, no such path, a page from elsewhere, too much of all clients."""
 
 PROTECTED: Final[Mapping[int, tuple[str, ...]]] = {
     401: ("unauthenticated", "signature_invalid", "timestamp_outside_window", "replayed", "key_revoked"),

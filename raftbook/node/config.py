@@ -195,6 +195,12 @@ class LimitsConfig(Struct, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 28)] = 4 << 20
     max_commands_per_request: Annotated[int, Meta(ge=1, le=1_000_000)] = 10_000
 
+    # Bytes that all clients together, and all of one address, may have in a node's memory: of bodies whose request has
+    # no answer yet, and of WebSocket messages that are not whole yet. Beyond either a request is refused (`busy`, 429)
+    # and its connection closed; a WebSocket is closed (1013).
+    max_held_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 36)] = 256 << 20
+    max_held_body_bytes_per_address: Annotated[int, Meta(ge=1024, le=1 << 36)] = 128 << 20
+
     # Requests a second, and a second's worth at once; each command counts as one, also in POST /v1/commands and over
     # WebSocket. Beyond it the answer is `rate_limited` (429). 0 limits nothing; so does a cluster on loopback that does
     # not set them (None), while any other has DEFAULT_KEY_REQUESTS_PER_S and DEFAULT_ADDRESS_REQUESTS_PER_S.

@@ -47,6 +47,8 @@ def check_limits(limits: LimitsConfig, table: Table) -> None:
         ("max_commands_per_request", "account_max_items"),
         ("account_max_items", "intake_max_items"),
         ("max_body_bytes", "intake_max_bytes"),
+        ("max_body_bytes", "max_held_body_bytes_per_address"),
+        ("max_held_body_bytes_per_address", "max_held_body_bytes"),
     ):
         value, bound = getattr(limits, smaller), getattr(limits, larger)
         if value > bound:

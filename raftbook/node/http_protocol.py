@@ -7,6 +7,7 @@
 | `max_header_bytes`, of a header and of the trailers | 431, and the end |
 | `keep_alive_timeout_s`, between requests | the end |
 | MAX_PIPELINED requests that wait for their turn | the end, behind the answers to those before |
+| the share of `max_held_body_bytes`, of bodies without an answer | 429 where no answer has begun, and the end |
 | `write_timeout_s`, in which a client takes nothing of its answer | the connection is cut |
 
 What is no HTTP gets a 400, and the end. A connection that has become a WebSocket is none of this module's any more.
@@ -14,6 +15,7 @@ What is no HTTP gets a 400, and the end. A connection that has become a WebSocke
 
 from __future__ import annotations
 
+from collections import deque
 from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     import uvicorn
     from uvicorn.server import ServerState
 
+    from raftbook.node.body_budget import BodyShare
     from raftbook.node.config import LimitsConfig
 
 _log = get_logger()
@@ -71,16 +74,28 @@ def last_answer(problem: ProblemError) -> bytes:
 
 
 class NodeHttpProtocol(HttpToolsProtocol):
-    """`on_closed` is called once, when the connection is gone; as a WebSocket, if it has become one."""
+    """`bodies` is what the connection may hold of all connections' bodies.
+
+    `on_closed` is called once, when the connection is gone; as a WebSocket, if it has become one.
+    """
 
     is_leaving = False
     is_made = False
 
     def __init__(
-        self, config: uvicorn.Config, server_state: ServerState, *, limits: LimitsConfig, on_closed: Callable[[], None]
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        *,
+        limits: LimitsConfig,
+        bodies: BodyShare,
+        on_closed: Callable[[], None],
     ) -> None:
         super().__init__(config, server_state, app_state={})
         self._limits = limits
+        self._bodies = bodies
+        self._body_bytes: deque[int] = deque()
+        """Of each request that has no answer yet, the oldest first."""
         self._on_closed = on_closed
         self._expected = Expected.REQUEST
         self._expected_since = self.active_at = self.loop.time()
@@ -102,6 +117,7 @@ class NodeHttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        self._release_bodies()
         self._on_closed()
 
     def data_received(self, data: bytes) -> None:
@@ -129,6 +145,9 @@ class NodeHttpProtocol(HttpToolsProtocol):
         websocket = self.transport.get_protocol()
         assert isinstance(websocket, NodeWebSocketProtocol)
         websocket.on_closed = self._on_closed
+        # The share is the stream's now; what was asked before and has no answer yet, if anything, counts no more.
+        self._release_bodies()
+        websocket.unfinished = self._bodies
         websocket.write_timeout_s = self._limits.write_timeout_s
         if not websocket.handshake_initiated and not self.transport.is_closing():
             # One parser took the header, the other one did not: it has too many fields, or one that is too long.
@@ -156,7 +175,10 @@ class NodeHttpProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             self._refusal = ProblemError(429, "busy", f"more than {MAX_PIPELINED} requests ahead of their answers")
             raise _LeaveParserError
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:  # The header of a WebSocket begins none.
+            self._body_bytes.append(0)
         self._expect(Expected.BODY)
         self._header_bytes = 0
         if self.is_leaving and self.cycle is not None:
@@ -164,6 +186,12 @@ class NodeHttpProtocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._is_told = True
+        if self._body_bytes:  # Else it has its answer, and the rest of it is passed over.
+            fault = self._bodies.take(len(body))
+            if fault is not None:
+                self._refusal = ProblemError(429, "busy", fault, retry_after_s=1.0)
+                raise _LeaveParserError
+            self._body_bytes[-1] += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -174,6 +202,8 @@ class NodeHttpProtocol(HttpToolsProtocol):
         self.active_at = self.loop.time()
         if self._expected is not Expected.BODY:
             self._expected_since = self.active_at
+        if self._body_bytes:
+            self._bodies.release(self._body_bytes.popleft())
         super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
@@ -253,6 +283,10 @@ class NodeHttpProtocol(HttpToolsProtocol):
         detail = f"{self._expected.value} did not come within {self._allowed_s:g} s; nothing was taken, send it again"
         return ProblemError(408, "request_timeout", detail)
 
+    def _release_bodies(self) -> None:
+        self._body_bytes.clear()
+        self._bodies.release_all()
+
     def _end(self, problem: ProblemError | None) -> None:
         """Take nothing more, and close the connection: with `problem` as the answer, or behind the one under way."""
         self._is_over = True
@@ -262,6 +296,7 @@ class NodeHttpProtocol(HttpToolsProtocol):
                 return
         elif self.pipeline or self.cycle.response_started:
             problem = None
+        self._release_bodies()
         if self._is_answering:
             # As when the connection is lost: whoever works on the answer finds out, and nothing more is written.
             self.cycle.disconnected = True

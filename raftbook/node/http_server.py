@@ -14,6 +14,8 @@ from structlog import get_logger
 
 from raftbook.errors import ProblemError
 from raftbook.gateway.http_api import make_app
+from raftbook.gateway.metrics import ServerFigures
+from raftbook.node.body_budget import BodyBudget
 from raftbook.node.connection_table import ConnectionTable, source_of
 from raftbook.node.http_protocol import QUIET_S, NodeHttpProtocol, last_answer
 from raftbook.node.websocket_protocol import UVICORN_SETTINGS, NodeWebSocketProtocol
@@ -58,15 +60,19 @@ class BoundedServer(uvicorn.Server):
     It leaves so that no client is left in doubt. uvicorn would close every connection on which no answer is due, also
     that of a client whose next request is on its way, and drop those that it has not accepted yet.
 
-    `make` makes the application, which may ask how many clients are connected.
+    `make` makes the application, which may ask for the server's figures.
     """
 
     def __init__(
-        self, make: Callable[[Callable[[], int]], ASGIApp], limits: LimitsConfig, *, tls: ssl.SSLContext | None = None
+        self,
+        make: Callable[[Callable[[], ServerFigures]], ASGIApp],
+        limits: LimitsConfig,
+        *,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
-                make(lambda: len(self.server_state.connections)),
+                make(self.figures),
                 http=NodeHttpProtocol,
                 ws=NodeWebSocketProtocol,
                 **UVICORN_SETTINGS,
@@ -85,9 +91,16 @@ class BoundedServer(uvicorn.Server):
             max_connections=min(limits.max_connections, _max_client_connections()),
             max_per_source=limits.max_connections_per_address,
         )
+        self._bodies = BodyBudget(
+            max_bytes=limits.max_held_body_bytes, max_bytes_per_source=limits.max_held_body_bytes_per_address
+        )
         self._connecting: set[asyncio.Task[None]] = set()
         self._faults_unlogged = 0
         self._fault_logged_at_s = float("-inf")
+
+    def figures(self) -> ServerFigures:
+        """For whoever watches the process."""
+        return ServerFigures(len(self.server_state.connections), self._bodies.held_bytes, self._bodies.refused)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         assert sockets, "a node has bound its address before it opens its files"
@@ -143,7 +156,11 @@ class BoundedServer(uvicorn.Server):
         def new_protocol() -> NodeHttpProtocol:
             nonlocal protocol
             protocol = NodeHttpProtocol(
-                self.config, self.server_state, limits=self._limits, on_closed=partial(self._table.release, source)
+                self.config,
+                self.server_state,
+                limits=self._limits,
+                bodies=self._bodies.share_of(source),
+                on_closed=partial(self._table.release, source),
             )
             return protocol
 
@@ -191,4 +208,4 @@ class HttpServer(BoundedServer):
     """A node's."""
 
     def __init__(self, service: Service, *, tls: ssl.SSLContext | None = None) -> None:
-        super().__init__(lambda connections: make_app(service, connections=connections), service.config.limits, tls=tls)
+        super().__init__(lambda figures: make_app(service, server=figures), service.config.limits, tls=tls)

@@ -10,6 +10,7 @@ What a client can do with frames that the application never sees is bounded here
 | SLICE_BYTES of what came, in one turn of the loop | the rest waits for the next turn, and nothing more is read |
 | MAX_CONTROL_FRAMES_PER_S: pings, pongs, fragments | closed (1008) |
 | MAX_FRAGMENTS of a message | closed (1009) |
+| the share of `max_held_body_bytes`, of what is no whole message yet | closed (1013) |
 | MAX_PONG_BACKLOG_BYTES that wait to be written when a ping comes | cut |
 | `write_timeout_s`, in which a client takes nothing | cut |
 | whatever makes the library raise | cut, and logged |
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from websockets.frames import Frame
     from websockets.http11 import Request
 
+    from raftbook.node.body_budget import BodyShare
+
 _log = get_logger()
 
 FRAMES_EXTENSION: Final = "raftbook.frames"
@@ -44,6 +47,7 @@ LEAVING_CLOSE_TIMEOUT_S: Final = 1.0
 GOING_AWAY: Final = 1001
 POLICY_VIOLATION: Final = 1008
 MESSAGE_TOO_BIG: Final = 1009
+TRY_AGAIN_LATER: Final = 1013
 
 SLICE_BYTES: Final = 8 << 10
 """The smallest frames are of six bytes, and cost the loop some 15 ms by then."""
@@ -74,11 +78,15 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
     """Set by the application: takes a text message at once, or says that it is to wait for its turn like all others."""
     write_timeout_s = 30.0
     """Set by the server."""
+    unfinished: BodyShare | None = None
+    """Set by the server: what the connection may hold of messages that are not whole yet; None without a bound."""
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         super().__init__(*args, **keywords)
         self._untaken = b""
         """What came, and waits for a turn of the loop."""
+        self._unfinished_bytes = 0
+        """What was taken of `unfinished` for the beginnings of messages."""
         self._control_frames = 0
         self._control_frames_since = 0.0
         self._unwritten_bytes = 0
@@ -103,6 +111,7 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
         else:
             # The header, which the server has bounded.
             self._take_slice(data)
+        self._count_unfinished()
 
     def _take(self, data: bytes) -> None:
         self._take_slice(data[:SLICE_BYTES])
@@ -117,6 +126,7 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
         if not data or self.disconnected or self.transport.is_closing():
             return
         self._take(data)
+        self._count_unfinished()
         if not (self._untaken or self.read_paused or self.transport.is_closing()):
             self.transport.resume_reading()
 
@@ -127,6 +137,20 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
         except Exception as error:  # noqa: BLE001 (a fault of the library ends this connection and no other)
             _log.warning("websocket cut", client=self.client, error=f"{type(error).__name__}: {error}")
             self.transport.abort()
+
+    def _count_unfinished(self) -> None:
+        """Ends the connection where all connections together hold too much of what is no message yet."""
+        unfinished_bytes = len(self.conn.reader.buffer) + sum(map(len, self.frames)) + len(self._untaken)
+        more_bytes = unfinished_bytes - self._unfinished_bytes
+        if self.unfinished is None or more_bytes == 0:
+            return
+        if more_bytes < 0:
+            self.unfinished.release(-more_bytes)
+        elif self.unfinished.take(more_bytes) is not None:
+            self.end(TRY_AGAIN_LATER, "too many bytes of unfinished messages are under way; come again later")
+            self.transport.close()
+            return
+        self._unfinished_bytes = unfinished_bytes
 
     def handle_text(self, event: Frame) -> None:
         """As uvicorn's, but that an application may take what nothing waits before without a queue and a task between.
@@ -196,6 +220,8 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.conn.parser.close()  # A generator of its own, which is suspended and holds it.
+        if self.unfinished is not None:
+            self.unfinished.release_all()
         if self.on_closed is not None:
             self.on_closed()
 
