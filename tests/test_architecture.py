@@ -28,7 +28,12 @@ SHARD_MAP = "raftbook.sharding.shard_map"
 SHARD_BATCHES = "raftbook.sharding.batches"
 # What a client is made of; cli and simulation may use it too.
 CLIENT = ("raftbook.client", "raftbook.pipelining", "raftbook.verification")
-HTTP_SERVER = ("raftbook.node.http_protocol", "raftbook.node.websocket_protocol", "raftbook.node.connection_table")
+HTTP_SERVER = (
+    "raftbook.node.http_protocol",
+    "raftbook.node.websocket_protocol",
+    "raftbook.node.connection_table",
+    "raftbook.node.body_budget",
+)
 CORE = (ENGINE, CODEC, ERRORS, INTAKE, JSON_FORMAT, MARKET_DATA, STATE_MACHINE)
 
 MAY_IMPORT = {
@@ -51,6 +56,7 @@ MAY_IMPORT = {
     "raftbook.node.http_protocol": (
         "raftbook.node.config",
         "raftbook.node.websocket_protocol",
+        "raftbook.node.body_budget",
         "raftbook.gateway",
         ERRORS,
     ),
