@@ -62,6 +62,7 @@ class KnownOrder:
         leaves_quantity: int,
         display_quantity: int | None,
         expire_time: int | None,
+        visible_quantity: int = 0,
     ) -> None:
         self.order_id = order_id
         self.side = side
@@ -70,7 +71,7 @@ class KnownOrder:
         self.leaves_quantity = leaves_quantity
         self.display_quantity = display_quantity
         self.expire_time = expire_time
-        self.visible_quantity = 0
+        self.visible_quantity = visible_quantity
         self.arrival = 0
 
     @classmethod
@@ -120,13 +121,14 @@ class OrderFold:
         # What the orders that this batch has touched were before it, None where they were not in the book.
         self._before: dict[int, _Place | None] = {}
 
-    def restore(self, order: KnownOrder, visible_quantity: int) -> None:
-        """Take in an order that waits already, the longest waiting of its price first."""
+    def restore(self, order: KnownOrder) -> None:
+        """Take in an order that waits already, and shows what it does, the longest waiting of its price first."""
         assert order.order_id not in self.orders, f"order {order.order_id} was taken in already"
-        self._join(order)
-        order.visible_quantity = visible_quantity
+        self._arrivals += 1
+        order.arrival = self._arrivals
+        self.orders[order.order_id] = order
         if order.price is None:
-            self._count_unpriced(order.side, 1, visible_quantity)
+            self._count_unpriced(order.side, 1, order.visible_quantity)
 
     def fold_order_event(self, event: OrderEvent) -> None:
         assert not event.duplicate, "the answer to a repeated submission changes nothing"

@@ -82,11 +82,8 @@ class SymbolBase(NamedTuple):
         market.last_price = self.last_price
         market.indication = self.indication
         fold = SymbolFold(market)
-        fold.restore(map(_known_order, self.orders))
+        fold.restore(
+            KnownOrder(order_id, side, price, quantity, leaves, display, expire_time, leaves - hidden)
+            for order_id, side, price, quantity, leaves, display, expire_time, hidden in self.orders
+        )
         return fold
-
-
-def _known_order(waiting: WaitingOrder) -> KnownOrder:
-    order = KnownOrder(*waiting[:7])
-    order.visible_quantity = order.leaves_quantity - waiting[7]
-    return order

@@ -21,7 +21,7 @@ from raftbook.errors import SequenceGapError, SnapshotError
 from raftbook.market_data.order_fold import KnownOrder, OrderFold
 from raftbook.market_data.plain_values import read_integer, read_list, read_member, read_optional_integer
 from raftbook.market_data.symbol_market import SymbolMarket
-from raftbook.market_data.values import MarketUpdate, OrderChange
+from raftbook.market_data.values import MarketUpdate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from raftbook.engine.events import Execution
     from raftbook.engine.instrument import Instrument
     from raftbook.engine.types import TradingStatus
+    from raftbook.market_data.level3_book import Queue
     from raftbook.market_data.plain_values import PlainValue
 
 SymbolEvent = OrderEvent | Trade | Rejection | InstrumentEvent | AuctionEvent
@@ -92,16 +93,19 @@ class SymbolFold:
     def restore(self, orders: Iterable[KnownOrder]) -> None:
         """Before the first event: take in the orders that wait already, the longest waiting of each price first.
 
-        They are the fold's own from now on.
+        They are the fold's own from now on. O(orders); a node that starts has a million of them perhaps.
         """
-        changes = []
+        queues: dict[tuple[Side, int], Queue] = {}
+        restore = self.orders.restore
         for order in orders:
-            visible_quantity = order.visible_quantity
-            self.orders.restore(order, visible_quantity)
+            restore(order)
             if order.price is not None:
-                change = OrderChange(order.order_id, order.side, order.price, visible_quantity, to_back=True)
-                changes.append(change)
-        self.market.level3.apply(changes)
+                place = (order.side, order.price)
+                queue = queues.get(place)
+                if queue is None:
+                    queue = queues[place] = {}
+                queue[order.order_id] = order.visible_quantity
+        self.market.level3.fill(queues)
         self.market.unpriced = self.orders.unpriced
 
     def fold(self, event: SymbolEvent) -> None:
@@ -211,14 +215,16 @@ class SymbolFold:
             order = _read_order(fields[0], side, shown.price, *fields[1:])
             if order.order_id != shown.order_id or order.leaves_quantity < shown.quantity:
                 raise SnapshotError(f"market data: the terms of order {order.order_id} are not those of {shown}")
-            fold.orders.restore(order, shown.quantity)
+            order.visible_quantity = shown.quantity
+            fold.orders.restore(order)
         for item in read_list(unpriced, "orders without a price"):
             order_id, side_number, quantity, leaves, expire_time = read_list(item, "order without a price", 5)
             side = read_member(Side, side_number, "side")
             order = _read_order(order_id, side, None, quantity, leaves, None, expire_time)
             if order.order_id in fold.orders.orders:
                 raise SnapshotError(f"market data: order {order.order_id} occurs twice")
-            fold.orders.restore(order, order.leaves_quantity)
+            order.visible_quantity = order.leaves_quantity
+            fold.orders.restore(order)
         if fold.orders.unpriced != market.unpriced:
             raise SnapshotError(
                 f"market data: orders without a price are {fold.orders.unpriced}, not {market.unpriced}"
