@@ -175,10 +175,8 @@ class NodeHttpProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             self._refusal = ProblemError(429, "busy", f"more than {MAX_PIPELINED} requests ahead of their answers")
             raise _LeaveParserError
-        before = self.cycle
         super().on_headers_complete()
-        if self.cycle is not before:  # The header of a WebSocket begins none.
-            self._body_bytes.append(0)
+        self._body_bytes.append(0)
         self._expect(Expected.BODY)
         self._header_bytes = 0
         if self.is_leaving and self.cycle is not None:
