@@ -60,10 +60,21 @@ from raftbook.engine.types import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from raftbook.engine.exchange import Exchange
     from raftbook.engine.order import Order
+    from raftbook.engine.order_book import PriceLevel
     from raftbook.engine.refused_orders import RefusedOrder
     from raftbook.engine.snapshot_fields import PlainValue
+
+# An enum's member read through its class costs a descriptor call in Python 3.11; a module's name does not.
+_OPEN: Final = OrderStatus.OPEN
+_UNTRIGGERED: Final = OrderStatus.UNTRIGGERED
+_IOC: Final = TimeInForce.IOC
+
+_order_id: Final = attrgetter("order_id")
+_RANGE_BITS: Final = 12
 
 VERSION: Final = 3
 _VERSION_WITHOUT_KEYS: Final = 2
@@ -244,18 +255,24 @@ def _restore_indication(data: object) -> Indication:
 def _restore_waiting(book: OrderBook, reader: OrderReader, *, bids: object, asks: object, stops: object) -> list[Order]:
     waiting: list[Order] = []
     for side, orders in ((book.bids, bids), (book.asks, asks)):
+        level: PriceLevel | None = None
         for order in reader.read_orders(orders, "waiting orders"):
-            if order.status is not OrderStatus.OPEN or order.hidden_quantity >= order.leaves_quantity:
+            if order.status is not _OPEN or order.hidden_quantity >= order.leaves_quantity:
                 raise ValueError(f"snapshot: order {order.order_id} cannot rest")
-            if order.price is None:
+            price = order.price
+            if price is None:
                 side.unpriced.append(order)
+            elif level is not None and level.price == price:
+                # Nearly all: they come price by price.
+                level.append(order)
             else:
-                side.add_at(order.price, order)
-                if order.time_in_force is TimeInForce.IOC:
-                    book.until_uncross[order.order_id] = order
+                side.add_at(price, order)
+                level = order.level
+            if order.time_in_force is _IOC and price is not None:
+                book.until_uncross[order.order_id] = order
             waiting.append(order)
     for order in reader.read_orders(stops, "stops"):
-        if order.stop_price is None or order.status is not OrderStatus.UNTRIGGERED:
+        if order.stop_price is None or order.status is not _UNTRIGGERED:
             raise ValueError(f"snapshot: order {order.order_id} is no untriggered stop")
         await_trigger(order, book)
         waiting.append(order)
@@ -263,7 +280,7 @@ def _restore_waiting(book: OrderBook, reader: OrderReader, *, bids: object, asks
 
 
 def _restore_closed(reader: OrderReader, account: str, data: object) -> list[Order]:
-    orders = list(reader.read_orders(data, "closed orders"))
+    orders = reader.read_orders(data, "closed orders")
     for order in orders:
         if order.account != account:
             raise ValueError(f"snapshot: order {order.order_id} is listed by an account that is not its own")
@@ -273,16 +290,38 @@ def _restore_closed(reader: OrderReader, account: str, data: object) -> list[Ord
 def _register(exchange: Exchange, waiting: list[Order], closed: list[Order]) -> None:
     """Take in all orders: by order id, except that an account's closed ones stay as they closed."""
     registry = exchange.registry
-    for order in sorted(waiting + closed, key=attrgetter("order_id")):
-        if order.order_id in registry.orders:
+    orders, accounts = registry.orders, registry.accounts
+    previous_id: int | None = None
+    for order in _by_order_id(waiting + closed):
+        if order.order_id == previous_id:
             raise ValueError(f"snapshot: order {order.order_id} occurs twice")
-        registry.account(order.account)
-        if order.is_live:
+        previous_id = order.order_id
+        if order.account not in accounts:
+            registry.account(order.account)
+        if order.status is _OPEN or order.status is _UNTRIGGERED:
             registry.add(order)
         else:
-            registry.orders[order.order_id] = order
+            orders[order.order_id] = order
     for order in closed:
-        registry.remember_closed(registry.accounts[order.account], order)
+        registry.remember_closed(accounts[order.account], order)
+
+
+def _by_order_id(orders: list[Order]) -> Iterator[Order]:
+    """Sorted by range, then within it: no call of C takes long, since the other threads of a node wait for each, and
+    what a range's sort touches stays near the processor, which saves half of the time.
+    """
+    ranges: dict[int, list[Order]] = {}
+    for order in orders:
+        number = order.order_id >> _RANGE_BITS
+        of_range = ranges.get(number)
+        if of_range is None:
+            ranges[number] = [order]
+        else:
+            of_range.append(order)
+    for number in sorted(ranges):
+        of_range = ranges.pop(number)
+        of_range.sort(key=_order_id)
+        yield from of_range
 
 
 def _restore_refused_order(exchange: Exchange, data: object) -> None:

@@ -5,7 +5,6 @@ There may be a million of them, so these lines decide about how long it takes to
 
 from __future__ import annotations
 
-from itertools import product
 from typing import TYPE_CHECKING, Final, cast
 
 from raftbook.engine.order import Order, Terms
@@ -21,7 +20,7 @@ from raftbook.engine.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from raftbook.engine.exchange import Exchange
     from raftbook.engine.snapshot_fields import PlainValue
@@ -106,8 +105,8 @@ _ORDER_FIELD_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "self_trade_prevention": (int,),
     "entered": (list, tuple, type(None)),
 }
-_ORDER_SHAPES: Final = dict.fromkeys(product(*_ORDER_FIELD_TYPES.values()))
-"""The types that an order's fields may have together: to look all of them up at once takes a tenth of the time."""
+"""Names what is wrong; `_read_order` asks the same in plain conditions, which take a quarter of the time."""
+_ORDER_FIELDS: Final = len(_ORDER_FIELD_TYPES)
 
 # An enum called with a number takes three times as long as a dictionary asked for it.
 _SIDES: Final = {int(member): member for member in Side}
@@ -130,20 +129,18 @@ class OrderReader:
         self._accounts: dict[str, str] = {}
         self._use_up = use_up
 
-    def read_orders(self, data: object, name: str) -> Iterator[Order]:
+    def read_orders(self, data: object, name: str) -> list[Order]:
         orders = read_list(data, name)
+        read_order = self._read_order
         if not self._use_up or isinstance(orders, tuple):
-            for fields in orders:
-                yield self._read_order(fields)
-            return
+            return [read_order(read_list(fields, "order")) for fields in orders]
         # What an order was read from makes room for the next: a million take 180 MB less, and so does a fork's copying.
         orders.reverse()
-        while orders:
-            yield self._read_order(orders.pop())
+        take = orders.pop
+        return [read_order(read_list(take(), "order")) for _ in range(len(orders))]
 
-    def _read_order(self, data: object) -> Order:
-        fields = read_list(data, "order")
-        if tuple(map(type, fields)) not in _ORDER_SHAPES:
+    def _read_order(self, fields: list[object] | tuple[object, ...]) -> Order:
+        if len(fields) != _ORDER_FIELDS:
             raise _wrong_shape(fields)
         (
             order_id,
@@ -167,6 +164,29 @@ class OrderReader:
             self_trade_prevention,
             entered,
         ) = cast("_OrderFields", tuple(fields))
+        if not (
+            type(order_id) is int
+            and type(client_order_id) is str
+            and type(account) is str
+            and type(symbol) is str
+            and type(side) is int
+            and type(order_type) is int
+            and type(time_in_force) is int
+            and type(post_only) is bool
+            and (price is None or type(price) is int)
+            and type(quantity) is int
+            and type(filled_quantity) is int
+            and type(leaves_quantity) is int
+            and type(notional) is int
+            and type(status) is int
+            and (stop_price is None or type(stop_price) is int)
+            and (display_quantity is None or type(display_quantity) is int)
+            and type(hidden_quantity) is int
+            and (expire_time is None or type(expire_time) is int)
+            and type(self_trade_prevention) is int
+            and (entered is None or type(entered) is list or type(entered) is tuple)
+        ):
+            raise _wrong_shape(fields)
         instrument = self._instruments.get(symbol)
         if instrument is None:
             raise ValueError(f"snapshot: order {order_id} belongs to an unknown instrument, {symbol!r}")

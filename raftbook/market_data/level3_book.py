@@ -48,7 +48,7 @@ class Level3Book:
         """Take in a whole book where nothing is yet: by side and price who waits there, never nobody; the queues are
         the book's own from now on. O(orders), O(log levels) for each level.
 
-        All who wait at one price share one place, which is a third of the memory that a place of its own for each takes.
+        All who wait at one price share one place: one for each would be 65 bytes an order.
         """
         assert not self._places, "a book that holds orders is changed, not filled"
         for place, queue in queues.items():
