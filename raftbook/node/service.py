@@ -27,7 +27,7 @@ from raftbook.node.stall_meter import StallMeter, milliseconds
 from raftbook.node.status import NodeStatus, PeerStatus, peer_status
 from raftbook.node.storage import LogWriter
 from raftbook.node.submission_log import SubmissionLog
-from raftbook.replication.storage_space import keep_reserve
+from raftbook.replication.storage_space import DiskWatch
 
 if TYPE_CHECKING:
     import random
@@ -80,10 +80,11 @@ class NodeService:
         self._publisher = Publisher(max(limits.reports_kept, most_at_once))
         self._measurements = Measurements()
         self._submission_log = SubmissionLog()
+        self._disk_watch = DiskWatch(folder.disk, limits.storage_reserve_bytes)
         self._writer = LogWriter(
             folder.wal,
-            measure=self._measure_storage,
-            on_synced=lambda: self._run(self._member.synced),
+            watch=self._disk_watch,
+            on_synced=self._synced,
             on_measured=self._measured,
             on_written=self._measurements.sync_s.observe,
             on_failure=on_failure,
@@ -129,7 +130,7 @@ class NodeService:
             run=self._run,
         )
         # Before anybody can submit anything. From now on the log writer's thread measures.
-        self._measured(self._measure_storage())
+        self._measured(self._disk_watch.measure())
 
     def start(self) -> None:
         self._started_at = self._clock()
@@ -232,18 +233,18 @@ class NodeService:
             self._measurements.submit_to_report_s.observe(took_s, len(reports))
         return reports
 
-    def enter(self, commands: Sequence[Command], on_report: Callable[[Report], None]) -> int:
-        """As `submit`, for those who wait for many: returns the sequence of the first, and `on_report` is called later,
-        with the report of each; see `Publisher.listen`.
+    def enter(self, commands: Sequence[Command], on_reports: Callable[[Sequence[Report]], None]) -> int:
+        """As `submit`, for those who wait for many: returns the sequence of the first, and `on_reports` is called
+        later, with the reports of those that are executed at a time; see `Publisher.listen`.
         """
         began_at = self._clock()
         first_sequence = self._take(commands)
 
-        def reported(report: Report) -> None:
+        def reported(reports: Sequence[Report]) -> None:
             took_s = self._clock() - began_at
-            self._submission_log.answered((report,), took_s)
-            self._measurements.submit_to_report_s.observe(took_s)
-            on_report(report)
+            self._submission_log.answered(reports, took_s)
+            self._measurements.submit_to_report_s.observe(took_s, len(reports))
+            on_reports(reports)
 
         self._publisher.listen(self._member.origin, first_sequence, len(commands), reported)
         return first_sequence
@@ -384,7 +385,17 @@ class NodeService:
     def _schedule_step(self) -> None:
         if not self._step_scheduled and not self._stopped:
             self._step_scheduled = True
-            asyncio.get_running_loop().call_soon(self._step)
+            asyncio.get_running_loop().call_soon(self._scheduled_step)
+
+    def _scheduled_step(self) -> None:
+        # Another one may have come before, and left nothing to do.
+        if self._step_scheduled:
+            self._step()
+
+    def _synced(self) -> None:
+        """What waited for the disk is on its way in this very turn: on every node, an order waits for it."""
+        self._run_guarded(self._member.synced)
+        self._step()
 
     def _step(self) -> None:
         self._step_scheduled = False
@@ -440,9 +451,6 @@ class NodeService:
             if difference not in self._told_differences:
                 self._told_differences.add(difference)
                 _log.error("a peer has another state; one that most others differ from halts", **difference._asdict())
-
-    def _measure_storage(self) -> StorageFigures:
-        return keep_reserve(self._folder.disk, self.config.limits.storage_reserve_bytes)
 
     def _measured(self, figures: StorageFigures) -> None:
         if self._member.measured(figures):

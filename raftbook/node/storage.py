@@ -13,9 +13,10 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Final
 
 from structlog import get_logger
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from raftbook.replication.installation import Installation
     from raftbook.replication.snapshot_store import SnapshotInfo, SnapshotStore
-    from raftbook.replication.storage_space import StorageFigures
+    from raftbook.replication.storage_space import DiskWatch, StorageFigures
     from raftbook.replication.write_ahead_log import Batch, WriteAheadLog
 
 _log = get_logger()
@@ -41,35 +42,39 @@ SNAPSHOT_TIME_LIMIT_S: Final = 600.0
 
 
 class LogWriter:
-    """Drives the write-ahead log's worker side. `on_synced` is called on the loop after each batch.
+    """Drives the write-ahead log's worker side in a thread of its own. All methods belong to the loop.
 
-    The same thread measures the disk with `measure`, behind each batch and whenever it is asked to: a file system that
-    hangs must not hold up the loop. `on_measured` is called on the loop with what it found.
+    `on_synced` is called there as soon as a batch is on disk, and `on_written` before it, with the seconds that writing
+    and syncing took. An order waits for all that stands between `kick` and `on_synced`, so there is little: one queue
+    on the way to the thread, one callback on the way back, and the thread does what else there is to do behind it.
 
-    `on_written` is called there too, with the seconds that a batch took to be written and synced.
+    The same thread measures the disk, behind what it wrote where that is due and whenever it is asked to: a file system
+    that hangs must not hold up the loop. `on_measured` is called on the loop with what it found.
     """
 
     def __init__(
         self,
         wal: WriteAheadLog,
         *,
-        measure: Callable[[], StorageFigures],
+        watch: DiskWatch,
         on_synced: Callable[[], None],
         on_measured: Callable[[StorageFigures], None],
         on_written: Callable[[float], None] = lambda _: None,
         on_failure: Callable[[BaseException], None],
     ) -> None:
         self._wal = wal
-        self._measure = measure
+        self._watch = watch
         self._on_synced = on_synced
         self._on_measured = on_measured
         self._on_written = on_written
         self._on_failure = on_failure
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-writer")
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop
         self._busy = False
         self._removals: list[Callable[[], None]] = []
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._idle: asyncio.Future[None] | None = None
+        """Set by `close`, which waits for it."""
 
     def kick(self) -> None:
         """Start the next batch, if there is something to write and no other is under way."""
@@ -77,13 +82,13 @@ class LogWriter:
             return
         if self._removals:
             # First, since under load there is always a batch; it comes once a snapshot, and costs as much as one batch.
-            self._run(self._removals.pop(0), None)
+            self._hand_over(partial(self._do, self._removals.pop(0)))
             return
         batch = self._wal.take_batch()
         if batch is not None:
-            self._run(lambda: self._wal.write_batch(batch), batch)
-        else:
-            self._idle.set()
+            self._hand_over(partial(self._write, batch))
+        elif self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     def compact(self, index: int) -> None:
         """Remove what a durable snapshot covers, as soon as the batch that is under way is written."""
@@ -95,41 +100,67 @@ class LogWriter:
         self.kick()
 
     def measure(self) -> None:
-        """Measure now, unless something is under way that does so anyway."""
-        if not self._busy:
-            self._run(lambda: None, None)
-
-    def _run(self, work: Callable[[], None], batch: Batch | None) -> None:
-        def work_and_measure() -> tuple[float, StorageFigures]:
-            began_at = time.perf_counter()
-            work()
-            took_s = time.perf_counter() - began_at
-            return took_s, self._measure()
-
-        self._busy = True
-        self._idle.clear()
-        future = asyncio.get_running_loop().run_in_executor(self._thread, work_and_measure)
-        future.add_done_callback(lambda done: self._finished(done, batch))
-
-    def _finished(self, done: asyncio.Future[tuple[float, StorageFigures]], batch: Batch | None) -> None:
-        self._busy = False
-        error = done.exception()
-        if error is not None:
-            self._on_failure(error)
-            return
-        took_s, figures = done.result()
-        if batch is not None:
-            self._wal.mark_durable(batch)
-            self._on_written(took_s)
-            self._on_synced()
-        self._on_measured(figures)
-        self.kick()
+        """Measure now or, where something is under way, behind it."""
+        if self._busy:
+            self._watch.is_due = True
+        else:
+            self._hand_over(partial(self._do, lambda: None))
 
     async def close(self) -> None:
         """Write what waits, then end the thread."""
+        self._idle = asyncio.get_running_loop().create_future()
         self.kick()
-        await self._idle.wait()
-        self._thread.shutdown()
+        await self._idle
+        if self._thread is not None:
+            self._work.put(None)
+            self._thread.join()
+
+    def _hand_over(self, work: Callable[[], None]) -> None:
+        self._busy = True
+        self._work.put(work)
+        if self._thread is None:
+            self._loop = asyncio.get_running_loop()
+            # A daemon: a process that ends without `close` has nothing more to promise.
+            self._thread = threading.Thread(target=self._serve, name="log-writer", daemon=True)
+            self._thread.start()
+
+    def _written(self, batch: Batch, took_s: float) -> None:
+        self._busy = False
+        self._wal.mark_durable(batch)
+        self._on_written(took_s)
+        self._on_synced()
+        self.kick()
+
+    def _done(self, figures: StorageFigures) -> None:
+        self._busy = False
+        self._on_measured(figures)
+        self.kick()
+
+    # In the thread.
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 (whatever it is, the loop is told and halts the node)
+                self._tell(self._on_failure, error)
+
+    def _write(self, batch: Batch) -> None:
+        began_at = time.perf_counter()
+        # Behind the callback the loop may hand over the next batch, which waits in the queue until this one is done.
+        self._wal.write_batch(batch, lambda: self._tell(self._written, batch, time.perf_counter() - began_at))
+        figures = self._watch.written(self._wal.size_bytes)
+        if figures is not None:
+            self._tell(self._on_measured, figures)
+
+    def _do(self, work: Callable[[], None]) -> None:
+        work()
+        self._tell(self._done, self._watch.measure())
+
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
+        # Where the loop is closed nobody wants to know.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(callback, *arguments)
 
 
 @dataclass(slots=True)

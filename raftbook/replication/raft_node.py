@@ -4,7 +4,8 @@ It does no I/O of its own and knows no event loop. Whoever drives it
 
 - hands in what arrives: `connected`, `disconnected`, `received`;
 - calls `tick` every few milliseconds, and at once while `is_behind`;
-- writes the write-ahead log's batches to disk, elsewhere and as often as there is one, and calls `synced` after each;
+- writes the write-ahead log's batches to disk, elsewhere and as often as there is one, and calls `synced` after each,
+  then `tick`;
 - prepares an `installation` where there is one, elsewhere, and calls `install`.
 
 Production drives it from one asyncio loop, the simulator from its own clock; the code is the same.
@@ -283,12 +284,11 @@ class RaftNode:
         self._replicator.resume(peer)
 
     def synced(self) -> None:
-        """More of the write-ahead log is on disk: release what waited for it."""
+        """More of the write-ahead log is on disk: release what waited for it. The next `tick` does the rest."""
         self._outbox.release()
         if self.leads:
             for peer in self._transport.connected:
                 self._core.set_match_index(peer, self._replicator.countable_match(peer))
-        self.tick()
 
     def connected(self, peer: str, hello: Hello) -> None:
         self._standing.greeted(peer, peer_is_fresh=hello.fresh)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 DEFAULT_MARGIN_BYTES: Final = 256 * 1024 * 1024
 MAX_RESERVE_FILE_BYTES: Final = 64 * 1024 * 1024
+_STEPS_IN_MARGIN: Final = 64
+"""How often the disk is measured while the log fills what the margin is."""
 _HYSTERESIS: Final = 8
 """A node that was full has room again when an eighth more than the margin is free."""
 
@@ -54,6 +56,40 @@ def keep_reserve(disk: Disk, margin_bytes: int) -> StorageFigures:
         if affordable_bytes == wanted_bytes or affordable_bytes >= held_bytes + RESERVE_STEP_BYTES:
             disk.reserve(affordable_bytes)
     return StorageFigures(disk.free_bytes(), disk.reserve_bytes())
+
+
+class DiskWatch:
+    """When a node measures its disk: when it is asked to, and behind a write where that may have changed something.
+
+    Belongs to the thread that writes; any other may set `is_due`.
+    """
+
+    def __init__(self, disk: Disk, margin_bytes: int) -> None:
+        self.is_due = True
+        """The next write is measured behind, whatever it was."""
+        self._disk = disk
+        self._margin_bytes = margin_bytes
+        self._step_bytes = margin_bytes // _STEPS_IN_MARGIN
+        self._log_bytes = 0
+        self._reserve_bytes = 0
+
+    def measure(self) -> StorageFigures:
+        """See `keep_reserve`."""
+        self.is_due = False
+        figures = keep_reserve(self._disk, self._margin_bytes)
+        self._reserve_bytes = figures.reserve_bytes
+        return figures
+
+    def written(self, log_bytes: int) -> StorageFigures | None:
+        """What there is now that the log has `log_bytes`.
+
+        None as long as it has not grown by a good part of the margin, and the reserve was not needed.
+        """
+        grown_bytes = abs(log_bytes - self._log_bytes)
+        if grown_bytes < self._step_bytes and self._disk.reserve_bytes() == self._reserve_bytes and not self.is_due:
+            return None
+        self._log_bytes = log_bytes
+        return self.measure()
 
 
 class StorageSpace:

@@ -53,6 +53,8 @@ from raftbook.replication.log_segments import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from raftbook.replication.disk import Disk, ReadableDisk
 
 __all__ = [
@@ -207,7 +209,7 @@ class WriteAheadLog:
         return self._under_way
 
     def mark_durable(self, batch: Batch) -> None:
-        """`write_batch` has returned."""
+        """`write_batch` has called `on_durable`, or has returned."""
         assert batch is self._under_way, "this batch is not under way"
         self._under_way = None
         self.durable_position = batch.position
@@ -223,8 +225,10 @@ class WriteAheadLog:
 
     # The worker's side.
 
-    def write_batch(self, batch: Batch) -> None:
+    def write_batch(self, batch: Batch, on_durable: Callable[[], None] = lambda: None) -> None:
         """Writes the batch and syncs once; starts a new segment first where the current one is full.
+
+        `on_durable` is called as soon as the batch is on disk, before the MARK that says so: somebody waits for it.
 
         StorageError ends the process. O(bytes), and now and then a rewrite of the log (see `_roll`).
         """
@@ -233,7 +237,7 @@ class WriteAheadLog:
         if image.size_bytes >= self._segment_size_bytes:
             self._roll()
         write_records(self._disk, image, batch.records)
-        self._sync()
+        self._sync(on_durable)
         if any(record.kind is RecordKind.RESET for record in batch.records):
             self._remove_covered()
         self._working = False
@@ -261,9 +265,10 @@ class WriteAheadLog:
         assert not self._working, "the log is being written already, or writing it has failed"
         self._working = True
 
-    def _sync(self) -> None:
+    def _sync(self, on_durable: Callable[[], None] = lambda: None) -> None:
         image = self._image
         self._disk.sync(segment_name(image.number))
+        on_durable()
         image.synced_bytes = image.size_bytes
         write_records(self._disk, image, [Record(RecordKind.MARK)])
 

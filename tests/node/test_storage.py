@@ -14,7 +14,7 @@ from raftbook.errors import StateDivergedError, StorageError
 from raftbook.node.storage import LogWriter, SnapshotInstaller, SnapshotWriter
 from raftbook.replication.disk import FileDisk
 from raftbook.replication.snapshot_store import SnapshotStore
-from raftbook.replication.storage_space import StorageFigures
+from raftbook.replication.storage_space import DiskWatch, StorageFigures
 from raftbook.replication.write_ahead_log import Identity, WriteAheadLog, inspect
 from raftbook.simulation.disk import PowerLossError, SimulatedDisk
 
@@ -46,9 +46,23 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.002)
 
 
-def make_writer(wal: WriteAheadLog, **callbacks: Callable[..., object]) -> LogWriter:
+class Watch(DiskWatch):
+    """Takes a measurement's number for what is free, and notes which thread asked for it."""
+
+    def __init__(self) -> None:
+        super().__init__(SimulatedDisk(), 1 << 20)
+        self.is_due = False
+        self.threads: list[str] = []
+
+    def measure(self) -> StorageFigures:
+        self.threads.append(threading.current_thread().name)
+        self.is_due = False
+        return StorageFigures(len(self.threads), 0)
+
+
+def make_writer(wal: WriteAheadLog, **callbacks: object) -> LogWriter:
     defaults = {
-        "measure": lambda: StorageFigures(0, 0),
+        "watch": Watch(),
         "on_synced": lambda: None,
         "on_measured": lambda _figures: None,
         "on_failure": pytest.fail,
@@ -109,37 +123,62 @@ class TestLogWriter:
         assert index < 50
         await writer.close()
 
-    async def test_the_disk_is_measured_behind_each_batch_and_on_demand_in_the_writers_thread(self):
-        wal, _ = WriteAheadLog.open(SimulatedDisk(), IDENTITY)
-        threads: list[str] = []
-        measured: list[StorageFigures] = []
+    async def test_who_waits_for_a_batch_hears_of_it_before_anything_else_is_done(self):
+        disk = SlowDisk()
+        wal, _ = WriteAheadLog.open(disk, IDENTITY)
+        marking = threading.Event()
+        marked = threading.Event()
 
-        def measure() -> StorageFigures:
-            threads.append(threading.current_thread().name)
-            return StorageFigures(wal.size_bytes, len(threads))
+        def append_slowly(name: str, data: bytes, *, may_use_reserve: bool = False) -> None:
+            if marking.is_set():
+                assert marked.wait(10)
+            SimulatedDisk.append(disk, name, data, may_use_reserve=may_use_reserve)
+            marking.set()
 
-        writer = make_writer(wal, measure=measure, on_measured=measured.append)
-        empty_bytes = wal.size_bytes
-        writer.measure()
-        writer.measure()
-        await until(lambda: len(measured) == 1)
-        assert measured == [(empty_bytes, 1)], "one was under way already"
+        disk.append = append_slowly  # type: ignore[method-assign]
+        writer = make_writer(wal)
         wal.append(1, 1, b"entry")
         writer.kick()
-        await until(lambda: len(measured) == 2)
-        assert measured[1] == (wal.size_bytes, 2)
-        assert measured[1].free_bytes > empty_bytes, "behind the batch"
-        assert wal.durable_index == 1
-        assert all(thread.startswith("log-writer") for thread in threads)
+        await until(lambda: wal.durable_index == 1)
+        assert not marked.is_set(), "the log has not noted yet that the batch is there"
+        wal.append(2, 1, b"the next")
+        writer.kick()
+        marked.set()
+        await until(lambda: wal.durable_index == 2)
+        await writer.close()
+
+    async def test_the_disk_is_measured_on_demand_and_where_a_batch_makes_it_due_in_the_writers_thread(self):
+        disk = SlowDisk()
+        wal, _ = WriteAheadLog.open(disk, IDENTITY)
+        watch = Watch()
+        measured: list[int] = []
+        writer = make_writer(wal, watch=watch, on_measured=lambda figures: measured.append(figures.free_bytes))
+        writer.measure()
+        await until(lambda: measured == [1])
+        wal.append(1, 1, b"little")
+        writer.kick()
+        await until(lambda: wal.durable_index == 1)
+        wal.append(2, 1, bytes(1 << 20))
+        writer.kick()
+        await until(lambda: measured == [1, 2])
+        disk.gate.clear()
+        wal.append(3, 1, b"little")
+        writer.kick()
+        writer.measure()
+        assert measured == [1, 2], "a batch is under way"
+        disk.gate.set()
+        await until(lambda: measured == [1, 2, 3])
+        assert set(watch.threads) == {"log-writer"}
         await writer.close()
 
     async def test_a_disk_that_cannot_be_measured_halts_the_node(self):
-        def fail() -> StorageFigures:
-            raise StorageError("cannot measure")
+        class Failing(Watch):
+            def measure(self) -> StorageFigures:
+                raise StorageError("cannot measure")
 
         wal, _ = WriteAheadLog.open(SimulatedDisk(), IDENTITY)
         failures: list[BaseException] = []
-        writer = make_writer(wal, measure=fail, on_failure=failures.append)
+        writer = make_writer(wal, watch=Failing(), on_failure=failures.append)
         writer.measure()
         await until(lambda: bool(failures))
         assert "cannot measure" in str(failures[0])

@@ -8,6 +8,7 @@ from raftbook.replication.disk import RESERVE_STEP_BYTES
 from raftbook.replication.storage_space import (
     DEFAULT_MARGIN_BYTES,
     MAX_RESERVE_FILE_BYTES,
+    DiskWatch,
     StorageFigures,
     StorageSpace,
     keep_reserve,
@@ -50,6 +51,43 @@ def test_a_node_whose_reserve_was_broken_into_is_full_however_much_is_free():
 def test_the_reserve_file_is_as_large_as_the_margin_up_to_a_bound():
     assert reserve_file_bytes(MIB) == MIB
     assert reserve_file_bytes(DEFAULT_MARGIN_BYTES) == MAX_RESERVE_FILE_BYTES
+
+
+class TestDiskWatch:
+    def make(self) -> tuple[SimulatedDisk, DiskWatch]:
+        disk = SimulatedDisk()
+        disk.capacity_bytes = 100 * MIB
+        watch = DiskWatch(disk, MARGIN)
+        assert watch.measure() == StorageFigures(84 * MIB, 16 * MIB)
+        return disk, watch
+
+    def test_small_writes_are_measured_behind_once_they_are_a_good_part_of_the_margin(self):
+        _disk, watch = self.make()
+        step_bytes = MARGIN // 64
+        measured = [log_bytes for log_bytes in range(0, 3 * step_bytes + 1, 1024) if watch.written(log_bytes)]
+        assert measured == [step_bytes, 2 * step_bytes, 3 * step_bytes]
+
+    def test_a_large_write_is(self):
+        _disk, watch = self.make()
+        assert watch.written(MIB) == StorageFigures(84 * MIB, 16 * MIB)
+
+    def test_a_log_that_was_compacted_is(self):
+        _disk, watch = self.make()
+        watch.written(MIB)
+        assert watch.written(1024)
+
+    def test_a_write_that_needed_the_reserve_is_however_small(self):
+        disk, watch = self.make()
+        disk.reserve(15 * MIB)
+        disk.capacity_bytes = 15 * MIB
+        assert watch.written(1024) == StorageFigures(0, 15 * MIB)
+        assert watch.written(1024) is None
+
+    def test_the_next_write_is_where_somebody_asked_for_it(self):
+        _disk, watch = self.make()
+        watch.is_due = True
+        assert watch.written(1024)
+        assert watch.written(1024) is None
 
 
 def test_the_reserve_is_taken_at_once_where_there_is_room():

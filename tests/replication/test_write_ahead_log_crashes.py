@@ -117,12 +117,16 @@ class LogMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.batch is not None)
     @rule()
     def write_and_mark(self):
-        if self.attempt(lambda: self.log.write_batch(self.batch)):
-            self.log.mark_durable(self.batch)
-            state = self.states[self.batch.position]
-            self.durable_commands |= {entry[2] for entry in state.entries}
-            self.highest_durable_term = state.term
-            self.batch = None
+        batch = self.batch
+        self.attempt(lambda: self.log.write_batch(batch, self.is_durable))
+
+    def is_durable(self):
+        """From here on it is there, also where the power fails before the log has noted that it is."""
+        self.log.mark_durable(self.batch)
+        state = self.states[self.batch.position]
+        self.durable_commands |= {entry[2] for entry in state.entries}
+        self.highest_durable_term = state.term
+        self.batch = None
 
     @rule(back=st.integers(0, 10))
     def compact(self, back):
@@ -213,9 +217,12 @@ def test_power_fails_after_every_single_operation():  # noqa: PLR0915 - one stor
         def flush(then: Model) -> None:
             handed[:] = [model.compacted(base), then.compacted(base)]
             batch = log.take_batch()
-            log.write_batch(batch)
-            log.mark_durable(batch)
-            durable[:] = handed[:] = [then.compacted(base)]
+
+            def is_durable() -> None:
+                log.mark_durable(batch)
+                durable[:] = handed[:] = [then.compacted(base)]
+
+            log.write_batch(batch, is_durable)
 
         for term in range(1, 7):
             log.record_vote(term, "n2")
