@@ -107,11 +107,11 @@ class Service(Protocol):
         """
         ...
 
-    def enter(self, commands: Sequence[Command], on_report: Callable[[Report], None]) -> int:
+    def enter(self, commands: Sequence[Command], on_reports: Callable[[Sequence[Report]], None]) -> int:
         """Takes all of them in order; the sequence of the first.
 
-        `on_report` is called with the report of each when it is executed: later, on the loop, and it must not raise.
-        Its execution is None where the node does not hold it (NotHeldError elsewhere).
+        `on_reports` is called with the reports of those that are executed at a time, once for each command: later, on
+        the loop, and it must not raise. An execution is None where the node does not hold it (NotHeldError elsewhere).
 
         BusyError, StorageFullError: it took none of them.
         """

@@ -38,6 +38,8 @@ from raftbook.gateway.stream_requests import (
 from raftbook.gateway.websocket_frames import Encoding
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request as HttpRequest
     from starlette.responses import Response
     from starlette.websockets import WebSocket
@@ -117,7 +119,7 @@ class _Session:
         self._order_entry = OrderEntry(service, access, self._connection, limits.max_outstanding_per_connection)
         self._malformed_in_a_row = 0
         self._is_taking = False
-        socket.take_text = self.take_at_once
+        socket.take_texts = self.take_at_once
         socket.is_busy = lambda: self._order_entry.outstanding > 0
         access.end = lambda reason: socket.end(NOT_AUTHENTICATED, reason)
         socket.on_leave = lambda: self._connection.say({"type": "server_shutdown"})
@@ -158,27 +160,34 @@ class _Session:
         if connection.has_fallen_behind:
             self._delivery.figures.dropped += 1
         # Whoever holds the socket holds the session no longer.
-        self._socket.take_text = self._socket.is_busy = self._socket.on_leave = self._access.end = None
+        self._socket.take_texts = self._socket.is_busy = self._socket.on_leave = self._access.end = None
         self._order_entry.close()
 
-    def take_at_once(self, data: bytes) -> bool:
-        """Enter the order that a text message is, where nothing has to be waited for; else False."""
-        if self._is_taking or not self._access.is_authenticated or not self._order_entry.is_ready:
-            return False
-        plain = read_plain_command(data)
-        if plain is None:
-            return False
-        self._connection.encoding = Encoding.JSON
-        self._malformed_in_a_row = 0
-        request, submission = plain
-        try:
-            self._enter(request, submission)
-        except RaftbookError as error:
-            self._refuse(error, request.request_id, request.encoding, is_command=True)
-        except Exception:  # noqa: BLE001 (as in _carry_out)
-            _log.exception("unexpected error", path=PATH, op=request.op)
-            self._refuse(internal_error(), request.request_id, request.encoding, is_command=True)
-        return True
+    def take_at_once(self, messages: Sequence[bytes]) -> int:
+        """Enter the orders that text messages are, up to the first for which something is to be waited for, or that is
+        something else; how many they are.
+        """
+        if self._is_taking or not self._access.is_authenticated:
+            return 0
+        room = self._order_entry.room
+        requests: list[CommandRequest] = []
+        for data in messages[:room]:
+            request = read_plain_command(data)
+            if request is None:
+                break
+            requests.append(request)
+        if requests:
+            self._connection.encoding = Encoding.JSON
+            self._malformed_in_a_row = 0
+            for request in requests:
+                try:
+                    self._enter(request)
+                except RaftbookError as error:
+                    self._refuse(error, request.request_id, request.encoding, is_command=True)
+                except Exception:  # noqa: BLE001 (as in _carry_out)
+                    _log.exception("unexpected error", path=PATH, op="plain")
+                    self._refuse(internal_error(), request.request_id, request.encoding, is_command=True)
+        return len(requests)
 
     async def _take(self, data: bytes, encoding: Encoding) -> None:
         self._connection.encoding = encoding
@@ -193,10 +202,10 @@ class _Session:
         else:
             self._malformed_in_a_row = 0
 
-    def _enter(self, request: Request, submission: CommandRequest) -> None:
+    def _enter(self, request: CommandRequest) -> None:
         # Behind all waiting, in which a key may have been revoked.
-        self._access.check_submit(submission.command)
-        self._order_entry.submit(request, submission.command, submission.wait_s)
+        self._access.check_submit(request.command)
+        self._order_entry.submit(request)
 
     async def _carry_out(self, request: Request) -> None:
         try:
@@ -210,7 +219,7 @@ class _Session:
             elif request.is_command:
                 submission = read_command(request)
                 await self._order_entry.ready(submission.wait_s)
-                self._enter(request, submission)
+                self._enter(submission)
             elif request.op == SUBSCRIBE:
                 self._subscribe(request)
             else:

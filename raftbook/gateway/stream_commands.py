@@ -3,39 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
-from raftbook.engine.commands import Command
 from raftbook.errors import BusyError, NotHeldError, ProblemError, RaftbookError
-from raftbook.gateway.disclosure import report_document, report_json
+from raftbook.gateway.disclosure import report_json
 from raftbook.gateway.responses import problem_of
 from raftbook.gateway.stream_requests import NO_REQUEST_ID
-from raftbook.gateway.websocket_frames import Encoding
-from raftbook.json_format import report_to_json
+from raftbook.gateway.websocket_frames import Encoding, text_frame
+from raftbook.json_format import report_text, report_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
     from raftbook.gateway.caller import Caller
     from raftbook.gateway.service import Report, Service
     from raftbook.gateway.stream_access import StreamAccess
     from raftbook.gateway.stream_connection import StreamConnection
-    from raftbook.gateway.stream_requests import Request
+    from raftbook.gateway.stream_requests import CommandRequest
     from raftbook.json_format import Json
 
 _log = structlog.get_logger()
-
-
-class _Command(NamedTuple):
-    """`deadline` on the loop's clock: until then it waits for its report."""
-
-    request_id: object
-    encoding: Encoding
-    command: Command
-    wait_s: float
-    deadline: float
 
 
 class OrderEntry:
@@ -52,11 +42,11 @@ class OrderEntry:
         self._access = access
         self._connection = connection
         self._max_outstanding = max_outstanding
-        self._arrived: list[_Command] = []
+        self._arrived: list[CommandRequest] = []
         """To be handed over in this turn."""
-        self._waiting: dict[int, _Command] = {}
-        """Those that the node has, by their sequence."""
-        self._reported: list[tuple[_Command, Report]] = []
+        self._waiting: dict[int, tuple[CommandRequest, float]] = {}
+        """Those that the node has, by their sequence, and until when, on the loop's clock, they wait for reports."""
+        self._reported: list[tuple[CommandRequest, Report]] = []
         """To be answered in this turn."""
         self._timer: asyncio.TimerHandle | None = None
 
@@ -65,10 +55,12 @@ class OrderEntry:
         return len(self._arrived) + len(self._waiting) + len(self._reported)
 
     @property
-    def is_ready(self) -> bool:
-        """`ready` would return at once."""
+    def room(self) -> int:
+        """How many more commands may be submitted at once; 0 where `ready` would not return at once."""
         service = self._service
-        return service.has_joined and not service.draining and self.outstanding < self._max_outstanding
+        if not service.has_joined or service.draining:
+            return 0
+        return max(0, self._max_outstanding - self.outstanding)
 
     async def ready(self, wait_s: float) -> None:
         """Returns when the node may take commands: whoever waits for that is judged behind it.
@@ -84,12 +76,11 @@ class OrderEntry:
             )
         await self._service.wait_joined(timeout_s=wait_s)
 
-    def submit(self, request: Request, command: Command, wait_s: float) -> None:
+    def submit(self, request: CommandRequest) -> None:
         """Hand the command to the node in this turn of the loop; its answer follows."""
-        loop = asyncio.get_running_loop()
         if not self._arrived:
-            loop.call_soon(self._hand_over)
-        self._arrived.append(_Command(request.request_id, request.encoding, command, wait_s, loop.time() + wait_s))
+            asyncio.get_running_loop().call_soon(self._hand_over)
+        self._arrived.append(request)
 
     def _hand_over(self) -> None:
         arrived, self._arrived = self._arrived, []
@@ -97,60 +88,73 @@ class OrderEntry:
             return
         if not self._enter(arrived):
             # Not all of them fit: as many as do, in their order.
-            for command in arrived:
-                self._enter([command])
+            for request in arrived:
+                self._enter([request])
         self._connection.flush()
 
-    def _enter(self, commands: list[_Command]) -> bool:
+    def _enter(self, requests: list[CommandRequest]) -> bool:
         """Whether they are dealt with; False where several at once were refused."""
         try:
             # In the turn since they were allowed the key may have been revoked.
             self._access.check_current()
-            first_sequence = self._service.enter([command.command for command in commands], self._take_report)
+            first_sequence = self._service.enter([request.command for request in requests], self._take_reports)
         except RaftbookError as error:
-            if len(commands) == 1:
-                self._answer(commands[0], {"error": error_json(error)})
-            return len(commands) == 1
+            if len(requests) == 1:
+                self._answer(requests[0], {"error": error_json(error)})
+            return len(requests) == 1
         except Exception:  # noqa: BLE001 (as in HTTP: logged whole, and told without the inside)
             _log.exception("unexpected error", path="/v1/stream")
-            for command in commands:
-                self._answer(command, {"error": error_json(internal_error())})
+            for request in requests:
+                self._answer(request, {"error": error_json(internal_error())})
             return True
-        for sequence, command in enumerate(commands, first_sequence):
-            if command.wait_s > 0:
-                self._waiting[sequence] = command
-                self._wake_at(command.deadline)
+        now = asyncio.get_running_loop().time()
+        soonest = float("inf")
+        for sequence, request in enumerate(requests, first_sequence):
+            wait_s = request.wait_s
+            if wait_s > 0:
+                self._waiting[sequence] = (request, now + wait_s)
+                soonest = min(soonest, wait_s)
             else:
-                self._answer_pending(sequence, command)
+                self._answer_pending(sequence, request)
+        if soonest != float("inf"):
+            self._wake_at(now + soonest)
         return True
 
     # What was executed.
 
-    def _take_report(self, report: Report) -> None:
-        command = self._waiting.pop(report.sequence, None)
-        if command is None:
-            return
-        if not self._reported:
+    def _take_reports(self, reports: Sequence[Report]) -> None:
+        waiting, reported = self._waiting, self._reported
+        if not reported:
             # The node goes on with the log first.
             asyncio.get_running_loop().call_soon(self._tell)
-        self._reported.append((command, report))
+        for report in reports:
+            waiter = waiting.pop(report.sequence, None)
+            if waiter is not None:
+                reported.append((waiter[0], report))
 
     def _tell(self) -> None:
         reported, self._reported = self._reported, []
-        reader = self._access.reader
-        for command, report in reported:
-            write = report_document if command.encoding is Encoding.JSON else report_json
-            self._answer(command, self._result(report, reader, write))
+        reader, instruments = self._access.reader, self._service.state.exchange.instruments
+        sees_all = reader.sees_all
+        for request, report in reported:
+            try:
+                execution = report.execution
+                if sees_all and execution is not None and request.encoding is Encoding.JSON:
+                    text = report_text(report.origin, report.sequence, execution, instruments)
+                    if text is not None:
+                        self._connection.queue(_answer_frame(request.request_id, text))
+                        continue
+                result = self._result(report, reader)
+            except Exception:  # noqa: BLE001 (what cannot be told ends nothing but this answer)
+                _log.exception("unexpected error", path="/v1/stream")
+                result = {"error": error_json(internal_error())}
+            self._answer(request, result)
         self._connection.flush()
 
-    def _result(self, report: Report, reader: Caller, write: Callable[[Service, Report, Caller], object]) -> Json:
+    def _result(self, report: Report, reader: Caller) -> Json:
         if report.execution is None:
             return {"error": error_json(NotHeldError.of_report(report.origin, report.sequence))}
-        try:
-            return {"report": write(self._service, report, reader)}
-        except Exception:  # noqa: BLE001 (what cannot be told ends nothing but this answer)
-            _log.exception("unexpected error", path="/v1/stream")
-            return {"error": error_json(internal_error())}
+        return {"report": report_json(self._service, report, reader)}
 
     # What was not.
 
@@ -166,23 +170,23 @@ class OrderEntry:
         """Those whose time is over are pending."""
         self._timer = None
         now = asyncio.get_running_loop().time()
-        overdue = [(sequence, command) for sequence, command in self._waiting.items() if command.deadline <= now]
-        for sequence, command in overdue:
+        overdue = [(sequence, request) for sequence, (request, until) in self._waiting.items() if until <= now]
+        for sequence, request in overdue:
             del self._waiting[sequence]
-            self._answer_pending(sequence, command)
+            self._answer_pending(sequence, request)
         if self._waiting:
-            self._wake_at(min(command.deadline for command in self._waiting.values()))
+            self._wake_at(min(until for _request, until in self._waiting.values()))
         self._connection.flush()
 
-    def _answer_pending(self, sequence: int, command: _Command) -> None:
+    def _answer_pending(self, sequence: int, request: CommandRequest) -> None:
         self._service.stop_waiting(sequence)
         pending = report_to_json(self._service.origin, sequence, None, self._service.state.exchange.instruments)
-        self._answer(command, {"report": pending})
+        self._answer(request, {"report": pending})
 
-    def _answer(self, command: _Command, answer: Json) -> None:
+    def _answer(self, request: CommandRequest, answer: Json) -> None:
         """Let it wait for `flush`."""
-        message = {"request_id": shown_request_id(command.request_id), **answer}
-        self._connection.queue(command.encoding.frame(message))
+        message = {"request_id": shown_request_id(request.request_id), **answer}
+        self._connection.queue(request.encoding.frame(message))
 
     def close(self) -> None:
         """The client is gone: what it has entered is executed, and nobody waits for it any more."""
@@ -194,6 +198,12 @@ class OrderEntry:
             self._service.stop_waiting(sequence)
         self._waiting.clear()
         self._reported.clear()
+
+
+def _answer_frame(request_id: object, report: str) -> bytes:
+    """What `_answer` makes of a report, which is JSON already."""
+    shown = request_id if isinstance(request_id, msgspec.Raw) else b"null"
+    return text_frame(b'{"request_id":%b,"report":%b}' % (shown, report.encode()))
 
 
 def shown_request_id(request_id: object) -> object:

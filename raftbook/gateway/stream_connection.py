@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from raftbook.gateway.stream_delivery import Subscription
     from raftbook.gateway.websocket_frames import Encoding
@@ -19,7 +19,7 @@ class FrameSocket(Protocol):
 
     on_leave: Callable[[], None] | None
     is_busy: Callable[[], bool] | None
-    take_text: Callable[[bytes], bool] | None
+    take_texts: Callable[[Sequence[bytes]], int] | None
 
     @property
     def is_open(self) -> bool: ...

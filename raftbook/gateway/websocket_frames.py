@@ -31,8 +31,13 @@ class Encoding(Enum):
     def frame(self, message: Json) -> bytes:
         """The message as one whole frame."""
         if self is Encoding.JSON:
-            return _frame(_FINAL_TEXT, dumps(message))
+            return text_frame(dumps(message))
         return _frame(_FINAL_BINARY, cbor2.dumps(message))
+
+
+def text_frame(json: bytes) -> bytes:
+    """JSON as one whole frame."""
+    return _frame(_FINAL_TEXT, json)
 
 
 def _frame(first_byte: int, payload: bytes) -> bytes:

@@ -18,7 +18,7 @@ from raftbook.engine.types import NO_ORIGIN
 from raftbook.errors import NotHeldError, NotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 class Report(NamedTuple):
@@ -45,7 +45,7 @@ class Publisher:
         self._runs: deque[tuple[str, tuple[int, ...]]] = deque()
         self._held_count = 0
         self._report_waiters: dict[str, list[_ReportWaiter]] = {}
-        self._listeners: dict[str, dict[int, Callable[[Report], None]]] = {}
+        self._listeners: dict[str, dict[int, Callable[[Sequence[Report]], None]]] = {}
         self._index_waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._tickets = 0
 
@@ -85,11 +85,21 @@ class Publisher:
             self._tell(origin, [(sequence, None) for sequence in listeners if sequence <= watermark])
 
     def _tell(self, origin: str, executions: Iterable[tuple[int, Execution | None]]) -> None:
+        """What is in a row of one listener's it hears at once."""
         listeners = self._listeners[origin]
+        told: Callable[[Sequence[Report]], None] | None = None
+        reports: list[Report] = []
         for sequence, execution in executions:
             listener = listeners.pop(sequence, None)
-            if listener is not None:
-                listener(Report(origin, sequence, execution))
+            if listener is None:
+                continue
+            if listener is not told:
+                if told is not None:
+                    told(reports)
+                told, reports = listener, []
+            reports.append(Report(origin, sequence, execution))
+        if told is not None:
+            told(reports)
         if not listeners:
             del self._listeners[origin]
 
@@ -119,8 +129,11 @@ class Publisher:
         sequences = range(first_sequence, first_sequence + count)
         return [Report(origin, sequence, held.get(sequence)) for sequence in sequences]
 
-    def listen(self, origin: str, first_sequence: int, count: int, listener: Callable[[Report], None]) -> None:
-        """`listener` is called with the report of each of `count` submissions, which are not executed yet, when it is.
+    def listen(
+        self, origin: str, first_sequence: int, count: int, listener: Callable[[Sequence[Report]], None]
+    ) -> None:
+        """`listener` is called with the reports of `count` submissions, which are not executed yet, as they are: with
+        those of an entry together, and once for each submission.
 
         Its execution is None where a snapshot has it, so that it is not held here. Without a task, a future or a timer
         for each: that is what most orders come by. The listener must not raise.

@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from structlog import get_logger
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from raftbook.node.client_frames import frame_bytes, read_plain_frames
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from uvicorn._types import ASGIReceiveEvent
     from websockets.frames import Frame
@@ -74,8 +76,8 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
     """Set by the application: tell the client that the node leaves."""
     is_busy: Callable[[], bool] | None = None
     """Set by the application: answers are due on this connection."""
-    take_text: Callable[[bytes], bool] | None = None
-    """Set by the application: takes a text message at once, or says that it is to wait for its turn like all others."""
+    take_texts: Callable[[Sequence[bytes]], int] | None = None
+    """Set by the application: takes so many of these text messages at once; what follows waits for its turn."""
     write_timeout_s = 30.0
     """Set by the server."""
     unfinished: BodyShare | None = None
@@ -85,6 +87,9 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **keywords)
         self._untaken = b""
         """What came, and waits for a turn of the loop."""
+        self._rest_of_frame_bytes = 0
+        """Of a frame whose beginning the library has."""
+        self._beginning_of_header = b""
         self._unfinished_bytes = 0
         """What was taken of `unfinished` for the beginnings of messages."""
         self._control_frames = 0
@@ -133,7 +138,11 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
     def _take_slice(self, data: bytes) -> None:
         """No bytes of a client may raise what reaches the loop, where the node would halt."""
         try:
-            super().data_received(data)
+            if self.handshake_initiated:
+                self._take_frames(data)
+            else:
+                # The header by itself: what follows it comes by `data_received`.
+                super().data_received(data)
         except Exception as error:  # noqa: BLE001 (a fault of the library ends this connection and no other)
             _log.warning("websocket cut", client=self.client, error=f"{type(error).__name__}: {error}")
             self.transport.abort()
@@ -152,19 +161,52 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
             return
         self._unfinished_bytes = unfinished_bytes
 
-    def handle_text(self, event: Frame) -> None:
-        """As uvicorn's, but that an application may take what nothing waits before without a queue and a task between.
+    def _take_frames(self, data: bytes) -> None:
+        """The application takes plain text frames at once, where it can; all others go to the library, one by one.
 
-        For that is what most of an order would cost here. What is not ASCII may not be UTF-8, which uvicorn looks at.
+        For a queue, a task and a parser between would be most of what an order costs here.
         """
-        if (
-            self.take_text is not None
-            and event.fin
+        at = min(self._rest_of_frame_bytes, len(data))
+        if at:
+            self._rest_of_frame_bytes -= at
+            super().data_received(data[:at])
+        if self._beginning_of_header:
+            data, self._beginning_of_header = self._beginning_of_header + data, b""
+        while at < len(data) and not self.transport.is_closing():
+            if self._may_take_at_once:
+                assert self.take_texts is not None
+                plain = read_plain_frames(data, at)
+                if plain.payloads and (taken := self.take_texts(plain.payloads)):
+                    at = plain.ends[taken - 1]
+                    continue
+            size = frame_bytes(data, at)
+            if size is None:
+                self._beginning_of_header = data[at:]
+                return
+            frame = data[at : at + size]
+            self._rest_of_frame_bytes = size - len(frame)
+            at += len(frame)
+            super().data_received(frame)
+
+    @property
+    def _may_take_at_once(self) -> bool:
+        """Nothing waits before what comes now, not even the beginning of its message."""
+        return (
+            self.take_texts is not None
             and self.queue.empty()
-            and self.is_open
+            and not self.frames
             and self.writable.is_set()
-            and (data := bytes(event.data)).isascii()
-            and self.take_text(data)
+            and self.is_open
+        )
+
+    def handle_text(self, event: Frame) -> None:
+        """As uvicorn's, but that what came in pieces may be taken at once as well: others are on its heels."""
+        if (
+            event.fin
+            and self._may_take_at_once
+            and self.take_texts is not None
+            and (payload := bytes(event.data)).isascii()
+            and self.take_texts([payload])
         ):
             return
         super().handle_text(event)

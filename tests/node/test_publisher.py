@@ -116,7 +116,7 @@ async def test_what_an_entry_did_by_itself_answers_nobody_and_is_not_kept():
 
 def test_a_listener_is_told_of_each_submission_once_as_it_is_executed():
     node, told = Node(), []
-    node.publisher.listen("a", 1, 3, told.append)
+    node.publisher.listen("a", 1, 3, told.extend)
     node.execute("b", 1, 2)
     (first,) = node.execute("a", 1)
     assert told == [Report("a", 1, first)]
@@ -129,7 +129,7 @@ def test_a_listener_is_told_of_each_submission_once_as_it_is_executed():
 
 def test_a_listener_is_told_what_a_snapshot_covers_without_its_execution():
     node, told = Node(), []
-    node.publisher.listen("a", 1, 3, told.append)
+    node.publisher.listen("a", 1, 3, told.extend)
     node.publisher.restored({"a": 2})
     assert told == [Report("a", 1, None), Report("a", 2, None)]
     (third,) = node.execute("a", 3)

@@ -88,7 +88,7 @@ class DirectService:
         self._passed_ns = 0
         self._executes = asyncio.Event()
         self._executes.set()
-        self._listeners: dict[int, Callable[[Report], None]] = {}
+        self._listeners: dict[int, Callable[[Sequence[Report]], None]] = {}
 
     @property
     def origin(self) -> str:
@@ -120,7 +120,7 @@ class DirectService:
         """What waits is told as if a snapshot had executed it."""
         for sequence, listener in list(self._listeners.items()):
             del self._listeners[sequence]
-            listener(Report(self._origin, sequence, None))
+            listener([Report(self._origin, sequence, None)])
 
     def resume(self) -> None:
         self.ready = True
@@ -161,9 +161,9 @@ class DirectService:
                 asyncio.get_running_loop().call_soon(self._execute_waiting)
         return await self.submission(self._origin, first, len(commands), wait_s=wait_s)
 
-    def enter(self, commands: Sequence[Command], on_report: Callable[[Report], None]) -> int:
+    def enter(self, commands: Sequence[Command], on_reports: Callable[[Sequence[Report]], None]) -> int:
         first = self._take(commands)
-        self._listeners.update(dict.fromkeys(range(first, first + len(commands)), on_report))
+        self._listeners.update(dict.fromkeys(range(first, first + len(commands)), on_reports))
         if self._executes.is_set():
             asyncio.get_running_loop().call_soon(self._execute_waiting)
         return first
@@ -266,6 +266,6 @@ class DirectService:
             self._executions[execution.sequence - 1] = execution
             listener = self._listeners.pop(execution.sequence, None)
             if listener is not None:
-                listener(Report(self._origin, execution.sequence, execution))
+                listener([Report(self._origin, execution.sequence, execution)])
         self.feed_keeper.executed(executions, self.state.exchange.watermarks)
         self.feed_keeper.applied(index)
