@@ -1,6 +1,8 @@
-"""Who gets in: every route is guarded by the role that it needs, and every request is counted.
+"""Who gets in: every request is counted, and every route is guarded by the role that it needs.
 
-    request ──▶ address may ask? ──▶ whose is it? ──▶ key may ask? ──▶ role? ──▶ handler: which accounts?
+    request ──▶ address may ask? ──▶ route ──▶ whose is it? ──▶ key may ask? ──▶ role? ──▶ handler: which accounts?
+
+What has no route is counted for its address alone: nobody looks at a key that nothing needs.
 
 Where a node takes a request, there it is judged; what is in the log was allowed. So the nodes of a cluster trust each
 other, which is what their certificates are for. A key is looked up in the replicated state each time: it is good as
@@ -22,6 +24,7 @@ from raftbook.errors import ProblemError
 from raftbook.gateway.body import read_body
 from raftbook.gateway.caller import Caller
 from raftbook.gateway.endpoint import Access, EndpointRoute
+from raftbook.gateway.responses import problem_response
 from raftbook.gateway.stream_keys import KeyedStreamAccess
 from raftbook.security.authentication import Authenticator, claim_of, token_of, unauthenticated
 from raftbook.security.rate_limits import RateLimiter
@@ -76,6 +79,11 @@ class AccessControl:
         """As the state has it now; a snapshot may put another object in its place."""
         return self._keys.records.get(key_id)
 
+    def count(self, scope: Scope) -> None:
+        """Takes a request, or a handshake, from the limit of its address. ProblemError (429): there is none left."""
+        address = address_of(scope)
+        self._take(self._of_addresses, address, f"address {address}")
+
     def guard(self, routes: Iterable[Route]) -> None:
         """Put itself before each route. An AssertionError is a route of which nobody has said who may use it."""
         for route in routes:
@@ -84,7 +92,6 @@ class AccessControl:
     def _guarded(self, app: ASGIApp, role: Role | None) -> ASGIApp:
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
             address = address_of(scope)
-            self._take(self._of_addresses, address, f"address {address}")
             if self._keys_required and role is not None:
                 record, receive = await self._authenticate(scope, receive)
                 caller = self._caller(record, address)
@@ -146,7 +153,6 @@ class AccessControl:
         """What a connection may do; a key that its handshake shows is taken. ProblemError refuses the handshake."""
         scope = websocket.scope
         address = address_of(scope)
-        self._take(self._of_addresses, address, f"address {address}")
 
         def admit(record: KeyRecord | None) -> Caller:
             self._take(self._of_addresses, address, f"address {address}")
@@ -216,6 +222,22 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replay
+
+
+class CountedRequests:
+    """ASGI middleware: whatever asks is counted, also for what does not exist; `count` is AccessControl's."""
+
+    def __init__(self, app: ASGIApp, count: Callable[[Scope], None]) -> None:
+        self._app = app
+        self._count = count
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer: ASGIApp = self._app
+        try:
+            self._count(scope)
+        except ProblemError as problem:
+            answer = problem_response(problem)
+        await answer(scope, receive, send)
 
 
 class NodeHeader:

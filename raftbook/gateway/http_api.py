@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from raftbook.errors import ProblemError, RaftbookError
-from raftbook.gateway.access import AccessControl, NodeHeader
+from raftbook.gateway.access import AccessControl, CountedRequests, NodeHeader
 from raftbook.gateway.candles import CandleHandlers
 from raftbook.gateway.cluster import ClusterHandlers
 from raftbook.gateway.keys import KeyHandlers
@@ -68,7 +68,8 @@ def make_app(service: Service, *, server: Callable[[], ServerFigures] = ServerFi
     routes += ReferenceHandlers(routes, config).routes()
     access.guard(routes)
     outside = [Middleware(RequestLog, requests), Middleware(NodeHeader, service.origin)]
-    app = assemble(routes, stream.websocket_routes(), outside, origins)
+    inside = [Middleware(CountedRequests, access.count)]
+    app = assemble(routes, stream.websocket_routes(), outside, origins, inside)
     app.state.stream = stream
     return app
 
@@ -78,8 +79,12 @@ def assemble(
     websocket_routes: Sequence[WebSocketRoute],
     outside: Sequence[Middleware],
     origins: AllowedOrigins,
+    inside: Sequence[Middleware] = (),
 ) -> Starlette:
-    """An application in which whatever is raised becomes an answer; `outside` stands around all that it does."""
+    """An application in which whatever is raised becomes an answer.
+
+    `outside` stands around all that it does; `inside` before its routes, behind the refusal of foreign pages.
+    """
 
     async def no_such_endpoint(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
@@ -87,7 +92,7 @@ def assemble(
 
     app = Starlette(
         routes=[*routes, *websocket_routes],
-        middleware=[*outside, Middleware(_UnexpectedErrors), Middleware(OnlyOwnPages, origins)],
+        middleware=[*outside, Middleware(_UnexpectedErrors), Middleware(OnlyOwnPages, origins), *inside],
         exception_handlers={
             RaftbookError: _answer_failure,
             HTTPException: no_such_endpoint,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
 from raftbook.gateway import make_app
 from tests.support.direct_service import DirectService, make_config
+from tests.support.keyed_venue import ADMIN, ALICE, BOB, Venue, config_with_keys, venue_of
 from tests.support.openapi_check import OpenApiCheck
-from tests.support.sample_orders import ACME
+from tests.support.sample_orders import ACME, sell
 from tests.support.single_node import single_node
 
 if TYPE_CHECKING:
@@ -64,3 +65,34 @@ async def fragile_service() -> DirectService:
 async def fragile_http(fragile_service: DirectService) -> AsyncIterator[httpx.AsyncClient]:
     async with open_market(fragile_service) as client:
         yield client
+
+
+@pytest.fixture
+async def venue() -> Venue:
+    """A node that requires keys."""
+    return await venue_of(config_with_keys())
+
+
+@pytest.fixture
+async def alice(venue: Venue) -> AsyncIterator[httpx.AsyncClient]:
+    async with venue.client(ALICE) as client:
+        yield client
+
+
+@pytest.fixture
+async def bob(venue: Venue) -> AsyncIterator[httpx.AsyncClient]:
+    async with venue.client(BOB) as client:
+        yield client
+
+
+@pytest.fixture
+async def admin(venue: Venue) -> AsyncIterator[httpx.AsyncClient]:
+    async with venue.client(ADMIN) as client:
+        yield client
+
+
+@pytest.fixture
+async def bobs_order(bob: httpx.AsyncClient) -> dict[str, Any]:
+    report = (await bob.post("/v1/orders", json=sell())).json()
+    assert report["status"] == "accepted"
+    return report
