@@ -404,6 +404,8 @@ class NodeService:
         try:
             is_more_to_do = self._member.step()
             self._snapshots.install_if_due()
+            # Before the log writer's thread begins, which would make this one wait for the interpreter.
+            self._transport.flush()
             self._writer.kick()
             if is_more_to_do:
                 self._schedule_step()

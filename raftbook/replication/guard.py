@@ -9,7 +9,7 @@ Rules that this file owns:
 - An entry that is held with the same index and term is the same entry (Raft's log matching), so it is not touched.
 - The core sees an append whose previous entry is the last one before the first new or conflicting entry. With nothing
   new it sees its own last entry and no entries, which truncates nothing.
-- The commit index handed on never exceeds the verified index.
+- The commit index handed on never exceeds the verified index, and a notice of a commit verifies nothing by itself.
 - An acknowledgement never claims more than the verified index.
 - A conflict at or below the commit index cannot happen in Raft; it is a broken promise, and the node halts.
 """
@@ -78,6 +78,15 @@ def review_append(
     assert before is not None
     fresh = [(command, first_index + offset, entry_term) for offset, (entry_term, command) in enumerate(entries[new:])]
     return Verified(verified_index, min(leader_commit_index, verified_index), (first_index - 1, before), fresh)
+
+
+def review_commit(log: LogView, term: int, commit_index: int) -> int:
+    """Up to where a notice of the leader of `term` commits this log; 0 where it is not known to be that leader's.
+
+    Nobody else makes entries of its term, and it never takes one back. So a log that ends with one of them has been
+    verified up to there (Raft's log matching).
+    """
+    return min(commit_index, log.last_index) if log.last_term == term else 0
 
 
 def _first_new(log: LogView, own_commit_index: int, index: int, entries: Sequence[tuple[int, bytes]]) -> int:

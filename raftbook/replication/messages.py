@@ -20,7 +20,7 @@ from msgspec import Meta
 from raftbook.codec.cbor import load
 from raftbook.errors import ProtocolError
 
-PROTOCOL_VERSION: Final = 3
+PROTOCOL_VERSION: Final = 4
 """Raised with every change of a message, of the frame, or of what the entries of a log do.
 
 Nodes of different versions refuse each other: two engines that share a log would come to different states.
@@ -159,6 +159,16 @@ class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     term: Natural
 
 
+class CommitNotice(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=13):
+    """The leader of `term` has committed its log up to `commit_index`.
+
+    Sent at once, so that all nodes apply at the same time. Not answered, and it may get lost: every append says it too.
+    """
+
+    term: Natural
+    commit_index: Natural
+
+
 Handshake = Hello | Refusal
 Message = (
     AppendEntries
@@ -171,6 +181,7 @@ Message = (
     | NodeReport
     | TermNotice
     | TimeoutNow
+    | CommitNotice
 )
 
 
@@ -192,6 +203,9 @@ class PeerTransport(Protocol):
 
     def send_many(self, peers: tuple[str, ...], message: Message) -> tuple[str, ...]:
         """`send` to each of `peers`, encoding once. Returns those for which it was taken."""
+
+    def flush(self) -> None:
+        """Let what was sent leave now; else it does at the end of the turn of the loop."""
 
 
 def encode(message: Message | Handshake) -> bytes:

@@ -116,7 +116,7 @@ class PeerConnection(asyncio.Protocol):
     # What the node asks for.
 
     def send(self, payload: bytes) -> bool:
-        """Whether `payload` was taken. What one turn of the loop sends leaves in one write."""
+        """Whether `payload` was taken. It leaves with `flush` or, in one write with all else, when the turn ends."""
         if not self.established:
             return False
         assert 0 < len(payload) <= self._limits.max_message_size_bytes, "the sender splits what is too large"
@@ -136,7 +136,7 @@ class PeerConnection(asyncio.Protocol):
     def drain_and_close(self, reason: str) -> None:
         """End the connection when what was sent is written, at the latest after `drain_timeout_s`."""
         if not self.closed:
-            self._flush()
+            self.flush()
             self._set_closed(reason)
             self._transport.close()
             self._timer = self._loop.call_later(self._limits.drain_timeout_s, self._transport.abort)
@@ -251,14 +251,17 @@ class PeerConnection(asyncio.Protocol):
 
     def _write(self, epoch: int, payload: bytes) -> None:
         if not self._outgoing:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._outgoing.append(frame_header(epoch, payload))
         if payload:
             self._outgoing.append(payload)
         self._outgoing_size_bytes += HEADER_SIZE_BYTES + len(payload)
 
-    def _flush(self) -> None:
-        if not self.closed and self._outgoing:
+    def flush(self) -> None:
+        """Write what `send` took."""
+        if not self._outgoing:
+            return
+        if not self.closed:
             self._sent_at_s = self._loop.time()
             self._transport.writelines(self._outgoing)
         self._outgoing = []

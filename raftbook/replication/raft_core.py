@@ -96,7 +96,7 @@ class CoreCallbacks(Protocol):
     def send_vote_reply(self, peer: str, message: Mapping[str, object]) -> None: ...
     def replicate(self) -> None: ...
     def apply_committed(self) -> bool:
-        """Apply some committed entries; True if any was applied, so that followers hear the commit index at once."""
+        """Apply some committed entries; True where the followers should be sent something for it at once."""
         ...
 
 
@@ -293,6 +293,7 @@ class RaftCore:
         nodes = {member: _PeerNode(member, number) for number, member in enumerate(sorted(members), start=1)}
         self._self_node = nodes.pop(node_id)
         self._nodes = nodes
+        self._callbacks = callbacks
         self._core = _Core(self._self_node, list(nodes.values()), conf, callbacks)
         self._check_names()
         self._core._SyncObj__needLoadDumpFile = False
@@ -356,8 +357,12 @@ class RaftCore:
     # What is done to the core.
 
     def tick(self) -> None:
-        """Let the core do what is due: campaign, commit, apply, send, step down."""
-        self._core.doTick(0.0)
+        """Let the core do what is due: commit, apply, send, step down."""
+        if self._core._SyncObj__raftState == LEADER:
+            self._core.doTick(0.0)
+        else:
+            # It campaigns on demand alone, so nothing else is due; on a follower this is called four times an order.
+            self._callbacks.apply_committed()
 
     def propose(self, command: bytes) -> int:
         """Append a command to the log and send it; returns its index. The caller knows that this node leads."""
@@ -381,7 +386,7 @@ class RaftCore:
     def campaign(self) -> None:
         """Stand for election now: the core raises its term, votes for itself and asks for votes."""
         self._core._SyncObj__raftElectionDeadline = float("-inf")
-        self.tick()
+        self._core.doTick(0.0)
         # Also where the core could not: it must not do so later, when nobody has granted a pre-vote.
         self._core._SyncObj__raftElectionDeadline = self._clock() + _NEVER_S
 

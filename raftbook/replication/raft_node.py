@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from raftbook.errors import ProtocolError, SnapshotError, StorageFullError
 from raftbook.replication.elections import Ballot, Standing
-from raftbook.replication.guard import Mismatch, log_is_current, review_append
+from raftbook.replication.guard import Mismatch, log_is_current, review_append, review_commit
 from raftbook.replication.hand_over import HandOver, choose_successor
 from raftbook.replication.installation import Installation
 from raftbook.replication.messages import (
     AppendEntries,
     AppendReply,
+    CommitNotice,
     SnapshotChunk,
     SnapshotReply,
     TermNotice,
@@ -50,7 +51,15 @@ if TYPE_CHECKING:
     from raftbook.replication.write_ahead_log import WriteAheadLog
 
 RaftMessage = (
-    AppendEntries | AppendReply | VoteRequest | VoteReply | SnapshotChunk | SnapshotReply | TermNotice | TimeoutNow
+    AppendEntries
+    | AppendReply
+    | VoteRequest
+    | VoteReply
+    | SnapshotChunk
+    | SnapshotReply
+    | TermNotice
+    | TimeoutNow
+    | CommitNotice
 )
 
 
@@ -134,6 +143,7 @@ class RaftNode:
         self._handlers: Mapping[type, Callable[..., None]] = {
             AppendEntries: self._on_append,
             AppendReply: self._on_append_reply,
+            CommitNotice: self._on_commit_notice,
             VoteRequest: self._on_vote_request,
             VoteReply: self._on_vote_reply,
             SnapshotChunk: self._on_snapshot_chunk,
@@ -473,6 +483,10 @@ class RaftNode:
         self._core.append(peer, append.term, review.previous, review.commit_index, review.entries)
         self._answer_append(peer, review.verified_index, review.verified_index + 1, success=True)
 
+    def _on_commit_notice(self, peer: str, notice: CommitNotice) -> None:
+        if self._accept_leader(peer, notice.term) and notice.term == self._core.term:
+            self._core.raise_commit_index(review_commit(self._journal, notice.term, notice.commit_index))
+
     def _answer_append(self, peer: str, index: int, next_index: int, *, success: bool) -> None:
         """`index` is the last that agrees with the leader's log or, without success, the one that does not."""
         is_voter = self._standing.is_voter
@@ -559,16 +573,16 @@ class RaftNode:
     def apply_committed(self) -> bool:
         """Apply what is committed and on this node's disk, for at most a slice of time.
 
-        A leader tells its followers first and applies in the next turn, so that all nodes apply at the same time.
+        A leader tells its followers first, so that all nodes apply at the same time.
         Returns False always: the core need not send anything for it.
         """
         limit = self.commit_index
         if self._core.applied_index >= limit:
             return False
-        if self.leads and self._announced_index < limit and self._transport.connected:
+        if self.leads and self._announced_index < limit:
             self._announced_index = limit
-            self.replicate()
-            return False
+            self._transport.send_many(self._transport.connected, CommitNotice(self._core.term, limit))
+            self._transport.flush()
         slice_end = self._clock() + self._settings.apply_slice_s
         while self._core.applied_index < limit:
             index = self._core.applied_index + 1
@@ -585,7 +599,7 @@ class RaftNode:
     # The leader's side.
 
     def replicate(self) -> None:
-        """Called by the core whenever there is something to send: an entry, a commit index, a heartbeat."""
+        """Called by the core whenever there is something to send: an entry, a heartbeat."""
         self._core.heartbeat_sent()
         if self._replicator.term != self._core.term:
             noop_index = self._core.noop_index

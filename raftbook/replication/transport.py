@@ -156,6 +156,11 @@ class TcpPeerTransport:
         payload = encode(message)
         return tuple(connection.peer for connection in connections if connection.send(payload))
 
+    def flush(self) -> None:
+        """Write what was sent in this turn of the loop."""
+        for connection in self._established.values():
+            connection.flush()
+
     async def stop(self) -> None:
         """Write what was sent, as far as the peers take it in `drain_timeout_s`, and end all connections."""
         self._stopping = True

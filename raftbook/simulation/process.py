@@ -36,6 +36,9 @@ class SimulatedTransport:
     def send_many(self, peers: Sequence[str], message: Message) -> tuple[str, ...]:
         return tuple(peer for peer in peers if self.send(peer, message))
 
+    def flush(self) -> None:
+        """What is sent leaves at once."""
+
 
 class Observer:
     """Tells the checks, and the clients that wait, what was executed."""

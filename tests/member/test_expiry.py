@@ -60,6 +60,9 @@ class Alone:
     def send_many(self, peers, message):
         return peers
 
+    def flush(self):
+        pass
+
     def executed(self, executions, watermarks):
         self.executions += executions
 

@@ -44,6 +44,8 @@ class Peers:
     def send_many(self, peers: tuple[str, ...], message: Message) -> tuple[str, ...]:
         return tuple(peer for peer in peers if self.send(peer, message))
 
+    def flush(self) -> None: ...
+
 
 class WallClock:
     ahead_ns = 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from raftbook.replication.guard import Mismatch, Verified, log_is_current, review_append
+from raftbook.replication.guard import Mismatch, Verified, log_is_current, review_append, review_commit
 
 
 @dataclass
@@ -122,6 +122,37 @@ def test_the_guard_does_what_raft_says(own_terms, leader_terms, data):
     # Nothing is lost without a conflict.
     if own_terms[: index + count] == leader_terms[: index + count]:
         assert after == own_terms
+
+
+def test_a_commit_is_taken_as_far_as_the_log_goes_where_it_ends_with_an_entry_of_that_term():
+    assert review_commit(Log([1, 2, 2]), 2, 2) == 2
+    assert review_commit(Log([1, 2, 2]), 2, 9) == 3
+    assert review_commit(Log([], base_index=7, base_term=2), 2, 9) == 7
+
+
+@pytest.mark.parametrize("terms", [[], [1, 1, 1], [1, 3]])
+def test_a_commit_says_nothing_of_a_log_that_ends_in_another_term(terms):
+    assert review_commit(Log(terms), 2, 3) == 0
+
+
+@given(
+    st.lists(st.integers(1, 4), min_size=1, max_size=8).map(sorted),
+    st.lists(st.integers(1, 4), max_size=8).map(sorted),
+    st.integers(0, 8),
+)
+def test_a_commit_is_taken_where_the_logs_agree_and_no_further(leader_terms, own_terms, commit_index):
+    """Two logs of one history; the leader has made an entry of its term, or could not commit anything."""
+    agreed = 0
+    while agreed < min(len(own_terms), len(leader_terms)) and own_terms[agreed] == leader_terms[agreed]:
+        agreed += 1
+    term = leader_terms[-1]
+    assume(all(own != leader for own, leader in zip(own_terms[agreed:], leader_terms[agreed:], strict=False)))
+    assume(all(own < term for own in own_terms[agreed:]))
+    taken = review_commit(Log(own_terms), term, min(commit_index, len(leader_terms)))
+    assert own_terms[:taken] == leader_terms[:taken]
+    assert taken <= commit_index
+    if own_terms == leader_terms:
+        assert taken == min(commit_index, len(leader_terms))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from raftbook.errors import ProtocolError
 from raftbook.replication.messages import (
     AppendEntries,
     AppendReply,
+    CommitNotice,
     Handshake,
     Hello,
     IntakeDelta,
@@ -69,6 +70,7 @@ MESSAGES = st.one_of(
     ),
     st.builds(TermNotice, NATURALS),
     st.builds(TimeoutNow, NATURALS),
+    st.builds(CommitNotice, NATURALS, NATURALS),
 )
 HANDSHAKES = st.one_of(
     st.builds(Hello, NATURALS, st.text(min_size=1, max_size=64), NODE_IDS, NATURALS, st.booleans(), POSITIVES),
@@ -96,7 +98,7 @@ def test_an_origin_that_no_entry_may_hold_is_refused(origin: str) -> None:
 
 def test_tags_are_part_of_the_protocol() -> None:
     tags = [kind.__struct_config__.tag for kind in (*get_args(Handshake), *get_args(Message))]
-    assert tags == list(range(1, 13))
+    assert tags == list(range(1, 14))
 
 
 @given(st.binary(max_size=200))
@@ -160,6 +162,8 @@ REPORT = [10, 1, "leader", "n1", 1, 1, 1, 1, "f" * 64, True, False]
         [12, 1.0],
         [12, None],
         [12, TERM, 1],
+        [13, TERM],
+        [13, TERM, -1],
         [3, 1, 2, 3, 4, [[5, "text"]]],
         [3, 1, 2, 3, 4, [[5, b"a", b"b"]]],
         [3, 1, 2, 3, 4, [5, b"a"]],

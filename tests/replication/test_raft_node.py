@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from raftbook.replication.messages import AppendEntries, AppendReply, TermNotice, VoteReply, VoteRequest
+from raftbook.replication.messages import AppendEntries, AppendReply, CommitNotice, TermNotice, VoteReply, VoteRequest
 from raftbook.replication.outbox import Outbox
 from raftbook.replication.raft_core import CANDIDATE
 from raftbook.replication.raft_node import RaftSettings
@@ -253,6 +253,52 @@ class TestReplication:
                 began_at = cluster.scheduler.now
                 cluster.wait_applied(index)
                 assert cluster.scheduler.now - began_at < RaftSettings().heartbeat_s / 2
+
+    def test_an_entry_takes_three_messages_with_each_follower_and_is_acknowledged_once(self):
+        with make_cluster() as cluster:
+            leader = cluster.settle()
+            recorder = Recorder(cluster)
+            index = leader.propose(b"entry")
+            cluster.wait_applied(index)
+            for follower in cluster.others(leader):
+                between = {"sender": leader.node_id, "receiver": follower.node_id}
+                back = {"sender": follower.node_id, "receiver": leader.node_id}
+                with_entries = [append for append in recorder.of(AppendEntries, **between) if append.entries]
+                assert len(with_entries) == 1
+                assert recorder.of(CommitNotice, **between) == [CommitNotice(leader.raft.term, index)]
+                assert [reply.match_index for reply in recorder.of(AppendReply, **back)].count(index) == 1
+
+    def test_a_commit_of_which_the_notice_is_lost_is_heard_of_with_the_next_heartbeat(self):
+        with make_cluster() as cluster:
+            leader = cluster.settle()
+            Recorder(cluster, lambda _sender, _receiver, message: not isinstance(message, CommitNotice))
+            index = leader.propose(b"entry")
+            cluster.wait_applied(index)
+
+    def test_a_notice_of_an_older_term_is_answered_with_the_newer_one(self):
+        with make_cluster() as cluster:
+            leader = cluster.settle()
+            follower, other = cluster.others(leader)
+            recorder = Recorder(cluster)
+            follower.raft.received(other.node_id, CommitNotice(follower.raft.term - 1, 1))
+            assert recorder.messages == [(follower.node_id, other.node_id, TermNotice(follower.raft.term))]
+
+    def test_a_notice_commits_nothing_that_is_not_known_to_be_that_leaders(self):
+        with make_cluster() as cluster:
+            old = cluster.settle()
+            new = cluster.others(old)[0]
+            cluster.network.cut_off(old.node_id)
+            committed = old.status.commit_index
+            for number in range(5):
+                old.propose(b"of a minority %d" % number)
+            cluster.run_for(0.1)
+            later = old.raft.term + 1
+            old.raft.received(new.node_id, CommitNotice(later, committed + 5))
+            old.raft.received(new.node_id, TermNotice(later))
+            old.raft.received(new.node_id, CommitNotice(later, committed + 5))
+            old.raft.tick()
+            assert (old.raft.term, old.status.durable_index) == (later, committed + 5)
+            assert old.status.commit_index == old.raft.applied_index == committed
 
     def test_a_leader_whose_disk_stalls_for_good_makes_room_for_another(self):
         with make_cluster() as cluster:

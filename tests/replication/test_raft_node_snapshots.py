@@ -226,12 +226,14 @@ class TestInstallation:
             assert follower.is_voter
 
     def test_what_comes_again_of_it_is_not_written_again(self):
-        with make_cluster(longest_installation_s=self.LONG) as cluster:
+        # So long that the connection is there again before it is over.
+        longest_s = 20 * self.LONG
+        with make_cluster(longest_installation_s=longest_s) as cluster:
             leader, follower, installation = self.begin(cluster)
             recorder = Recorder(cluster)
             cluster.network.break_connection(leader.node_id, follower.node_id)
             cluster.wait(lambda: bool(recorder.of(SnapshotChunk)))
-            cluster.wait(lambda: bool(follower.restored_at))
+            cluster.wait(lambda: bool(follower.restored_at), timeout_s=longest_s)
             assert follower.restored_at == [installation.info.index]
             assert all(reply.received_bytes == installation.info.size_bytes for reply in recorder.of(SnapshotReply))
             cluster.settle()

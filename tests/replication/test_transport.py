@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import struct
 from typing import TYPE_CHECKING
@@ -343,6 +344,17 @@ async def test_ten_thousand_messages_arrive_in_order(start_node) -> None:
         assert n2.transport.send("n1", TermNotice(number))
     await until(lambda: len(n1.messages) == len(n2.messages) == 10_000, "all messages")
     assert n1.messages == n2.messages == [TermNotice(number) for number in range(10_000)]
+
+
+async def test_what_is_flushed_leaves_before_the_turn_of_the_loop_is_over(start_node) -> None:
+    n1, n2 = await start_pair(start_node)
+    receiving = n2.transport._established["n1"]._transport.get_extra_info("socket")
+    assert n1.transport.send("n2", TermNotice(1))
+    assert select.select([receiving.fileno()], [], [], 0.0)[0] == []
+    n1.transport.flush()
+    assert select.select([receiving.fileno()], [], [], 10.0)[0] == [receiving.fileno()]
+    assert n1.transport.send("n2", TermNotice(2))
+    await until(lambda: n2.messages == [TermNotice(1), TermNotice(2)], "both messages")
 
 
 async def test_a_message_as_large_as_allowed_arrives(start_node) -> None:
