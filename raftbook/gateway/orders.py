@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-import itertools
 import secrets
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -41,7 +41,7 @@ from raftbook.json_format import DEFAULT_ACCOUNT, command_from_fields, order_to_
 from raftbook.json_format import answers as documents
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -257,7 +257,7 @@ class OrderHandlers:
             for name in ((account,) if account is not None or caller.sees_all else caller.accounts)
         ]
         found = heapq.merge(*of_each, key=attrgetter("order_id"))
-        page = list(itertools.islice(found, limit + 1))
+        page = list(islice(found, limit + 1))
         headers = {NEXT_HEADER: str(page[limit].order_id)} if len(page) > limit else {}
         listed = [order_to_json(order, exchange.instruments) for order in page[:limit]]
         return Answer(listed, log_index, headers=headers)
@@ -303,11 +303,16 @@ class OrderHandlers:
         if client_order_id is None:
             detail = f"there is no order {order_id}{of_account}; GET /v1/orders lists those that are open"
             return ProblemError(404, "unknown_order", detail, members={"near": []})
-        orders = self._service.state.exchange.orders(account)
-        near = nearest(client_order_id, (order.client_order_id for order in orders[-NEAR_CANDIDATES:]))
+        assert account is not None, "a client order id is an account's"
+        near = nearest(client_order_id, self._latest_client_order_ids(account))
         hint = f"; near: {', '.join(near)}" if near else "; GET /v1/orders lists those that are open"
         detail = f"there is no order {client_order_id}{of_account}{hint}"
         return ProblemError(404, "unknown_order", detail, members={"near": near})
+
+    def _latest_client_order_ids(self, name: str) -> Iterator[str]:
+        """Of the account's open orders, the latest first; at most NEAR_CANDIDATES. O(1), however many it has."""
+        account = self._service.state.exchange.registry.accounts.get(name)
+        return islice(reversed({} if account is None else account.open_orders), NEAR_CANDIDATES)
 
 
 def _random_client_order_id() -> str:

@@ -9,6 +9,7 @@ import json
 import cbor2
 import pytest
 
+from raftbook.gateway.orders import NEAR_CANDIDATES
 from tests.support.sample_orders import order, sell
 
 
@@ -432,6 +433,34 @@ async def test_an_unknown_order_is_a_404_that_names_near_ones(http):
     assert response.json()["code"] == "unknown_order"
     assert response.json()["near"] == ["spread-7"]
     assert (await http.get("/v1/orders/999")).json()["code"] == "unknown_order"
+
+
+async def test_for_near_ones_only_the_latest_few_orders_are_looked_at(fragile_http, fragile_service):
+    """An account may have very many, and any client may ask for what does not exist."""
+
+    class LookedAt(dict):
+        names: list[str]
+
+        def __reversed__(self):
+            for name in list(self)[::-1]:
+                self.names.append(name)
+                yield name
+
+        def values(self):
+            raise AssertionError("nobody needs all of them")
+
+    commands = [{"op": "new", **order(f"order-{number}", price="1.00", quantity="1")} for number in range(300)]
+    assert (await fragile_http.post("/v1/commands", json=commands)).status_code == 200
+    account = fragile_service.state.exchange.registry.accounts["alice"]
+    account.open_orders = looked_at = LookedAt(account.open_orders)
+    looked_at.names = []
+
+    response = await fragile_http.get("/v1/orders/by-client-id/alice/order299")
+
+    assert response.json()["near"][0] == "order-299"
+    assert len(looked_at.names) == NEAR_CANDIDATES
+    unknown = await fragile_http.get("/v1/orders/by-client-id/nobody/order299")
+    assert (unknown.status_code, unknown.json()["near"]) == (404, [])
 
 
 async def test_a_read_waits_until_the_log_is_applied_that_far(fragile_http, fragile_service):
