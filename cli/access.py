@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 
 import typer
 
+from cli.api_key import api_key_option
 from cli.errors import WrongUsageError
 from raftbook.errors import CertificateError, ConfigError, InvalidKeyError
 
@@ -76,13 +77,7 @@ _Url = Annotated[
 ]
 _ApiKey = Annotated[
     str | None,
-    typer.Option(
-        "--api-key",
-        envvar="RAFTBOOK_API_KEY",
-        metavar="KEY",
-        help="Who you are, where nodes ask for it: `raftbook account create` makes one.",
-        rich_help_panel=PANEL,
-    ),
+    api_key_option("Who you are, where nodes ask for it: `raftbook account create` makes one.", rich_help_panel=PANEL),
 ]
 _CaFile = Annotated[
     Path | None, _file_option("--ca-file", "RAFTBOOK_CA_FILE", "The cluster's CA certificate, for https addresses.")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cli import completion, options
+from cli.api_key import api_key_option
 
 app = typer.Typer(help="One address for several clusters, each with instruments of its own.", no_args_is_help=True)
 
@@ -27,12 +28,7 @@ def start(
     ] = "127.0.0.1:8100",
     api_key: Annotated[
         str | None,
-        typer.Option(
-            "--api-key",
-            envvar="RAFTBOOK_API_KEY",
-            metavar="KEY",
-            help="Under which the gateway acts, for all its clients, where the shards require keys.",
-        ),
+        api_key_option("Under which the gateway acts, for all its clients, where the shards require keys."),
     ] = None,
     output: options.Output = None,
 ) -> None:

@@ -177,7 +177,7 @@ def no_key() -> ProblemError:
     return unauthenticated(
         "unauthenticated",
         "this node requires a key: send a read key as `Authorization: Bearer rb_read_…`, or sign the request with a "
-        "trade or admin key (`--api-key` or RAFTBOOK_API_KEY on the command line)",
+        "trade or admin key (RAFTBOOK_API_KEY or `--api-key @FILE` on the command line)",
     )
 
 

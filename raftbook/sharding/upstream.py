@@ -98,7 +98,7 @@ def problem_from(shard: str, error: RaftbookError) -> ProblemError:
     status, code, detail = problem.status, problem.code, problem.detail
     if status == 401:
         status, code = 503, "gateway_not_let_in"
-        detail = f"{shard} does not let the gateway in ({detail}); start it with --api-key and a key of all shards"
+        detail = f"{shard} does not let the gateway in ({detail}); start it with RAFTBOOK_API_KEY, a key of all shards"
     if code == "unreachable":
         code, detail = "shard_unreachable", f"no node of {shard} answers; try again when it runs ({detail})"
     return ProblemError(

@@ -146,3 +146,48 @@ def test_a_key_whose_first_answer_was_lost_is_created_all_the_same(node, monkeyp
     made = told(run("create", "desk", "--role", "read", node=node))
     assert lost
     assert made["key_id"] in node.state.exchange.api_keys.records
+
+
+# ---------------------------------------------------------------- where a command gets its key from
+
+
+def listing(node, *arguments, **environment):
+    return CliRunner().invoke(app, ["account", "list", *arguments], env={"RAFTBOOK_URL": node.url, **environment})
+
+
+@pytest.mark.parametrize("content", ["{key}", "{key}\n", "  {key}\r\n"])
+def test_a_key_may_be_in_a_file(node, tmp_path, content):
+    file = tmp_path / "key"
+    file.write_text(content.format(key=format_key(OPERATOR)))
+    for finished in (listing(node, "--api-key", f"@{file}"), listing(node, RAFTBOOK_API_KEY=f"@{file}")):
+        assert told(finished)[0]["key_id"] == OPERATOR.key_id
+        assert finished.stderr == ""
+
+
+def test_whoever_writes_a_key_on_the_command_line_is_told_who_sees_it(node):
+    finished = listing(node, "--api-key", format_key(OPERATOR))
+    assert told(finished)[0]["key_id"] == OPERATOR.key_id
+    [warning] = finished.stderr.splitlines()
+    assert "shows the key to whoever lists this machine's processes" in warning
+    assert "RAFTBOOK_API_KEY" in warning
+    assert "--api-key @FILE" in warning
+    assert format_key(OPERATOR) not in warning
+    assert listing(node, RAFTBOOK_API_KEY=format_key(OPERATOR)).stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "cannot be read (no such file"),
+        (b"", "holds no key"),
+        (b"one two", "holds no key"),
+        (b"x" * 2000, "no key"),
+    ],
+)
+def test_a_file_without_a_key_is_wrong_usage(node, tmp_path, content, words):
+    file = tmp_path / "key"
+    if content is not None:
+        file.write_bytes(content)
+    finished = listing(node, "--api-key", f"@{file}", COLUMNS="400")
+    assert finished.exit_code == 2
+    assert words in finished.stderr
