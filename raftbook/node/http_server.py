@@ -46,7 +46,6 @@ _TICKS_BETWEEN_CHECKS: Final = 5
 """uvicorn's ticks of 0.1 s."""
 _TLS_SHUTDOWN_S: Final = 2.0
 """For a client to say that it has read the end of an encrypted connection."""
-_FAULT_LOG_INTERVAL_S: Final = 1.0
 
 
 def _max_client_connections() -> int:
@@ -95,8 +94,6 @@ class BoundedServer(uvicorn.Server):
             max_bytes=limits.max_held_body_bytes, max_bytes_per_source=limits.max_held_body_bytes_per_address
         )
         self._connecting: set[asyncio.Task[None]] = set()
-        self._faults_unlogged = 0
-        self._fault_logged_at_s = float("-inf")
 
     def figures(self) -> ServerFigures:
         """For whoever watches the process."""
@@ -177,7 +174,7 @@ class BoundedServer(uvicorn.Server):
                 connection.close()
                 self._table.release(source)
         if fault is not None:
-            self._log_fault("client not connected", source, fault)
+            _log.warning("client not connected", source=source, reason=fault)
 
     def _connected(self, task: asyncio.Task[None]) -> None:
         self._connecting.discard(task)
@@ -185,19 +182,10 @@ class BoundedServer(uvicorn.Server):
             task.result()  # Raises what nobody foresaw, and the node halts.
 
     def _refuse(self, connection: socket.socket, source: str, reason: str) -> None:
-        self._log_fault("client refused", source, reason)
+        _log.warning("client refused", source=source, reason=reason)
         with connection, contextlib.suppress(OSError):  # It may be gone already.
             if self._tls is None:
                 connection.send(last_answer(ProblemError(503, "too_many_connections", reason, retry_after_s=1.0)))
-
-    def _log_fault(self, event: str, source: str, reason: str) -> None:
-        """At most once a second: whoever knocks often shall not fill the disk."""
-        now_s = asyncio.get_running_loop().time()
-        if now_s - self._fault_logged_at_s < _FAULT_LOG_INTERVAL_S:
-            self._faults_unlogged += 1
-            return
-        _log.warning(event, source=source, reason=reason, unlogged=self._faults_unlogged)
-        self._faults_unlogged, self._fault_logged_at_s = 0, now_s
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from raftbook.errors import ConfigError
+from raftbook.node.log_limit import PROVOKED, LogLimit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +41,8 @@ def _without_colour_message(
 def configure_logs(node_id: str, environ: Mapping[str, str], stream: TextIO | None = None) -> None:
     """Sends all logs of this process to `stream`, or to standard error, each with a UTC time, its level and the node.
 
-    The least level shown is RAFTBOOK_LOG_LEVEL, `info` without it. May be called again; the last call counts.
+    What strangers provoke is limited (log_limit.py). The least level shown is RAFTBOOK_LOG_LEVEL, `info` without it. May
+    be called again; the last call counts.
     ConfigError if the level is none.
     """
     level = environ.get(LEVEL_VARIABLE, "info").lower()
@@ -78,6 +80,9 @@ def configure_logs(node_id: str, environ: Mapping[str, str], stream: TextIO | No
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
         logging.getLogger(name).setLevel(logging.NOTSET)
+    limit = LogLimit()
+    for name in PROVOKED:
+        logging.getLogger(name).filters = [limit]
     # A line for each request says nothing that the metrics and the log of orders do not say better.
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
     structlog.configure(

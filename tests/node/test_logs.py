@@ -13,7 +13,9 @@ import structlog
 import uvicorn.config
 
 from raftbook.errors import ConfigError
+from raftbook.node.log_limit import PROVOKED, LogLimit
 from raftbook.node.logs import configure_logs
+from tests.support.raw_http import answer_to, serving
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +23,8 @@ def _restored_logging():
     root = logging.getLogger()
     handlers, level, access_level = root.handlers, root.level, logging.getLogger("uvicorn.access").level
     yield
+    for name in PROVOKED:
+        logging.getLogger(name).filters = []
     root.handlers = handlers
     root.setLevel(level)
     logging.getLogger("uvicorn.access").setLevel(access_level)
@@ -142,3 +146,56 @@ def test_an_exception_is_logged_without_the_values_of_variables(stream_type):
 
     assert "KeyError" in stream.getvalue()
     assert secret not in stream.getvalue()
+
+
+# ---------------------------------------------------------------- what strangers provoke
+
+
+def provoked(limit: LogLimit, *events: object) -> list[object]:
+    """What is left out, or how many of its kind were before it."""
+    told: list[object] = []
+    for event in events:
+        record = logging.LogRecord("uvicorn.error", logging.WARNING, "", 0, event, (), None)
+        if not limit.filter(record):
+            told.append("left out")
+        elif isinstance(record.msg, dict):
+            told.append(record.msg.get("unlogged", 0))
+        else:
+            told.append(getattr(record, "unlogged", 0))
+    return told
+
+
+def test_each_event_is_logged_once_a_second_and_what_was_left_out_is_counted():
+    now_s = 0.0
+    limit = LogLimit(lambda: now_s)
+    assert provoked(limit, "a", "a", "b", "a", {"event": "c"}, {"event": "c", "source": 1}) == [
+        *(0, "left out", 0, "left out"),
+        *(0, "left out"),
+    ]
+    now_s = 0.99
+    assert provoked(limit, "a") == ["left out"]
+    now_s = 1.0
+    assert provoked(limit, "a", "a", "b", {"event": "c"}) == [3, "left out", 0, 1]
+    now_s = 2.0
+    assert provoked(limit, "a", "b") == [1, 0]
+
+
+def test_messages_that_differ_each_time_share_a_limit_in_the_end():
+    limit = LogLimit(lambda: 0.0)
+    told = provoked(limit, *(f"rubbish {number}" for number in range(10_000)))
+    assert 50 < told.count(0) < 200
+    assert len(limit._logged_at_s) < 200
+
+
+async def test_rubbish_of_clients_does_not_fill_the_log():
+    stream = io.StringIO()
+    configure_logs("n1", {}, stream)
+    async with serving() as (_, address):
+        for _ in range(30):
+            assert await answer_to(address, b"rubbish\r\n\r\n") == (400, "malformed_request")
+    told = [line for line in lines(stream) if line["event"] == "Invalid HTTP request received."]
+    assert 1 <= len(told) < 30
+    assert sum(1 + int(line.get("unlogged", 0)) for line in told) <= 30
+    structlog.get_logger("raftbook.node").warning("of the node itself")
+    structlog.get_logger("raftbook.node").warning("of the node itself")
+    assert [line["event"] for line in lines(stream)[-2:]] == ["of the node itself"] * 2
