@@ -41,8 +41,8 @@ def _without_colour_message(
 def configure_logs(node_id: str, environ: Mapping[str, str], stream: TextIO | None = None) -> None:
     """Sends all logs of this process to `stream`, or to standard error, each with a UTC time, its level and the node.
 
-    What strangers provoke is limited (log_limit.py). The least level shown is RAFTBOOK_LOG_LEVEL, `info` without it. May
-    be called again; the last call counts.
+    What strangers provoke is limited (log_limit.py). The least level shown is RAFTBOOK_LOG_LEVEL, `info` without it.
+    May be called again; the last call counts.
     ConfigError if the level is none.
     """
     level = environ.get(LEVEL_VARIABLE, "info").lower()
