@@ -1,5 +1,6 @@
 """GET /v1/stream: one WebSocket for market data, an account's orders, and order entry, in JSON or CBOR.
 
+stream_handshake    how a connection begins
 stream_requests     frames in: what a client may say
 stream_commands     order entry
 stream_delivery     frames out: every message encoded once for all who get it
@@ -14,7 +15,6 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from starlette.routing import Route, WebSocketRoute
 
 from raftbook.errors import InvalidCommandError, ProblemError, RaftbookError
 from raftbook.gateway.responses import problem_of
@@ -22,6 +22,7 @@ from raftbook.gateway.stream_access import open_access
 from raftbook.gateway.stream_commands import OrderEntry, error_json, internal_error, shown_request_id
 from raftbook.gateway.stream_connection import StreamConnection
 from raftbook.gateway.stream_delivery import Delivery
+from raftbook.gateway.stream_handshake import PATH, accepted, http_routes, websocket_routes
 from raftbook.gateway.stream_requests import (
     AUTHENTICATE,
     NO_REQUEST_ID,
@@ -40,8 +41,7 @@ from raftbook.gateway.websocket_frames import Encoding
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from starlette.requests import Request as HttpRequest
-    from starlette.responses import Response
+    from starlette.routing import Route, WebSocketRoute
     from starlette.websockets import WebSocket
 
     from raftbook.gateway.service import Service
@@ -53,13 +53,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger()
 
-PATH: Final = "/v1/stream"
-FRAMES_EXTENSION: Final = "raftbook.frames"
-"""Under which the server's WebSocket protocol hands itself over."""
-
 MAX_MALFORMED_IN_A_ROW: Final = 16
 POLICY_VIOLATION: Final = 1008
-INTERNAL_ERROR: Final = 1011
 NOT_AUTHENTICATED: Final = 4001
 AUTHENTICATION_S: Final = 10.0
 """For a client that has to show a key, and has not done so in its handshake."""
@@ -81,29 +76,22 @@ class Stream:
         return self._delivery.figures
 
     def http_routes(self) -> list[Route]:
-        return [Route(PATH, self._upgrade_required, methods=["GET"])]
+        return http_routes()
 
     def websocket_routes(self) -> list[WebSocketRoute]:
-        return [WebSocketRoute(PATH, self.serve)]
-
-    async def _upgrade_required(self, _request: HttpRequest) -> Response:
-        raise ProblemError(426, "upgrade_required", "this is a WebSocket; connect to it with ws:// or wss://")
+        return websocket_routes(self.serve)
 
     async def serve(self, websocket: WebSocket) -> None:
         """One connection, from its handshake to its end."""
         access = self._access_for(websocket)
-        socket: FrameSocket = websocket.scope["extensions"][FRAMES_EXTENSION]
-        await websocket.accept()
-        self.connections += 1
-        session = _Session(self._service, self._delivery, socket, access)
-        try:
-            await session.run(websocket)
-        except Exception:  # noqa: BLE001 (whatever it is, it ends this connection and no other)
-            _log.exception("unexpected error", path=PATH)
-            socket.end(INTERNAL_ERROR, "the node met a fault of its own")
-        finally:
-            self.connections -= 1
-            await session.close()
+        async with accepted(websocket, "node") as socket:
+            self.connections += 1
+            session = _Session(self._service, self._delivery, socket, access)
+            try:
+                await session.run(websocket)
+            finally:
+                self.connections -= 1
+                await session.close()
 
 
 class _Session:

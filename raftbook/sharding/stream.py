@@ -16,15 +16,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, cast
 
 import structlog
-from starlette.routing import Route, WebSocketRoute
 
 from raftbook.errors import BusyError, InvalidCommandError, OutcomeUnknownError, ProblemError, RaftbookError
 from raftbook.feed import AccountOrders
 from raftbook.gateway.query import MAX_WAIT_S, SUBMISSION_WAIT_S
 from raftbook.gateway.responses import problem_of
-from raftbook.gateway.stream import FRAMES_EXTENSION, INTERNAL_ERROR, MAX_MALFORMED_IN_A_ROW, PATH, POLICY_VIOLATION
+from raftbook.gateway.stream import MAX_MALFORMED_IN_A_ROW, POLICY_VIOLATION
 from raftbook.gateway.stream_commands import error_json, internal_error, shown_request_id
 from raftbook.gateway.stream_connection import StreamConnection
+from raftbook.gateway.stream_handshake import PATH, accepted, http_routes, websocket_routes
 from raftbook.gateway.stream_requests import (
     NO_REQUEST_ID,
     PING,
@@ -43,8 +43,7 @@ from raftbook.sharding.upstream import problem_from
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from starlette.requests import Request as HttpRequest
-    from starlette.responses import Response
+    from starlette.routing import Route, WebSocketRoute
     from starlette.websockets import WebSocket
 
     from raftbook.client import Feed, Report, Session
@@ -73,34 +72,30 @@ class ShardStream:
         self._upstreams = upstreams
         self._submissions = submissions
         self._limits = limits
+        self.connections = 0
 
     def http_routes(self) -> list[Route]:
-        return [Route(PATH, self._upgrade_required, methods=["GET"])]
+        return http_routes()
 
     def websocket_routes(self) -> list[WebSocketRoute]:
-        return [WebSocketRoute(PATH, self.serve)]
-
-    async def _upgrade_required(self, _: HttpRequest) -> Response:
-        raise ProblemError(426, "upgrade_required", "this is a WebSocket; connect to it with ws://")
+        return websocket_routes(self.serve)
 
     async def serve(self, websocket: WebSocket) -> None:
         """One connection, from its handshake to its end."""
-        socket: FrameSocket = websocket.scope["extensions"][FRAMES_EXTENSION]
-        await websocket.accept()
-        conversation = _Conversation(self._map, self._upstreams, self._submissions, self._limits, socket)
-        try:
-            while (message := await websocket.receive())["type"] != "websocket.disconnect":
-                await socket.drained()  # Who does not read what was answered is not listened to.
-                text = message.get("text")
-                if text is None:
-                    await conversation.take(message["bytes"], Encoding.CBOR)
-                else:
-                    await conversation.take(text.encode(), Encoding.JSON)
-        except Exception:  # noqa: BLE001 (whatever it is, it ends this connection and no other)
-            _log.exception("unexpected error", path=PATH)
-            socket.end(INTERNAL_ERROR, "the gateway met a fault of its own")
-        finally:
-            await conversation.close()
+        async with accepted(websocket, "gateway") as socket:
+            self.connections += 1
+            conversation = _Conversation(self._map, self._upstreams, self._submissions, self._limits, socket)
+            try:
+                while (message := await websocket.receive())["type"] != "websocket.disconnect":
+                    await socket.drained()  # Who does not read what was answered is not listened to.
+                    text = message.get("text")
+                    if text is None:
+                        await conversation.take(message["bytes"], Encoding.CBOR)
+                    else:
+                        await conversation.take(text.encode(), Encoding.JSON)
+            finally:
+                self.connections -= 1
+                await conversation.close()
 
 
 class _Conversation:
