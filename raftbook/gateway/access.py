@@ -64,7 +64,7 @@ class AccessControl:
         self._keys_required = config.security.require_keys
         self._max_body_bytes = config.limits.max_body_bytes
         self._authenticator = Authenticator(service.origin, self._key_of)
-        self._of_addresses = RateLimiter(config.address_requests_per_s)
+        self._of_addresses = AddressLimit(config.address_requests_per_s, clock)
         self._of_keys = RateLimiter(config.key_requests_per_s)
         self._streams: weakref.WeakSet[KeyedStreamAccess] = weakref.WeakSet()
         self._known: tuple[ApiKeys, int] | None = None
@@ -80,9 +80,8 @@ class AccessControl:
         return self._keys.records.get(key_id)
 
     def count(self, scope: Scope) -> None:
-        """Takes a request, or a handshake, from the limit of its address. ProblemError (429): there is none left."""
-        address = address_of(scope)
-        self._take(self._of_addresses, address, f"address {address}")
+        """As AddressLimit's."""
+        self._of_addresses.count(scope)
 
     def guard(self, routes: Iterable[Route]) -> None:
         """Put itself before each route. An AssertionError is a route of which nobody has said who may use it."""
@@ -106,25 +105,14 @@ class AccessControl:
     def _caller(self, record: KeyRecord | None, address: str) -> Caller:
         """Takes the request that is under way from the limit of its key."""
         if record is None:
-            return Caller(None, lambda count: self._of_addresses.charge(address, self._clock(), count))
-        self._take(self._of_keys, record.key_id, f"key {record.key_id}")
+            return Caller(None, lambda count: self._of_addresses.charge(address, count))
+        take(self._of_keys, record.key_id, f"key {record.key_id}", self._clock())
 
         def count_requests(count: int) -> None:
-            self._of_addresses.charge(address, self._clock(), count)
+            self._of_addresses.charge(address, count)
             self._of_keys.charge(record.key_id, self._clock(), count)
 
         return Caller(record, count_requests, lambda: self._authenticator.current(record))
-
-    def _take(self, limiter: RateLimiter, name: str, who: str) -> None:
-        wait_s = limiter.take(name, self._clock())
-        if wait_s > 0:
-            raise ProblemError(
-                429,
-                "rate_limited",
-                f"{who} asks more than {limiter.rate_per_s} times a second; nothing was taken, wait a moment, send "
-                "commands by the hundred (POST /v1/commands), or have [limits] raised",
-                retry_after_s=wait_s,
-            )
 
     async def _authenticate(self, scope: Scope, receive: Receive) -> tuple[KeyRecord, Receive]:
         """The key of the request, and its body for whoever comes next. 401 problems.
@@ -155,7 +143,7 @@ class AccessControl:
         address = address_of(scope)
 
         def admit(record: KeyRecord | None) -> Caller:
-            self._take(self._of_addresses, address, f"address {address}")
+            self._of_addresses.take(address)
             return self._caller(record, address)
 
         access = KeyedStreamAccess(self._authenticator, self._keys_required, admit, self._wall_clock_ns)
@@ -224,8 +212,39 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
+class AddressLimit:
+    """How often each address may ask; 0 requests a second limit nobody."""
+
+    def __init__(self, requests_per_s: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limiter = RateLimiter(requests_per_s)
+        self._clock = clock
+
+    def count(self, scope: Scope) -> None:
+        """Takes a request, or a handshake, from the limit of its address. ProblemError (429): there is none left."""
+        self.take(address_of(scope))
+
+    def take(self, address: str) -> None:
+        take(self._limiter, address, f"address {address}", self._clock())
+
+    def charge(self, address: str, count: int) -> None:
+        self._limiter.charge(address, self._clock(), count)
+
+
+def take(limiter: RateLimiter, name: str, who: str, now_s: float) -> None:
+    """One request of `who`; a 429 problem where there is none left."""
+    wait_s = limiter.take(name, now_s)
+    if wait_s > 0:
+        raise ProblemError(
+            429,
+            "rate_limited",
+            f"{who} asks more than {limiter.rate_per_s} times a second; nothing was taken, wait a moment, send "
+            "commands by the hundred (POST /v1/commands), or have [limits] raised",
+            retry_after_s=wait_s,
+        )
+
+
 class CountedRequests:
-    """ASGI middleware: whatever asks is counted, also for what does not exist; `count` is AccessControl's."""
+    """ASGI middleware: whatever asks is counted, also for what does not exist; `count` is AddressLimit's."""
 
     def __init__(self, app: ASGIApp, count: Callable[[Scope], None]) -> None:
         self._app = app

@@ -22,7 +22,7 @@ from raftbook.gateway.candles import CandleHandlers
 from raftbook.gateway.cluster import ClusterHandlers
 from raftbook.gateway.keys import KeyHandlers
 from raftbook.gateway.market import MarketHandlers
-from raftbook.gateway.metrics import MetricsHandlers, RequestCounts, ServerFigures
+from raftbook.gateway.metrics import MetricsHandlers, RequestCounts, ServerFigures, stream_metrics
 from raftbook.gateway.orders import OrderHandlers
 from raftbook.gateway.origins import AllowedOrigins, OnlyOwnPages
 from raftbook.gateway.page import PageHandlers
@@ -61,7 +61,9 @@ def make_app(service: Service, *, server: Callable[[], ServerFigures] = ServerFi
         *TickerHandlers(service).routes(),
         *KeyHandlers(service).routes(),
         *ClusterHandlers(service).routes(),
-        *MetricsHandlers(service, stream, requests, server).routes(),
+        *MetricsHandlers(
+            service.collect_metrics, requests.collect, lambda: server().collect(), lambda: stream_metrics(stream)
+        ).routes(),
         *stream.http_routes(),
         *PageHandlers(api_addresses).routes(),
     ]

@@ -1,4 +1,4 @@
-"""GET /metrics: what Prometheus reads, of the node, its process, its HTTP interface and its stream."""
+"""GET /metrics: what Prometheus reads, of a node or a gateway, its process, its HTTP interface and its stream."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from starlette.responses import Response
 from raftbook.gateway.endpoint import Access, endpoint, routes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client.core import Metric
     from starlette.requests import Request
 
     from raftbook.gateway.endpoint import EndpointRoute
     from raftbook.gateway.query import Query
-    from raftbook.gateway.service import Service
     from raftbook.gateway.stream import Stream
 
 TEXT: Final = "text/plain"
@@ -77,13 +76,10 @@ class RequestCounts:
 
 
 class MetricsHandlers(Collector):
-    def __init__(
-        self, service: Service, stream: Stream, requests: RequestCounts, server: Callable[[], ServerFigures]
-    ) -> None:
-        self._service = service
-        self._stream = stream
-        self._requests = requests
-        self._server = server
+    """Tells what all `sources` tell, and how the process is."""
+
+    def __init__(self, *sources: Callable[[], Iterable[Metric]]) -> None:
+        self._sources = sources
         self._registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self._registry)
         self._registry.register(self)
@@ -105,17 +101,22 @@ class MetricsHandlers(Collector):
         return Response(exposition.generate_latest(self._registry), media_type=f"{TEXT}; version=0.0.4; charset=utf-8")
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._service.collect_metrics()
-        yield from self._requests.collect()
-        yield from self._server().collect()
-        figures = self._stream.figures
-        yield GaugeMetricFamily(
-            "raftbook_feed_connections", "Connections to the stream.", value=self._stream.connections
-        )
-        yield GaugeMetricFamily("raftbook_feed_subscribers", "Subscriptions to feeds.", value=figures.subscriptions)
-        for name, documentation, value in (
-            ("dropped_subscribers", "Connections cut off since they fell behind.", figures.dropped),
-            ("messages_sent", "Messages of feeds to subscribers.", figures.messages_sent),
-            ("sent_bytes", "Bytes of feeds to subscribers.", figures.bytes_sent),
-        ):
-            yield CounterMetricFamily(f"raftbook_feed_{name}", documentation, value=value)
+        for source in self._sources:
+            yield from source()
+
+
+def stream_connections(count: int) -> Metric:
+    return GaugeMetricFamily("raftbook_feed_connections", "Connections to the stream.", value=count)
+
+
+def stream_metrics(stream: Stream) -> Iterator[Metric]:
+    """Of a node's."""
+    figures = stream.figures
+    yield stream_connections(stream.connections)
+    yield GaugeMetricFamily("raftbook_feed_subscribers", "Subscriptions to feeds.", value=figures.subscriptions)
+    for name, documentation, value in (
+        ("dropped_subscribers", "Connections cut off since they fell behind.", figures.dropped),
+        ("messages_sent", "Messages of feeds to subscribers.", figures.messages_sent),
+        ("sent_bytes", "Bytes of feeds to subscribers.", figures.bytes_sent),
+    ):
+        yield CounterMetricFamily(f"raftbook_feed_{name}", documentation, value=value)
