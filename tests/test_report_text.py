@@ -8,6 +8,9 @@ from random import Random
 import pytest
 
 from raftbook.engine import Entry, EventKind, Exchange, Run
+from raftbook.engine.commands import CancelOrder
+from raftbook.engine.events import Execution, OrderEvent, Rejection
+from raftbook.engine.types import Reason
 from raftbook.json_format import dumps, report_text, report_to_json
 from tests.engine.dense_flow import DenseFlow
 
@@ -42,7 +45,7 @@ def test_nearly_all_reports_of_orders_are_common_and_every_field_occurs_in_one()
     for seed in range(LIVES):
         for execution, instruments in executions_of(seed):
             text = report_text("n1.1", 7, execution, instruments)
-            seen["orders"] += execution.order is not None and execution.accepted
+            seen["orders"] += any(isinstance(event, OrderEvent | Rejection) for event in execution.events[:1])
             if text is not None:
                 seen["common"] += 1
                 seen.update(name for name in OPTIONAL if f'"{name}":' in text)
@@ -50,11 +53,31 @@ def test_nearly_all_reports_of_orders_are_common_and_every_field_occurs_in_one()
     assert seen["common"] > 0.9 * seen["orders"]
     for name in OPTIONAL:
         assert seen[name] > 0, f"{name}: {seen}"
-    for kind in (EventKind.ORDER_ACCEPTED, EventKind.TRADE, EventKind.ORDER_CANCELED, EventKind.ORDER_REPLACED):
+    for kind in COMMON:
         assert seen[kind.label] > 0, f"{kind}: {seen}"
 
 
+def test_what_a_refusal_says_is_escaped():
+    command = CancelOrder("alice", None, "a-1")
+    refusal = Rejection(
+        EventKind.CANCEL_REJECTED, None, None, 3, 9, command, Reason.UNKNOWN_ORDER, 'no "order"\n of that\u2028name'
+    )
+    execution = Execution("n1.1", 7, 3, 9, accepted=False, order=None, events=(refusal,))
+    text = report_text("n1.1", 7, execution, {})
+    assert text is not None
+    assert text.encode() == dumps(report_to_json("n1.1", 7, execution, {}))
+
+
+COMMON = (
+    EventKind.ORDER_ACCEPTED,
+    EventKind.TRADE,
+    EventKind.ORDER_CANCELED,
+    EventKind.ORDER_REPLACED,
+    EventKind.ORDER_REJECTED,
+    EventKind.CANCEL_REJECTED,
+    EventKind.REPLACE_REJECTED,
+)
 OPTIONAL = (
     *("price", "stop_price", "display_quantity", "visible_quantity", "post_only", "expire_time"),
-    *("self_trade_prevention", "reason", "prevented_by_order_id"),
+    *("self_trade_prevention", "reason", "prevented_by_order_id", "detail"),
 )
