@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from raftbook.errors import BusyError
@@ -50,9 +49,12 @@ class Intake:
         self._last_sequence = 0
         self._own_bytes = 0
         self._own_accounts: dict[int, str] = {}
-        self._account_items: Counter[str] = Counter()
+        self._account_items: dict[str, int] = {}
+        """By account: how many of this node's own submissions wait. No zeros."""
         self._peer_items = 0
         self._peer_bytes = 0
+        self.taken = 0
+        """How many submissions were ever taken in: while it is the same, there is none that was not there before."""
 
     # What it holds.
 
@@ -104,19 +106,23 @@ class Intake:
             raise BusyError(f"{len(self._own_accounts)} submissions wait to be ordered on this node; try again shortly")
         if self._own_bytes + size_bytes > self._limits.max_bytes:
             raise BusyError(f"{self._own_bytes} bytes wait to be ordered on this node; try again shortly")
-        new_items = Counter(account for account, _raw in submissions)
+        items = self._account_items
+        new_items: dict[str, int] = {}
+        for account, _raw in submissions:
+            new_items[account] = new_items.get(account, items.get(account, 0)) + 1
         for account, count in new_items.items():
-            if self._account_items[account] + count > self._limits.account_max_items:
-                message = f"{self._account_items[account]} submissions of account {account} wait; try again shortly"
+            if count > self._limits.account_max_items:
+                message = f"{items.get(account, 0)} submissions of account {account} wait; try again shortly"
                 raise BusyError(message)
         first_sequence = self._last_sequence + 1
         pending = self._pending.setdefault(self.origin, {})
         for sequence, (account, raw) in enumerate(submissions, start=first_sequence):
             pending[sequence] = raw
             self._own_accounts[sequence] = account
-        self._account_items.update(new_items)
+        items.update(new_items)
         self._own_bytes += size_bytes
         self._last_sequence += len(submissions)
+        self.taken += len(submissions)
         self._highest[self.origin] = self._last_sequence
         return first_sequence
 
@@ -143,6 +149,7 @@ class Intake:
             self._peer_items += 1
             self._peer_bytes += len(raw)
             taken += 1
+        self.taken += taken
         return taken
 
     def _has_peer_room(self, size_bytes: int) -> bool:

@@ -17,7 +17,7 @@ Production does so from one asyncio loop (`NodeService`), the simulator from its
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from raftbook.codec import RawRun, encode_command, encode_entry
 from raftbook.engine.commands import CancelAll, CancelOrder, NewOrder, ReplaceOrder
@@ -28,7 +28,7 @@ from raftbook.member.gossip import Gossip
 from raftbook.member.replica import Replica
 from raftbook.member.room import Room
 from raftbook.replication.messages import IntakeDelta, NodeReport, RawRunMessage
-from raftbook.replication.raft_node import RaftMessage, RaftNode, RaftSettings
+from raftbook.replication.raft_node import RaftNode, RaftSettings
 from raftbook.replication.sequencer import Sequencer, SequencerLimits, expiry_is_due
 from raftbook.replication.storage_space import DEFAULT_MARGIN_BYTES
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from raftbook.replication.installation import Installation
     from raftbook.replication.messages import Hello, Message, PeerTransport
     from raftbook.replication.ordered_log import LogStatus, StateReplica
+    from raftbook.replication.raft_node import RaftMessage
     from raftbook.replication.storage_space import StorageFigures
     from raftbook.state_machine import StateMachine
 
@@ -64,9 +65,9 @@ _OF_AN_ACCOUNT: Final = (NewOrder, CancelOrder, ReplaceOrder, CancelAll)
 class MemberSettings(NamedTuple):
     """`founding_commands`: what the first leader of a new cluster puts into the log before anything else, encoded.
 
-    A snapshot is due after `snapshot_entries` entries, or when the commands held in memory exceed
-    `snapshot_log_bytes`. Compaction then keeps the last entries before it, within `retain_entries` and
-    `retain_log_bytes`, for followers that were away briefly.
+    A snapshot is due after `snapshot_entries` entries, the first one sooner so that the members take turns, or when the
+    commands held in memory exceed `snapshot_log_bytes`. Compaction then keeps the last entries before it, within
+    `retain_entries` and `retain_log_bytes`, for followers that were away briefly.
 
     With less than `storage_margin_bytes` free on its disk a member is full (see room.py).
     """
@@ -127,6 +128,7 @@ class Member:
         self._digests = DigestComparison(len(members))
         self._room = Room(node_id, len(members), settings.storage_margin_bytes)
         self._last_snapshot_index = folder.state.index
+        self._turn_offset = members.index(node_id) * settings.snapshot_entries // len(members)
         self.heard: dict[str, HeardReport] = {}
         """The last report of each peer, whether it is connected or not."""
         self.raft = RaftNode(
@@ -246,17 +248,17 @@ class Member:
         ProtocolError: the peer breaks the protocol; the connection is to be closed, nothing else happened.
         StateDivergedError: see `report`.
         """
-        if isinstance(message, NodeReport):
+        # By the very type: the messages have a metaclass for which `isinstance` asks around.
+        if type(message) is NodeReport:
             self.heard[peer] = HeardReport(message, self._clock())
             self._take_room_report(peer, message)
             self._digests.claimed(peer, Claim(message.digest_index, message.digest))
             self._compare_digests()
-        elif isinstance(message, IntakeDelta):
+        elif type(message) is IntakeDelta:
             for run in message.runs:
                 self.intake.merge(Delta(run.origin, run.first_sequence, run.raw_commands))
         else:
-            assert isinstance(message, RaftMessage)
-            self.raft.received(peer, message)
+            self.raft.received(peer, cast("RaftMessage", message))
 
     def synced(self) -> None:
         """More of the write-ahead log is on disk."""
@@ -311,6 +313,12 @@ class Member:
 
         A leader with nothing to move lets log time pass, where orders are to expire.
         """
+        if self.raft.leads:
+            self._order_submissions()
+        elif len(self.intake):
+            self._send_submissions()
+
+    def _order_submissions(self) -> None:
         if self._may_propose:
             if self._sequencer.begin(self.raft.term, self.state.exchange.watermarks, self.intake.origin):
                 self._found_cluster()
@@ -319,11 +327,12 @@ class Member:
             now = self._wall_clock_ns()
             if expiry_is_due(self.state.exchange.next_expiry, now, self.raft.in_flight):
                 self.raft.propose(encode_entry(now, []))
+
+    def _send_submissions(self) -> None:
         leader = self.raft.leader
-        if leader != self._node_id:
-            for peer, deltas in self._gossip.due(leader if leader in self._transport.connected else None):
-                runs_message = tuple(RawRunMessage(*delta) for delta in deltas)
-                self._transport.send(peer, IntakeDelta(runs_message))
+        for peer, deltas in self._gossip.due(leader if leader in self._transport.connected else None):
+            runs_message = tuple(RawRunMessage(*delta) for delta in deltas)
+            self._transport.send(peer, IntakeDelta(runs_message))
 
     def _found_cluster(self) -> None:
         """The first leader of a new cluster does this before anything else gets into the log.
@@ -383,10 +392,16 @@ class Member:
         """
         index = self.raft.applied_index
         is_due = (
-            index - self._snapshot_index >= self._settings.snapshot_entries
+            self._turn_of(index) > self._turn_of(self._snapshot_index)
             or self._folder.journal.size_bytes > self._settings.snapshot_log_bytes
         )
         return self.snapshot_point() if is_due and self.has_room_for_snapshots else None
+
+    def _turn_of(self, index: int) -> int:
+        """How many snapshots are due up to `index`. The members take turns, each a part of `snapshot_entries` behind
+        the one before: while one forks, and its child takes a processor, the others make a majority without it.
+        """
+        return (index + self._turn_offset) // self._settings.snapshot_entries
 
     @property
     def has_room_for_snapshots(self) -> bool:

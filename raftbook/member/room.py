@@ -46,8 +46,8 @@ class Room:
         return [peer for peer in connected if peer not in self._full_peers]
 
     def may_propose(self, connected: Sequence[str]) -> bool:
-        """Whether a leader should put anything new into the log."""
-        return self.own.has_room and not self._majority_lacks_room(connected, is_voter=True)
+        """Whether a leader should put anything new into the log. It asks at every step; hardly ever is anyone full."""
+        return self.own.has_room and (not self._full_peers or not self._majority_lacks_room(connected, is_voter=True))
 
     def check(self, connected: Sequence[str], *, is_voter: bool) -> None:
         """`is_voter`: of this member.

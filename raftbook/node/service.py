@@ -403,7 +403,6 @@ class NodeService:
             return
         try:
             is_more_to_do = self._member.step()
-            self._snapshots.install_if_due()
             # Before the log writer's thread begins, which would make this one wait for the interpreter.
             self._transport.flush()
             self._writer.kick()
@@ -433,6 +432,7 @@ class NodeService:
             _log.warning("the node stood still, long enough for others to elect a leader", ms=milliseconds(late_s))
         self._measurements.leads(self._member.raft.leader)
         self._snapshots.tell()
+        self._run_guarded(self._snapshots.install_if_due)
         self._step()
 
     def _on_report_timer(self) -> None:

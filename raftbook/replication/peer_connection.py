@@ -51,7 +51,10 @@ class State(Enum):
 
 
 class ConnectionOwner(Protocol):
-    """What a connection tells. Nothing of this is called from within `send`."""
+    """What a connection tells. Nothing of this is called from within `send`, but `connection_changed`."""
+
+    def connection_changed(self) -> None:
+        """It can be sent to no longer."""
 
     def connection_opened(self, connection: PeerConnection) -> None: ...
 
@@ -117,7 +120,7 @@ class PeerConnection(asyncio.Protocol):
 
     def send(self, payload: bytes) -> bool:
         """Whether `payload` was taken. It leaves with `flush` or, in one write with all else, when the turn ends."""
-        if not self.established:
+        if self.state is not State.ESTABLISHED:
             return False
         assert 0 < len(payload) <= self._limits.max_message_size_bytes, "the sender splits what is too large"
         waiting_size_bytes = self._outgoing_size_bytes + self._transport.get_write_buffer_size()
@@ -164,7 +167,7 @@ class PeerConnection(asyncio.Protocol):
         self._owner.connection_opened(self)
 
     def data_received(self, data: bytes) -> None:
-        if self.closed:
+        if self.state is State.CLOSED:
             return
         self._received_at_s = self._loop.time()
         try:
@@ -190,7 +193,7 @@ class PeerConnection(asyncio.Protocol):
     # Handshake: handshake.py has the picture.
 
     def _payload_received(self, payload: bytes) -> None:
-        if self.established:
+        if self.state is State.ESTABLISHED:
             if payload != KEEP_ALIVE:
                 self._owner.message_received(self, decode(payload))
         elif self.state is State.CONFIRMATION_EXPECTED and payload == KEEP_ALIVE:
@@ -270,6 +273,7 @@ class PeerConnection(asyncio.Protocol):
     def _set_closed(self, reason: str) -> None:
         self.state = State.CLOSED
         self.close_reason = reason
+        self._owner.connection_changed()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -32,6 +32,7 @@ REGULAR_COMMAND: Final = b"\x00"
 """First byte of a proposed command in the core's log; every other first byte (a leader's no-op) is the core's own."""
 
 _NEVER_S: Final = 1e12
+_REVIEWS_A_HEARTBEAT: Final = 10
 
 FOLLOWER: Final = 0
 CANDIDATE: Final = 1
@@ -294,6 +295,9 @@ class RaftCore:
         self._self_node = nodes.pop(node_id)
         self._nodes = nodes
         self._callbacks = callbacks
+        self._commit_is_due = True
+        self._review_at = float("-inf")
+        """When the core is to look, at the latest, whether a majority still answers."""
         self._core = _Core(self._self_node, list(nodes.values()), conf, callbacks)
         self._check_names()
         self._core._SyncObj__needLoadDumpFile = False
@@ -345,6 +349,8 @@ class RaftCore:
 
     def set_match_index(self, peer: str, index: int) -> None:
         self._core._SyncObj__raftMatchIndex[self._nodes[peer]] = index
+        if index > self._core._SyncObj__raftCommitIndex:
+            self._commit_is_due = True
 
     def heard_from(self, peer: str) -> None:
         """Note that a voter answered: a leader that a majority stopped answering steps down."""
@@ -357,12 +363,22 @@ class RaftCore:
     # What is done to the core.
 
     def tick(self) -> None:
-        """Let the core do what is due: commit, apply, send, step down."""
-        if self._core._SyncObj__raftState == LEADER:
-            self._core.doTick(0.0)
-        else:
-            # It campaigns on demand alone, so nothing else is due; on a follower this is called four times an order.
-            self._callbacks.apply_committed()
+        """Let the core do what is due: commit, apply, send a heartbeat, step down.
+
+        To be called at every step, so the core is bothered only where there can be something for it: a follower has
+        nothing but entries to apply, for it campaigns on demand alone; nor has a leader before an acknowledgement that
+        may commit something, or the time of a heartbeat.
+        """
+        core = self._core
+        if core._SyncObj__raftState == LEADER:
+            now = self._clock()
+            if self._commit_is_due or now >= self._review_at or now > core._SyncObj__newAppendEntriesTime:
+                # A leader without peers commits by itself.
+                self._commit_is_due = not self._nodes
+                self._review_at = now + self._heartbeat_s / _REVIEWS_A_HEARTBEAT
+                core.doTick(0.0)
+                return
+        self._callbacks.apply_committed()
 
     def propose(self, command: bytes) -> int:
         """Append a command to the log and send it; returns its index. The caller knows that this node leads."""

@@ -247,16 +247,18 @@ class RaftNode:
         if not self._standing.is_voter:
             self._review_standing()
         self._watch_disk()
-        if self.leads and len(self._members) > 1 and self._disk_stalls:
-            # Its followers would wait for its disk for ever: a commit needs the leader's own.
-            self._core.step_down()
-            self._postpone_election()
-        if self._core.role != LEADER and self._clock() >= self._election_deadline:
+        if self.leads:
+            if len(self._members) > 1 and self._disk_stalls:
+                # Its followers would wait for its disk for ever: a commit needs the leader's own.
+                self._core.step_down()
+                self._postpone_election()
+        elif self._clock() >= self._election_deadline:
             self._postpone_election()
             self._core.forget_leader()
             self._ask_for_pre_votes()
         self._core.tick()
-        self._mind_hand_over()
+        if self._hand_over is not None:
+            self._mind_hand_over()
 
     def hand_over(self, among: Sequence[str] | None = None) -> bool:
         """Begin to give leadership away, to the follower that can take it soonest (see hand_over.py).

@@ -109,6 +109,8 @@ class TcpPeerTransport:
         self._strangers: dict[PeerConnection, str] = {}
         """Accepted and in the handshake of ours, the oldest first -> their sources."""
         self._established: dict[str, PeerConnection] = {}
+        self._connected: tuple[str, ...] | None = ()
+        """What `connected` says; None where that is to be found out anew."""
         self._last_fault: dict[str, str] = {}
         self._stranger_faults_unlogged = 0
         self._stranger_fault_logged_at_s = float("-inf")
@@ -140,8 +142,10 @@ class TcpPeerTransport:
 
     @property
     def connected(self) -> tuple[str, ...]:
-        """The peers that can be sent to, sorted."""
-        return tuple(sorted(peer for peer, connection in self._established.items() if connection.established))
+        """The peers that can be sent to, sorted. O(1) as long as they are the same: it is asked ten times an order."""
+        if self._connected is None:
+            self._connected = tuple(sorted(peer for peer, end in self._established.items() if end.established))
+        return self._connected
 
     def send(self, peer: str, message: Message) -> bool:
         """Whether `message` was taken; False if `peer` is not connected or reads too slowly. Never blocks. O(size)."""
@@ -262,6 +266,9 @@ class TcpPeerTransport:
 
     # What connections tell (ConnectionOwner).
 
+    def connection_changed(self) -> None:
+        self._connected = None
+
     def connection_opened(self, connection: PeerConnection) -> None:
         self._open[connection] = None
         if self._stopping:
@@ -295,6 +302,7 @@ class TcpPeerTransport:
             earlier.close("a newer connection replaces it")
             self._on_disconnected(peer)
         self._established[peer] = connection
+        self._connected = None
         self._last_fault.pop(peer, None)
         self._log.info(
             "peer_connected", peer=peer, start=hello.start, fresh=hello.fresh, dialled=bool(connection.dialled)
@@ -309,6 +317,7 @@ class TcpPeerTransport:
         self._strangers.pop(connection, None)
         if connection.hello is not None and self._established.get(connection.peer) is connection:
             del self._established[connection.peer]
+            self._connected = None
             self._log.warning("peer_disconnected", peer=connection.peer, reason=connection.close_reason)
             self._on_disconnected(connection.peer)
         elif connection.dialled is not None:

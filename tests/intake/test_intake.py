@@ -302,3 +302,19 @@ class TestFullOfWhatCannotBeExecuted:
             assert len(intake) == len(items) <= 5
             assert intake.size_bytes == sum(map(len, items))
             intake.delta({}, 100, 10_000)
+
+    @given(st.lists(deltas | watermarks | st.integers(1, 3), max_size=40))
+    def test_whoever_remembers_how_much_it_took_learns_that_something_has_come(self, history):
+        intake = Intake("me", IntakeLimits(peer_max_items=5))
+        taken, dots = intake.taken, set()
+        for step in history:
+            if isinstance(step, Delta):
+                intake.merge(step)
+            elif isinstance(step, int):
+                intake.submit([("x", b"")] * step)
+            else:
+                intake.advance(*step)
+            held, _ = intake.state()
+            before, dots = dots, {(origin, sequence) for origin, items in held.items() for sequence in items}
+            assert intake.taken > taken or dots <= before
+            taken = intake.taken

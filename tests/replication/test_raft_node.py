@@ -338,6 +338,19 @@ class TestReplication:
             leader.raft.tick()
             assert leader.status.commit_index == index - 1
 
+    def test_an_acknowledgement_that_makes_a_majority_commits_in_the_very_next_tick(self):
+        with make_cluster() as cluster:
+            leader = cluster.settle()
+            peer = cluster.others(leader)[0].node_id
+            cluster.network.cut_off(leader.node_id)
+            index = leader.propose(b"waits")
+            cluster.run_for(0.2)
+            leader.raft.tick()
+            assert leader.status.commit_index == index - 1
+            leader.raft.received(peer, AppendReply(leader.raft.term, index, index + 1, success=True, is_voter=True))
+            leader.raft.tick()
+            assert leader.status.commit_index == leader.raft.applied_index == index
+
     def test_late_and_repeated_acknowledgements_change_nothing(self):
         with make_cluster() as cluster:
             leader = cluster.settle()
