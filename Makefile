@@ -65,7 +65,7 @@ mutants: .venv/ready interpreted
 
 # The engine through mypyc, which takes a minute or two and a C compiler. From then on this checkout runs what was
 # compiled, whatever its sources say, until `make compiled` compiles them anew or `make interpreted` goes back to them.
-compiled: .venv/ready
+compiled: .venv/ready interpreted
 	$(BIN)/python hatch_build.py
 
 interpreted:

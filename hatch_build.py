@@ -17,6 +17,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 COMPILED: Final = ("raftbook/codec", "raftbook/engine", "raftbook/state_machine.py")
 """Folders, whose modules are all compiled, and files. They become one library, in which calls are those of C."""
 
+INTERPRETED: Final = ("raftbook/engine/events.py",)
+"""What stays Python among them. Events are msgspec structs, C as they are, and mypyc drops a class's options."""
+
 SWITCH: Final = "RAFTBOOK_COMPILED"
 
 BUILD_FOLDER: Final = "build/compiled"
@@ -31,7 +34,8 @@ def sources(root: Path) -> list[str]:
     for name in COMPILED:
         path = root / name
         files += sorted(path.glob("*.py")) if path.is_dir() else [path]
-    return [str(file.relative_to(root)) for file in files]
+    names = [str(file.relative_to(root)) for file in files]
+    return [name for name in names if name not in INTERPRETED]
 
 
 def build(root: Path, folder: Path) -> list[Path]:

@@ -19,6 +19,8 @@ from hashlib import blake2b
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from msgspec.structs import astuple
+
 from raftbook.codec import decode_entry, decode_snapshot, encode_events, encode_snapshot
 from raftbook.engine.events import Event, Execution, Trade
 from raftbook.engine.exchange import Exchange
@@ -135,7 +137,7 @@ class StateMachine:
 
         Canonical: two state machines that have applied the same entries give the same bytes.
         """
-        trades = [[symbol, list(self._recent_trades[symbol])] for symbol in sorted(self._recent_trades)]
+        trades = [[symbol, list(map(astuple, self._recent_trades[symbol]))] for symbol in sorted(self._recent_trades)]
         return encode_snapshot([_VERSION, self.index, self.chain_digest, trades, self.exchange.to_snapshot()])
 
     @classmethod
@@ -185,7 +187,7 @@ _TRADE_TYPES: Final = (int, str, int, int, int, int, int, int, int, str, str, in
 def _read_trade(symbol: str, fields: object) -> Trade:
     if type(fields) is not list or tuple(map(type, fields)) != _TRADE_TYPES:
         raise ValueError(f"a recent trade of {symbol!r} has fields of other types")
-    trade = Trade._make((EventKind(fields[0]), *fields[1:-2], Side(fields[-2]), fields[-1]))
+    trade = Trade(*(EventKind(fields[0]), *fields[1:-2], Side(fields[-2]), fields[-1]))
     if trade.kind is not EventKind.TRADE or trade.symbol != symbol:
         raise ValueError(f"a recent trade of {symbol!r} is no trade of that symbol")
     return trade

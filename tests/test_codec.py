@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec.structs import astuple, replace
 
 from raftbook.codec import (
     MAX_COMMAND_BYTES,
@@ -617,13 +618,15 @@ COMMAND_TYPES |= {SetStatus: 6, Tick: 7, Uncross: 8, CreateKey: 9, RevokeKey: 10
 
 def as_it_stands(event):
     """The naive form of an event: its fields, with the number of the command's type where it repeats one."""
-    fields = list(event)
+    fields = list(astuple(event))
     if isinstance(event, Rejection):
         fields[5] = [COMMAND_TYPES[type(event.command)], *event.command]
     return plain(fields)
 
 
 def plain(value):
+    if isinstance(value, msgspec.Struct):
+        return plain(astuple(value))
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
     return value.value if isinstance(value, Enum) else value
@@ -637,7 +640,7 @@ def test_events_are_encoded_as_they_stand_in_messagepack(some_events):
 def test_the_digested_bytes_of_a_refusal_and_of_its_repetition():
     order = NewOrder("A", "a", "x", Side.BUY, OrderType.MARKET, TimeInForce.IOC, None, Number(5, 0), not_after=9)
     refused = Rejection(EventKind.ORDER_REJECTED, "A", 3, 12, 7, order, Reason.INSTRUMENT_HALTED)
-    repeated = refused._replace(sequence=None, log_index=13, duplicate=True)
+    repeated = replace(refused, sequence=None, log_index=13, duplicate=True)
     command = "9f01a141a161a178010202c0920500c209c0c0c0c0"
     reason = "b1" + b"instrument_halted".hex()
     assert encode_events([refused]).hex() == f"92039a02a141030c07{command}{reason}c0c0c2"

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from raftbook.engine.api_keys import KeyRecord
 from raftbook.engine.commands import (
@@ -683,7 +684,8 @@ TRADE_JSON = {
     "taker_account": "alice",
     "taker_side": "buy",
 }
-STOP_LIMIT = ORDER._replace(
+STOP_LIMIT = replace(
+    ORDER,
     order_type=OrderType.STOP_LIMIT,
     time_in_force=TimeInForce.GTD,
     status=OrderStatus.UNTRIGGERED,
@@ -710,7 +712,7 @@ PLACE_JSON = {"symbol": "ACME", "sequence": 6, "log_index": 12, "timestamp": 99}
 
 def test_an_order_as_json():
     assert order_to_json(ORDER, INSTRUMENTS) == ORDER_JSON
-    market = ORDER._replace(price=None, order_type=OrderType.MARKET, time_in_force=TimeInForce.IOC, post_only=True)
+    market = replace(ORDER, price=None, order_type=OrderType.MARKET, time_in_force=TimeInForce.IOC, post_only=True)
     market_json = order_to_json(market, INSTRUMENTS)
     assert "price" not in market_json
     assert market_json["order_type"] == "market"
@@ -719,14 +721,14 @@ def test_an_order_as_json():
 
 
 def test_what_the_book_shows_of_an_order_is_told_of_an_iceberg_only():
-    assert "visible_quantity" not in order_to_json(ORDER._replace(visible_quantity=30), INSTRUMENTS)
-    iceberg = order_to_json(ORDER._replace(display_quantity=20, visible_quantity=10), INSTRUMENTS)
+    assert "visible_quantity" not in order_to_json(replace(ORDER, visible_quantity=30), INSTRUMENTS)
+    iceberg = order_to_json(replace(ORDER, display_quantity=20, visible_quantity=10), INSTRUMENTS)
     assert (iceberg["display_quantity"], iceberg["visible_quantity"]) == ("2.0", "1.0")
 
 
 def test_every_field_of_an_order_is_told():
-    told = order_to_json(STOP_LIMIT._replace(post_only=True), INSTRUMENTS)
-    assert set(told) == set(OrderState._fields)
+    told = order_to_json(replace(STOP_LIMIT, post_only=True), INSTRUMENTS)
+    assert set(told) == set(OrderState.__struct_fields__)
 
 
 @pytest.mark.parametrize(
@@ -735,22 +737,23 @@ def test_every_field_of_an_order_is_told():
         (TRADE, TRADE_JSON),
         (ACCEPTED, {"event": "order_accepted", **PLACE_JSON, **ORDER_JSON}),
         (
-            ACCEPTED._replace(kind=EventKind.ORDER_CANCELED, reason=Reason.NO_LIQUIDITY),
+            replace(ACCEPTED, kind=EventKind.ORDER_CANCELED, reason=Reason.NO_LIQUIDITY),
             {"event": "order_canceled", **PLACE_JSON, **ORDER_JSON, "reason": "no_liquidity"},
         ),
-        (TRADE._replace(auction=True), TRADE_JSON | {"auction": True}),
+        (replace(TRADE, auction=True), TRADE_JSON | {"auction": True}),
         (
-            ACCEPTED._replace(kind=EventKind.ORDER_TRIGGERED, order=STOP_LIMIT._replace(status=OrderStatus.OPEN)),
+            replace(ACCEPTED, kind=EventKind.ORDER_TRIGGERED, order=replace(STOP_LIMIT, status=OrderStatus.OPEN)),
             {"event": "order_triggered", **PLACE_JSON, **STOP_LIMIT_JSON, "status": "open"},
         ),
         (
-            ACCEPTED._replace(kind=EventKind.ORDER_RESTATED, reason=Reason.ICEBERG_REFRESH),
+            replace(ACCEPTED, kind=EventKind.ORDER_RESTATED, reason=Reason.ICEBERG_REFRESH),
             {"event": "order_restated", **PLACE_JSON, **ORDER_JSON, "reason": "iceberg_refresh"},
         ),
         (
-            ACCEPTED._replace(
+            replace(
+                ACCEPTED,
                 kind=EventKind.ORDER_CANCELED, reason=Reason.SELF_TRADE, prevented_by_order_id=9,
-                order=ORDER._replace(status=OrderStatus.CANCELED),
+                order=replace(ORDER, status=OrderStatus.CANCELED),
             ),
             {
                 "event": "order_canceled",
@@ -762,8 +765,9 @@ def test_every_field_of_an_order_is_told():
             },
         ),
         (
-            ACCEPTED._replace(
-                kind=EventKind.ORDER_CANCELED, reason=Reason.EXPIRED, order=ORDER._replace(status=OrderStatus.EXPIRED)
+            replace(
+                ACCEPTED,
+                kind=EventKind.ORDER_CANCELED, reason=Reason.EXPIRED, order=replace(ORDER, status=OrderStatus.EXPIRED)
             ),
             {"event": "order_canceled", **PLACE_JSON, **ORDER_JSON, "status": "expired", "reason": "expired"},
         ),
@@ -779,7 +783,8 @@ def test_every_field_of_an_order_is_told():
             },
         ),
         (
-            INDICATION._replace(
+            replace(
+                INDICATION,
                 kind=EventKind.AUCTION_UNCROSSED, price=None, quantity=0, imbalance_quantity=0, imbalance_side=None
             ),
             {"event": "auction_uncrossed", **PLACE_JSON, "quantity": "0.0", "imbalance_quantity": "0.0"},
@@ -814,7 +819,7 @@ def test_every_field_of_an_order_is_told():
             },
         ),
         (
-            ACCEPTED._replace(sequence=None, duplicate=True),
+            replace(ACCEPTED, sequence=None, duplicate=True),
             {
                 "event": "order_accepted",
                 "symbol": "ACME",
@@ -1054,14 +1059,14 @@ def test_the_report_of_an_accepted_order():
 
 
 def test_each_event_of_a_report_tells_the_order_as_it_stood_then():
-    filled = ORDER._replace(filled_quantity=50, leaves_quantity=0, status=OrderStatus.FILLED)
+    filled = replace(ORDER, filled_quantity=50, leaves_quantity=0, status=OrderStatus.FILLED)
     report = report_to_json("n1.1", 5, Execution("n1.1", 5, 12, 99, True, filled, (ACCEPTED, TRADE)), INSTRUMENTS)
     assert report["order"]["status"] == "filled"
     assert report["events"][0]["status"] == "open"
 
 
 def test_the_report_of_a_repeated_submission_is_marked():
-    execution = Execution("n1.1", 5, 12, 99, True, ORDER, (ACCEPTED._replace(duplicate=True),))
+    execution = Execution("n1.1", 5, 12, 99, True, ORDER, (replace(ACCEPTED, duplicate=True),))
     report = report_to_json("n1.1", 5, execution, INSTRUMENTS)
     assert report["duplicate"] is True
     assert report["status"] == "accepted"

@@ -26,9 +26,19 @@ _encode = msgspec.msgpack.Encoder().encode
 
 def _typed(event: Rejection) -> tuple[object, ...]:
     """Commands of different types can have equal fields, so the refused one is written with the number of its type."""
-    # A seventh of an order flow is refused, and `_replace` takes as long as encoding three events.
-    kind, symbol, sequence, log_index, timestamp, command, *rest = event
-    return (kind, symbol, sequence, log_index, timestamp, (COMMAND_TYPES[type(command)], *command), *rest)
+    command = event.command
+    return (
+        event.kind,
+        event.symbol,
+        event.sequence,
+        event.log_index,
+        event.timestamp,
+        (COMMAND_TYPES[type(command)], *command),
+        event.reason,
+        event.detail,
+        event.order,
+        event.duplicate,
+    )
 
 
 def encode_events(events: Sequence[Event]) -> bytes:

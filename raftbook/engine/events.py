@@ -1,8 +1,11 @@
 """Events: what happened, in the order in which it happened; the engine's only output.
 
-Every event is a NamedTuple of plain values that opens with its `kind`, so that the codec can write it as
-an array as it stands and the digest chain can cover it. Prices and quantities are integers in the
-instrument's units; json_format turns them into decimal strings.
+Every event opens with its `kind` and holds plain values, so that the codec can write it as an array as it stands and
+the digest chain can cover it. Prices and quantities are integers in the instrument's units; json_format turns them into
+decimal strings.
+
+They are msgspec structs, which take half as long to make as named tuples. None can be part of a cycle: whatever it
+holds was there before it and is immutable as well. So the garbage collector never looks at them (`gc=False`).
 
 `sequence` counts a symbol's events without gaps; it is None on an event that belongs to no known symbol,
 and on the answer to a repeated submission, which changes nothing. `log_index` is the place in the ordered
@@ -12,6 +15,8 @@ log, `timestamp` the log time of the entry in nanoseconds.
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from raftbook.engine.api_keys import KeyRecord
 from raftbook.engine.commands import Command
@@ -28,7 +33,7 @@ from raftbook.engine.types import (
 )
 
 
-class OrderState(NamedTuple):
+class OrderState(Struct, frozen=True, array_like=True, gc=False):
     """One order as it stands: quantity = filled + leaves + canceled.
 
     `notional` is the sum of price times quantity over its trades, so (`notional`, `filled_quantity`) is the
@@ -59,7 +64,7 @@ class OrderState(NamedTuple):
     self_trade_prevention: SelfTradePrevention = SelfTradePrevention.NONE
 
 
-class OrderEvent(NamedTuple):
+class OrderEvent(Struct, frozen=True, array_like=True, gc=False):
     """`order_accepted`, `_canceled`, `_replaced`, `_triggered` or `_restated`; `order` is its state after it.
 
     With `duplicate` it is the answer to a submission that came before: an `order_accepted` that tells how
@@ -77,7 +82,7 @@ class OrderEvent(NamedTuple):
     prevented_by_order_id: int | None = None
 
 
-class Trade(NamedTuple):
+class Trade(Struct, frozen=True, array_like=True, gc=False):
     """Two orders traded; the price is the maker's, who was resting.
 
     In an uncross (`auction`) both were waiting and the price is the auction's; the maker is the one with the lower id.
@@ -101,7 +106,7 @@ class Trade(NamedTuple):
     auction: bool = False
 
 
-class Rejection(NamedTuple):
+class Rejection(Struct, frozen=True, array_like=True, gc=False):
     """A command was refused and nothing changed: every kind that ends in `_rejected`.
 
     `command` is what was asked for. `order` is the account's own order that a refused cancel or replace names,
@@ -122,7 +127,7 @@ class Rejection(NamedTuple):
     duplicate: bool = False
 
 
-class MassCanceled(NamedTuple):
+class MassCanceled(Struct, frozen=True, array_like=True, gc=False):
     """Closes a cancel_all, after the cancels themselves: how many orders went (FIX: TotalAffectedOrders).
 
     Carries no sequence, since it may speak of several symbols.
@@ -137,7 +142,7 @@ class MassCanceled(NamedTuple):
     canceled_count: int
 
 
-class InstrumentEvent(NamedTuple):
+class InstrumentEvent(Struct, frozen=True, array_like=True, gc=False):
     """`instrument_added` or `status_changed`; a change that nobody asked for has a `reason`."""
 
     kind: EventKind
@@ -162,7 +167,7 @@ class Indication(NamedTuple):
 NO_INDICATION: Final = Indication(None, 0, 0, None)
 
 
-class AuctionEvent(NamedTuple):
+class AuctionEvent(Struct, frozen=True, array_like=True, gc=False):
     """`indicative_changed`: what an uncross would do now; `auction_uncrossed`: what it did.
 
     `quantity` would trade, or traded, at `price`, which is None where nothing crosses. The imbalance is what
@@ -180,7 +185,7 @@ class AuctionEvent(NamedTuple):
     imbalance_side: Side | None
 
 
-class Ticked(NamedTuple):
+class Ticked(Struct, frozen=True, array_like=True, gc=False):
     """Time passed."""
 
     kind: EventKind
@@ -188,7 +193,7 @@ class Ticked(NamedTuple):
     timestamp: int
 
 
-class KeyEvent(NamedTuple):
+class KeyEvent(Struct, frozen=True, array_like=True, gc=False):
     """`key_created` or `key_revoked`; `key` as it stands after it. A key that was revoked before is told again."""
 
     kind: EventKind
@@ -200,7 +205,7 @@ class KeyEvent(NamedTuple):
 Event = OrderEvent | Trade | Rejection | MassCanceled | InstrumentEvent | AuctionEvent | Ticked | KeyEvent
 
 
-class Execution(NamedTuple):
+class Execution(Struct, frozen=True, array_like=True, gc=False):
     """All that one submission led to. `accepted` is False where the command itself was refused.
 
     `order` is the state of the order that the submission names (placed, replaced, canceled, or the one that

@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     from raftbook.engine.order import Order
     from raftbook.engine.order_book import OrderBook
 
-# A NamedTuple's own constructor is a Python function that does just this, at twice the price. What nearly
-# every command needs is made without it: OrderState, OrderEvent, Trade and Rejection.
-_new: Final = tuple.__new__
+# Compiled, a name of this module that is Final is found at once; one that was imported is looked up each time.
+_OrderEvent: Final = OrderEvent
+_Rejection: Final = Rejection
+_Trade: Final = Trade
 
 _TRADE: Final = EventKind.TRADE
 _ACCEPTED: Final = EventKind.ORDER_ACCEPTED
@@ -90,20 +91,9 @@ class Journal:
         book.sequence += 1
         state = order.state()
         self.events.append(
-            _new(
-                OrderEvent,
-                (
-                    kind,
-                    book.symbol,
-                    book.sequence,
-                    self.log_index,
-                    self.time,
-                    state,
-                    reason,
-                    False,
-                    prevented_by_order_id,
-                ),
-            ),
+            _OrderEvent(
+                kind, book.symbol, book.sequence, self.log_index, self.time, state, reason, False, prevented_by_order_id
+            )
         )
         return state
 
@@ -121,26 +111,23 @@ class Journal:
         book.sequence += 1
         self.last_trade_id += 1
         self.events.append(
-            _new(
-                Trade,
-                (
-                    _TRADE,
-                    book.symbol,
-                    book.sequence,
-                    self.log_index,
-                    self.time,
-                    self.last_trade_id,
-                    price,
-                    quantity,
-                    maker.order_id,
-                    maker.client_order_id,
-                    maker.account,
-                    taker.order_id,
-                    taker.client_order_id,
-                    taker.account,
-                    taker.side,
-                    auction,
-                ),
+            _Trade(
+                _TRADE,
+                book.symbol,
+                book.sequence,
+                self.log_index,
+                self.time,
+                self.last_trade_id,
+                price,
+                quantity,
+                maker.order_id,
+                maker.client_order_id,
+                maker.account,
+                taker.order_id,
+                taker.client_order_id,
+                taker.account,
+                taker.side,
+                auction,
             )
         )
 
@@ -162,10 +149,7 @@ class Journal:
             book.sequence += 1
             symbol, sequence = book.symbol, book.sequence
         self.events.append(
-            _new(
-                Rejection,
-                (kind, symbol, sequence, self.log_index, self.time, command, reason, detail, order, False),
-            )
+            _Rejection(kind, symbol, sequence, self.log_index, self.time, command, reason, detail, order, False)
         )
 
     def refused_again(self, command: NewOrder, reason: Reason, detail: str | None, book: OrderBook | None) -> None:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # An enum's member read through its class costs a descriptor call in Python 3.11; a module's name does not.
 _new: Final = tuple.__new__
+# Compiled, a name of this module that is Final is found at once; one that was imported is looked up each time.
+_OrderState: Final = OrderState
 _NO_PREVENTION: Final = SelfTradePrevention.NONE
 _OPEN: Final = OrderStatus.OPEN
 _UNTRIGGERED: Final = OrderStatus.UNTRIGGERED
@@ -136,27 +138,24 @@ class Order:
 
     def state(self) -> OrderState:
         """The order as an event tells it."""
-        return _new(
-            OrderState,
-            (
-                self.order_id,
-                self.client_order_id,
-                self.account,
-                self.symbol,
-                self.side,
-                self.order_type,
-                self.time_in_force,
-                self.post_only,
-                self.price,
-                self.quantity,
-                self.filled_quantity,
-                self.leaves_quantity,
-                self.notional,
-                self.status,
-                self.stop_price,
-                self.display_quantity,
-                self.leaves_quantity - self.hidden_quantity,
-                self.expire_time,
-                self.self_trade_prevention,
-            ),
+        return _OrderState(
+            self.order_id,
+            self.client_order_id,
+            self.account,
+            self.symbol,
+            self.side,
+            self.order_type,
+            self.time_in_force,
+            self.post_only,
+            self.price,
+            self.quantity,
+            self.filled_quantity,
+            self.leaves_quantity,
+            self.notional,
+            self.status,
+            self.stop_price,
+            self.display_quantity,
+            self.leaves_quantity - self.hidden_quantity,
+            self.expire_time,
+            self.self_trade_prevention,
         )

@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from raftbook.engine.events import KeyEvent, MassCanceled, OrderEvent, Rejection, Trade
-from raftbook.json_format import report_text, report_to_json, trade_to_json
+from raftbook.json_format import dumps, report_text, report_to_json, trade_to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from raftbook.engine.events import Event, Execution
     from raftbook.engine.instrument import Instrument
     from raftbook.gateway.caller import Caller
@@ -27,7 +30,7 @@ def report_json(service: Service, report: Report, caller: Caller) -> Json:
     if execution is None or caller.sees_all:
         return report_to_json(report.origin, report.sequence, execution, instruments)
     events = tuple(event for event in execution.events if _may_see(caller, event))
-    json = report_to_json(report.origin, report.sequence, execution._replace(events=events), instruments)
+    json = report_to_json(report.origin, report.sequence, replace(execution, events=events), instruments)
     json["events"] = [
         trade_json(event, instruments[event.symbol], caller) if isinstance(event, Trade) else event_json
         for event, event_json in zip(events, _list(json["events"]), strict=True)
@@ -35,14 +38,22 @@ def report_json(service: Service, report: Report, caller: Caller) -> Json:
     return json
 
 
-def report_document(service: Service, report: Report, caller: Caller) -> Json | msgspec.Raw:
-    """As `report_json`, for `dumps` alone: a common one is JSON already."""
-    execution = report.execution
-    if execution is not None and caller.sees_all:
-        text = report_text(report.origin, report.sequence, execution, service.state.exchange.instruments)
-        if text is not None:
-            return msgspec.Raw(text.encode())
-    return report_json(service, report, caller)
+def reports_document(service: Service, reports: Sequence[Report | Json], caller: Caller) -> msgspec.Raw:
+    """An array of each report as `report_json` has it, and of what is JSON of another kind, for `dumps` alone: nearly
+    all of it is written as text at once.
+    """
+    instruments = service.state.exchange.instruments
+    sees_all = caller.sees_all
+    texts = []
+    for report in reports:
+        if isinstance(report, dict):
+            texts.append(dumps(report).decode())
+            continue
+        text = None
+        if report.execution is not None and sees_all:
+            text = report_text(report.origin, report.sequence, report.execution, instruments)
+        texts.append(text or dumps(report_json(service, report, caller)).decode())
+    return msgspec.Raw(f"[{','.join(texts)}]".encode())
 
 
 def trade_json(trade: Trade, instrument: Instrument, caller: Caller) -> Json:

@@ -155,7 +155,7 @@ class SymbolMarket:
             self.last_price,
             _plain_outcome(self.indication),
             list(self.unpriced),
-            None if uncross is None else [*uncross[2:5], *_plain_outcome(Indication(*uncross[5:]))],
+            None if uncross is None else _plain_uncross(uncross),
             self.level3.to_snapshot(),
             self.tape.to_snapshot(),
             self.candles.to_snapshot(),
@@ -213,6 +213,11 @@ def _read_outcome(data: object, name: str) -> Indication:
         read_integer(imbalance_quantity, name),
         read_optional_side(imbalance_side, name),
     )
+
+
+def _plain_uncross(uncross: AuctionEvent) -> list[PlainValue]:
+    outcome = Indication(uncross.price, uncross.quantity, uncross.imbalance_quantity, uncross.imbalance_side)
+    return [uncross.sequence, uncross.log_index, uncross.timestamp, *_plain_outcome(outcome)]
 
 
 def _read_uncross(data: object, symbol: str) -> AuctionEvent:

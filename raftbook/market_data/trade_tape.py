@@ -6,6 +6,8 @@ from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from msgspec.structs import astuple
+
 from raftbook.engine.events import Trade
 from raftbook.engine.types import EventKind, Side
 from raftbook.errors import SnapshotError
@@ -57,7 +59,7 @@ class TradeTape:
 
     def to_snapshot(self) -> list[PlainValue]:
         """`[kept, [trade without kind and symbol, …]]`. O(trades kept)."""
-        return [self.kept, [[*trade[2:14], int(trade.taker_side), trade.auction] for trade in self._trades]]
+        return [self.kept, [[*astuple(trade)[2:14], int(trade.taker_side), trade.auction] for trade in self._trades]]
 
     @classmethod
     def from_snapshot(cls, data: object, symbol: str) -> TradeTape:
@@ -77,7 +79,7 @@ class TradeTape:
 def _read_trade(data: object, symbol: str) -> Trade:
     fields = read_list(data, "trade", 14)
     sequence, log_index, timestamp, trade_id, price, quantity, maker_order_id = (
-        read_integer(value, name) for value, name in zip(fields[:7], Trade._fields[2:9], strict=True)
+        read_integer(value, name) for value, name in zip(fields[:7], Trade.__struct_fields__[2:9], strict=True)
     )
     return Trade(
         EventKind.TRADE,

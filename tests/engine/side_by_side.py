@@ -7,6 +7,8 @@ from hashlib import blake2b
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from raftbook.codec import encode_events
 from raftbook.engine import Entry, Exchange, OrderEvent, Rejection, Run
 from raftbook.engine.types import MOST_KEYS
@@ -83,10 +85,11 @@ class SideBySide:
 def without_words(executions: Iterable[Execution]) -> list[Execution]:
     """The engine explains its refusals in words; the oracle does not."""
     return [
-        execution._replace(
+        replace(
+            execution,
             events=tuple(
-                event._replace(detail=None) if isinstance(event, Rejection) else event for event in execution.events
-            )
+                replace(event, detail=None) if isinstance(event, Rejection) else event for event in execution.events
+            ),
         )
         for execution in executions
     ]

@@ -9,6 +9,7 @@ from itertools import islice
 from random import Random
 
 import pytest
+from msgspec.structs import replace
 
 from raftbook.codec import decode_command, decode_entry, encode_command, encode_entry, split_entry
 from raftbook.engine import (
@@ -165,7 +166,7 @@ class TestBatches:
         snapshot = exchange.to_snapshot()
         snapshot[1] = None
         stripped = [
-            execution._replace(log_index=0, events=tuple(event._replace(log_index=0) for event in execution.events))
+            replace(execution, log_index=0, events=tuple(replace(event, log_index=0) for event in execution.events))
             for execution in executions
         ]
         return stripped, snapshot

@@ -56,8 +56,8 @@ def fault_of_import(module: str) -> str | None:
     root = module.partition(".")[0]
     if root == "raftbook":
         return None if module.startswith("raftbook.engine") else f"import of {module}"
-    if root == "sortedcontainers":
-        return None
+    if root == "sortedcontainers" or module in ("msgspec", "msgspec.structs"):
+        return None  # Data structures and nothing more.
     if root in BANNED_MODULES or (root not in sys.stdlib_module_names and root != "__future__"):
         return f"import of {module}"
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from raftbook.engine import (
     EventKind,
@@ -47,8 +48,8 @@ class BesideTheOracle(Session):
 
 
 def without_details(execution):
-    events = (event._replace(detail=None) if isinstance(event, Rejection) else event for event in execution.events)
-    return execution._replace(events=tuple(events))
+    events = (replace(event, detail=None) if isinstance(event, Rejection) else event for event in execution.events)
+    return replace(execution, events=tuple(events))
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

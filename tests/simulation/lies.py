@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import structs
+
 from raftbook.codec import RawRun, encode_command, encode_entry, split_entry
 from raftbook.engine import CancelOrder, EventKind, NewOrder, Number, OrderEvent, Reason, Tick, Trade, TradingStatus
 from raftbook.simulation.history import Attempt, Decided, History, LogEntry, SeenEffects, SeenExecution
@@ -281,25 +283,27 @@ def a_trade_at_another_price(history: History) -> None:
         if sum(isinstance(event, Trade) for event in one.events) == 1
     )
     events = tuple(
-        event._replace(price=event.price + 1) if isinstance(event, Trade) else event for event in execution.events
+        structs.replace(event, price=event.price + 1) if isinstance(event, Trade) else event
+        for event in execution.events
     )
-    say_that_it_was(history, dot, execution._replace(events=events))
+    say_that_it_was(history, dot, structs.replace(execution, events=events))
 
 
 @lie("check_serial_replay", saying="trades; serial execution makes")
 def a_trade_with_another_maker(history: History) -> None:
     dot, execution = next(executions_with(history, lambda event: isinstance(event, Trade)))
     events = tuple(
-        event._replace(maker_account="mallory") if isinstance(event, Trade) else event for event in execution.events
+        structs.replace(event, maker_account="mallory") if isinstance(event, Trade) else event
+        for event in execution.events
     )
-    say_that_it_was(history, dot, execution._replace(events=events))
+    say_that_it_was(history, dot, structs.replace(execution, events=events))
 
 
 @lie("check_serial_replay", "check_books", saying="made 0 trades; serial execution makes")
 def a_trade_that_did_not_happen(history: History) -> None:
     dot, execution = next(executions_with(history, lambda event: isinstance(event, Trade)))
     events = tuple(event for event in execution.events if not isinstance(event, Trade))
-    say_that_it_was(history, dot, execution._replace(events=events))
+    say_that_it_was(history, dot, structs.replace(execution, events=events))
 
 
 @lie("check_serial_replay", saying="had another result than serial execution")
@@ -308,8 +312,8 @@ def a_cancel_for_another_reason(history: History) -> None:
         return isinstance(event, OrderEvent) and event.kind is EventKind.ORDER_CANCELED
 
     dot, execution = next(executions_with(history, is_cancel))
-    events = tuple(event._replace(reason=None) if is_cancel(event) else event for event in execution.events)
-    say_that_it_was(history, dot, execution._replace(events=events))
+    events = tuple(structs.replace(event, reason=None) if is_cancel(event) else event for event in execution.events)
+    say_that_it_was(history, dot, structs.replace(execution, events=events))
 
 
 @lie("check_serial_replay", "check_one_state_per_index", saying="n3 at index .* has other instruments than serial")
@@ -372,14 +376,14 @@ def no_final_log_at_all(history: History) -> None:
 @lie("check_answered_in_every_log", "check_answers_are_the_logs", saying="was reported at index .*; n1 has it at")
 def an_answer_that_names_another_index(history: History) -> None:
     attempt = answered(history)[-1]
-    attempt.execution = attempt.execution._replace(log_index=attempt.execution.log_index + 1)
+    attempt.execution = structs.replace(attempt.execution, log_index=attempt.execution.log_index + 1)
 
 
 @lie("check_answers_are_the_logs", saying="was answered otherwise than the log says, in its order")
 def one_unit_of_an_answer_altered(history: History) -> None:
     attempt = answered(history)[0]
     order = attempt.execution.order
-    attempt.execution = attempt.execution._replace(order=order._replace(quantity=order.quantity + 1))
+    attempt.execution = structs.replace(attempt.execution, order=structs.replace(order, quantity=order.quantity + 1))
 
 
 @lie("check_answers_are_the_logs", saying="was answered otherwise than the log says, in its accepted")
@@ -387,7 +391,7 @@ def a_refusal_reported_as_accepted(history: History) -> None:
     attempt = next(
         attempt for attempt in history.attempts if attempt.execution is not None and not attempt.execution.accepted
     )
-    attempt.execution = attempt.execution._replace(accepted=True)
+    attempt.execution = structs.replace(attempt.execution, accepted=True)
 
 
 @lie("check_answers_are_the_logs", saying="was answered otherwise than the log says, in its origin, ")
@@ -464,7 +468,7 @@ def a_command_executed_twice_by_one_process(history: History) -> None:
 def a_command_executed_at_two_indexes(history: History) -> None:
     dot = unanswered(history)[0].dot
     [seen] = history.executions[dot]
-    later = seen.execution._replace(log_index=seen.execution.log_index + 1)
+    later = structs.replace(seen.execution, log_index=seen.execution.log_index + 1)
     history.executions[dot].append(SeenExecution(later, [seen.seen_in.pop()]))
 
 
@@ -472,7 +476,7 @@ def a_command_executed_at_two_indexes(history: History) -> None:
 def a_command_with_two_results(history: History) -> None:
     dot = unanswered(history)[0].dot
     [seen] = history.executions[dot]
-    history.executions[dot].append(SeenExecution(seen.execution._replace(order=None), [seen.seen_in.pop()]))
+    history.executions[dot].append(SeenExecution(structs.replace(seen.execution, order=None), [seen.seen_in.pop()]))
 
 
 @lie("check_executed_once", saying=r"the entry at index \d+ itself had 2 different effects", exotic_share=0.8)
@@ -499,7 +503,7 @@ def an_order_that_expired_before_its_time(history: History) -> None:
 @lie("check_executed_once", saying="though the log has no place for it")
 def a_command_executed_that_is_in_no_log(history: History) -> None:
     tick = history.executions[last_tick(history).dot][0].execution
-    history.executions["n1.55", 1] = [SeenExecution(tick._replace(origin="n1.55", sequence=1), [("n1", 0)])]
+    history.executions["n1.55", 1] = [SeenExecution(structs.replace(tick, origin="n1.55", sequence=1), [("n1", 0)])]
 
 
 @lie("check_executed_once", saying="but no node has executed it")
@@ -521,8 +525,10 @@ def late_order(history: History) -> tuple[Dot, Execution]:
 
     dot, late = next(executions_with(history, is_late))
     _, example = next(executions_with(history, is_first_acceptance))
-    order = example.order._replace(order_id=10**6, client_order_id="late")
-    return dot, late._replace(accepted=True, order=order, events=(example.events[0]._replace(order=order),))
+    order = structs.replace(example.order, order_id=10**6, client_order_id="late")
+    return dot, structs.replace(
+        late, accepted=True, order=order, events=(structs.replace(example.events[0], order=order),)
+    )
 
 
 @lie("check_never_late", "check_serial_replay", saying="after its not_after")
@@ -534,12 +540,14 @@ def a_late_command_that_was_executed_all_the_same(history: History) -> None:
 def a_late_command_that_was_executed_before_its_place(history: History) -> None:
     """In time, that is; the lie is only about where."""
     dot, execution = late_order(history)
-    say_that_it_was(history, dot, execution._replace(log_index=execution.log_index - 1))
+    say_that_it_was(history, dot, structs.replace(execution, log_index=execution.log_index - 1))
 
 
 @lie("check_one_order_per_client_order_id", "check_serial_replay", saying="made the orders")
 def a_copy_that_made_an_order_of_its_own(history: History) -> None:
     dot, copy = next(executions_with(history, lambda event: isinstance(event, OrderEvent) and event.duplicate))
     [event] = copy.events
-    order = event.order._replace(order_id=10**6)
-    say_that_it_was(history, dot, copy._replace(order=order, events=(event._replace(order=order, duplicate=False),)))
+    order = structs.replace(event.order, order_id=10**6)
+    say_that_it_was(
+        history, dot, structs.replace(copy, order=order, events=(structs.replace(event, order=order, duplicate=False),))
+    )

@@ -6,6 +6,7 @@ import asyncio
 import copy
 
 import pytest
+from msgspec.structs import replace
 
 from raftbook.engine import AddInstrument, Entry, Exchange, NewOrder, Number, OrderType, Run, Side, TimeInForce
 from raftbook.engine.commands import Tick
@@ -66,7 +67,7 @@ def test_an_order_that_the_log_lost(records, log):
 
 def test_an_order_that_the_log_holds_twice(records, log):
     twice = next(one for one in log.executed if one.execution.order is not None)
-    again = twice._replace(execution=twice.execution._replace(sequence=10**6))
+    again = twice._replace(execution=replace(twice.execution, sequence=10**6))
     with pytest.raises(AssertionError, match="executed more often than sent"):
         check_records(records, log._replace(executed=[*log.executed, again]))
 
@@ -75,7 +76,7 @@ def test_an_order_that_was_sent_twice_and_entered_twice(records, log):
     """As often as it was sent, but the second time it should have been recognised."""
     entered = next(one for one in log.executed if getattr(one.command, "client_order_id", None) == "twice")
     executed = [
-        one._replace(execution=one.execution._replace(events=entered.execution.events))
+        one._replace(execution=replace(one.execution, events=entered.execution.events))
         if getattr(one.command, "client_order_id", None) == "twice"
         else one
         for one in log.executed

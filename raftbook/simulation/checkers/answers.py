@@ -50,7 +50,11 @@ def check_answers_are_the_logs(history: History) -> Iterator[Finding]:
         # What the log does not hold at all is check_answered_in_every_log's.
         result = None if attempt.dot is None else results.get(attempt.dot)
         if attempt.execution is not None and result is not None and attempt.execution != result:
-            names = [name for name in Execution._fields if getattr(attempt.execution, name) != getattr(result, name)]
+            names = [
+                name
+                for name in Execution.__struct_fields__
+                if getattr(attempt.execution, name) != getattr(result, name)
+            ]
             sentence = f"{attempt_name(attempt)} was answered otherwise than the log says, in its {', '.join(names)}"
             yield Finding(sentence, (f"told: {attempt.execution}", f"log:  {result}"))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from raftbook.codec import decode_entry
 from raftbook.engine import Rejection, Trade
 from raftbook.engine.types import NO_ORIGIN
@@ -137,8 +139,8 @@ def check_serial_replay(history: History) -> Iterator[Finding]:
 
 
 def _without_words(execution: Execution) -> Execution:
-    events = (event._replace(detail=None) if isinstance(event, Rejection) else event for event in execution.events)
-    return execution._replace(events=tuple(events))
+    events = (replace(event, detail=None) if isinstance(event, Rejection) else event for event in execution.events)
+    return replace(execution, events=tuple(events))
 
 
 def _difference(seen: Execution, expected: Execution) -> Finding:
