@@ -14,7 +14,7 @@ from raftbook.errors import InvalidCommandError, NotHeldError, ProblemError, Raf
 from raftbook.gateway import problem_codes
 from raftbook.gateway.body import read_command, read_commands, read_fields
 from raftbook.gateway.caller import Caller, caller_of
-from raftbook.gateway.disclosure import is_own, report_document, report_json
+from raftbook.gateway.disclosure import is_own, report_json, reports_document
 from raftbook.gateway.endpoint import Access, Answer, Body, endpoint, routes_of
 from raftbook.gateway.market import instrument_of
 from raftbook.gateway.media_types import CBOR, JSON, accepted_media_type
@@ -190,12 +190,15 @@ class OrderHandlers:
         judged = [_allowed(caller, element) for element in elements]
         commands: list[Command] = [element for element in judged if not isinstance(element, RaftbookError)]
         reports = await submit(service, caller, commands, wait_s) if commands else ()
-        write = report_document if accepted_media_type(request, (JSON, CBOR)) == JSON else report_json
         remaining = iter(reports)
-        written = [
-            refused_report(element) if isinstance(element, RaftbookError) else write(service, next(remaining), caller)
-            for element in judged
+        told = [
+            refused_report(element) if isinstance(element, RaftbookError) else next(remaining) for element in judged
         ]
+        written: object
+        if accepted_media_type(request, (JSON, CBOR)) == JSON:
+            written = reports_document(service, told, caller)
+        else:
+            written = [one if isinstance(one, dict) else report_json(service, one, caller) for one in told]
         return Answer(written, service.state.index, _status_of(reports))
 
     @endpoint(
