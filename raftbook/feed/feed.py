@@ -81,24 +81,40 @@ class Feed:
         self.index: int
         self.restore(exchange, recent_trades, index)
 
-    def restore(self, exchange: Exchange, recent_trades: Mapping[str, Iterable[Trade]], index: int) -> None:
-        """The state was replaced by that of a snapshot: nothing of what led to it is known. O(resting orders)."""
+    def prepare(self, exchange: Exchange, recent_trades: Mapping[str, Iterable[Trade]]) -> dict[str, SymbolFeed]:
+        """What `restore` makes of that state, for as long as nothing is applied to it. O(resting orders), so that a
+        node has it done by another thread.
+        """
+        symbols: dict[str, SymbolFeed] = {}
+        for symbol, book in exchange.books.items():
+            trades = tuple(recent_trades.get(symbol, ()))
+            known_from = trades[0].timestamp if trades else exchange.time
+            base = SymbolBase.of_book(book, exchange.log_index, exchange.time)
+            symbol_feed = symbols[symbol] = SymbolFeed(base, trades, known_from, self._waiting_events)
+            if len(base.orders) > self._most_resting_orders:
+                # Now, rather than while orders are waiting.
+                symbol_feed.follow()
+        return symbols
+
+    def restore(
+        self,
+        exchange: Exchange,
+        recent_trades: Mapping[str, Iterable[Trade]],
+        index: int,
+        prepared: dict[str, SymbolFeed] | None = None,
+    ) -> None:
+        """The state was replaced by that of a snapshot: nothing of what led to it is known.
+
+        O(symbols) with what was `prepared` of it, O(resting orders) without.
+        """
         self.exchange = exchange
         self.index = index
         self._entries: deque[FeedEntry] = deque()
         self._held_events = 0
         self._held_from = index
-        self._symbols: dict[str, SymbolFeed] = {}
+        self._symbols = self.prepare(exchange, recent_trades) if prepared is None else prepared
         # Those that have as many events behind their base as may be.
         self._due: dict[str, SymbolFeed] = {}
-        for symbol, book in exchange.books.items():
-            trades = tuple(recent_trades.get(symbol, ()))
-            known_from = trades[0].timestamp if trades else exchange.time
-            base = SymbolBase.of_book(book, exchange.log_index, exchange.time)
-            symbol_feed = self._symbols[symbol] = SymbolFeed(base, trades, known_from, self._waiting_events)
-            if len(base.orders) > self._most_resting_orders:
-                # Now, rather than while orders are waiting.
-                symbol_feed.follow()
 
     def __contains__(self, symbol: str) -> bool:
         return symbol in self._symbols

@@ -28,6 +28,12 @@ class ReplicaObserver(Protocol):
         """Everything up to `index` is applied, or came with a snapshot."""
         ...
 
+    def decoded(self, state: StateMachine) -> None:
+        """`state`, of a snapshot from a peer, is perhaps the next that is `restored`. From any thread, and before
+        anything is applied to it: whatever takes long is better done now than then.
+        """
+        ...
+
     def restored(self, watermarks: Mapping[str, int]) -> None:
         """The state was replaced by a snapshot: some executions happened without being seen here."""
         ...
@@ -59,7 +65,9 @@ class Replica:
         self._observer.applied(index)
 
     def decode(self, body: bytes) -> StateMachine:
-        return StateMachine.from_snapshot(body)
+        state = StateMachine.from_snapshot(body)
+        self._observer.decoded(state)
+        return state
 
     def restore(self, index: int, state: object) -> None:
         assert isinstance(state, StateMachine)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from raftbook.engine.events import Execution, Trade
+    from raftbook.feed.symbol_feed import SymbolFeed
     from raftbook.state_machine import StateMachine
 
 
@@ -30,6 +31,7 @@ class FeedKeeper:
         self._run = run
         machine = state()
         self._feed = Feed(machine.exchange, _recent_trades(machine), machine.index, events_kept=events_kept)
+        self._prepared: tuple[StateMachine, dict[str, SymbolFeed]] | None = None
         self._waiting: list[tuple[int, Sequence[Execution]]] = []
         self._executed: Sequence[Execution] = ()
         self._listeners: list[Callable[[], None]] = []
@@ -55,10 +57,16 @@ class FeedKeeper:
         self._executed = ()
         self._schedule()
 
+    def decoded(self, state: StateMachine) -> None:
+        """In another thread: to build the feed of a million orders on the loop would hold it for seconds."""
+        self._prepared = state, self._feed.prepare(state.exchange, _recent_trades(state))
+
     def restored(self, _watermarks: Mapping[str, int]) -> None:
         self._waiting.clear()
         machine = self._state()
-        self._feed.restore(machine.exchange, _recent_trades(machine), machine.index)
+        prepared, self._prepared = self._prepared, None
+        symbols = prepared[1] if prepared is not None and prepared[0] is machine else None
+        self._feed.restore(machine.exchange, _recent_trades(machine), machine.index, symbols)
         self._schedule()
 
     def _schedule(self) -> None:

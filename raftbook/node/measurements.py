@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
     from raftbook.engine.events import Execution
+    from raftbook.state_machine import StateMachine
 
 SYNC_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 ANSWER_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -76,6 +77,8 @@ class Measurements:
         self.entry_submissions.observe(len(executions))
 
     def applied(self, index: int) -> None: ...
+
+    def decoded(self, state: StateMachine) -> None: ...
 
     def restored(self, watermarks: Mapping[str, int]) -> None: ...
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from raftbook.engine.events import Execution
     from raftbook.member.replica import ReplicaObserver
+    from raftbook.state_machine import StateMachine
 
 
 class Observers:
@@ -27,6 +28,10 @@ class Observers:
     def applied(self, index: int) -> None:
         for observer in self._observers:
             observer.applied(index)
+
+    def decoded(self, state: StateMachine) -> None:
+        for observer in self._observers:
+            observer.decoded(state)
 
     def restored(self, watermarks: Mapping[str, int]) -> None:
         for observer in self._observers:

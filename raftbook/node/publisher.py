@@ -20,6 +20,8 @@ from raftbook.errors import NotHeldError, NotReadyError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from raftbook.state_machine import StateMachine
+
 
 class Report(NamedTuple):
     """What became of one submission; `execution` is None while it is pending."""
@@ -75,6 +77,8 @@ class Publisher:
             future = heapq.heappop(self._index_waiters)[2]
             if not future.done():
                 future.set_result(None)
+
+    def decoded(self, state: StateMachine) -> None: ...
 
     def restored(self, watermarks: Mapping[str, int]) -> None:
         """The state was replaced by a snapshot: some executions happened without being seen here."""

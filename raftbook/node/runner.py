@@ -188,7 +188,9 @@ async def _serve(
         tls=TlsContexts(tls.accepting_peers, tls.dialling_peers) if tls is not None else None,
         listener=peer_listener,
     )
-    service.attach(transport)
+    with without_looks():
+        # It builds the feed of every order that rests.
+        service.attach(transport)
     # Before the node joins its peers, whom it would keep waiting.
     server = HttpServer(service, tls=tls.for_clients if tls is not None else None)
     await transport.start()

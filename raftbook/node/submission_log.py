@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from raftbook.engine.events import Execution
     from raftbook.errors import RaftbookError
     from raftbook.node.publisher import Report
+    from raftbook.state_machine import StateMachine
 
 _log = get_logger(__name__)
 _is_wanted = logging.getLogger(__name__).isEnabledFor
@@ -58,6 +59,8 @@ class SubmissionLog:
                     self._tell(execution)
 
     def applied(self, index: int) -> None: ...
+
+    def decoded(self, state: StateMachine) -> None: ...
 
     def restored(self, watermarks: Mapping[str, int]) -> None: ...
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from raftbook.replication.ordered_log import StateReplica
     from raftbook.simulation.network import SimulatedNetwork
     from raftbook.simulation.node import SimulatedNode
+    from raftbook.state_machine import StateMachine
 
 
 class ProcessKilledError(Exception):
@@ -53,6 +54,9 @@ class Observer:
 
     def applied(self, index: int) -> None:
         """The replica around tells the checks."""
+
+    def decoded(self, state: StateMachine) -> None:
+        """Nothing here takes long."""
 
     def restored(self, watermarks: Mapping[str, int]) -> None:
         """Reports of what happened behind a snapshot are lost here: clients ask again, under the same ids."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from raftbook.feed import Feed
 from raftbook.json_format import command_from_fields
 from raftbook.node.feed_keeper import FeedKeeper
 from raftbook.state_machine import StateMachine
@@ -47,3 +48,32 @@ async def test_an_index_that_holds_nothing_is_passed_over():
     keeper.executed([], {})
     keeper.applied(2)
     assert keeper.feed.index == 2
+
+
+class TestSnapshotFromPeer:
+    """Another thread prepares the feed of a state that is to come; to do so on the loop would hold up the node."""
+
+    async def test_what_was_prepared_of_that_very_state_becomes_the_feed(self, monkeypatch):
+        coming = await state_with_a_bid()
+        states = [StateMachine()]
+        keeper = FeedKeeper(lambda: states[-1], events_kept=10, run=lambda action: action())
+        await asyncio.to_thread(keeper.decoded, coming)
+        monkeypatch.delattr(Feed, "prepare")  # On the loop nothing is left to prepare.
+        states.append(coming)
+        keeper.restored({})
+        assert (keeper.feed.index, keeper.feed.sequence("ACME")) == (coming.index, 2) == (2, 2)
+        assert keeper.feed.market("ACME").level3.to_snapshot() == [[[1, 10025, 5]], []]
+
+    async def test_what_was_prepared_of_a_state_that_does_not_come_is_forgotten(self):
+        machine = StateMachine()
+        keeper = FeedKeeper(lambda: machine, events_kept=10, run=lambda action: action())
+        keeper.decoded(await state_with_a_bid())
+        keeper.restored({})
+        assert "ACME" not in keeper.feed
+
+
+async def state_with_a_bid() -> StateMachine:
+    service = DirectService()
+    await service.submit([command_from_fields("add_instrument", ACME)], wait_s=1.0)
+    await service.submit([command_from_fields("new", order())], wait_s=1.0)
+    return service.state
