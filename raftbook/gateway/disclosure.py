@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from raftbook.engine.events import KeyEvent, MassCanceled, OrderEvent, Rejection, Trade
 from raftbook.json_format import dumps, report_text, report_to_json, trade_to_json
@@ -29,7 +30,7 @@ def report_json(service: Service, report: Report, caller: Caller) -> Json:
     if execution is None or caller.sees_all:
         return report_to_json(report.origin, report.sequence, execution, instruments)
     events = tuple(event for event in execution.events if _may_see(caller, event))
-    json = report_to_json(report.origin, report.sequence, execution._replace(events=events), instruments)
+    json = report_to_json(report.origin, report.sequence, replace(execution, events=events), instruments)
     json["events"] = [
         trade_json(event, instruments[event.symbol], caller) if isinstance(event, Trade) else event_json
         for event, event_json in zip(events, _list(json["events"]), strict=True)
