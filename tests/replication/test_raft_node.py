@@ -341,13 +341,15 @@ class TestReplication:
     def test_an_acknowledgement_that_makes_a_majority_commits_in_the_very_next_tick(self):
         with make_cluster() as cluster:
             leader = cluster.settle()
-            peer = cluster.others(leader)[0].node_id
-            cluster.network.cut_off(leader.node_id)
+            recorder = Recorder(cluster, lambda _sender, _receiver, message: not isinstance(message, AppendReply))
             index = leader.propose(b"waits")
             cluster.run_for(0.2)
             leader.raft.tick()
             assert leader.status.commit_index == index - 1
-            leader.raft.received(peer, AppendReply(leader.raft.term, index, index + 1, success=True, is_voter=True))
+            peer = cluster.others(leader)[0].node_id
+            reply = recorder.of(AppendReply, sender=peer)[-1]
+            assert (reply.match_index, reply.success) == (index, True)
+            leader.raft.received(peer, reply)
             leader.raft.tick()
             assert leader.status.commit_index == leader.raft.applied_index == index
 
