@@ -24,7 +24,10 @@ def start(
         ),
     ],
     listen: Annotated[
-        str, typer.Option("--listen", metavar="HOST:PORT", help="Where clients reach it; on this machine alone.")
+        str,
+        typer.Option(
+            "--listen", metavar="HOST:PORT", help="Where clients reach it; beyond this machine with TLS alone."
+        ),
     ] = "127.0.0.1:8100",
     api_key: Annotated[
         str | None,
@@ -36,8 +39,7 @@ def start(
 
     It keeps nothing itself, so several may run side by side, and one that dies takes nothing with it.
     """
-    from raftbook.sharding.map_file import load_shard_map
     from raftbook.sharding.process import run
 
     del output  # A gateway's output is its log, on standard error.
-    raise typer.Exit(run(load_shard_map(shards), listen, api_key=api_key))
+    raise typer.Exit(run(shards, listen, api_key=api_key))

@@ -66,7 +66,10 @@ MAY_IMPORT = {
     ),
     SHARD_MAP: ("raftbook.gateway.query", JSON_FORMAT, ENGINE, ERRORS),
     SHARD_BATCHES: (SHARD_MAP, "raftbook.gateway.submissions", JSON_FORMAT, ERRORS),
-    "raftbook.sharding": ("raftbook.gateway", NODE, "raftbook.replication.listening", FEED, *CLIENT, *CORE),
+    "raftbook.sharding": (
+        *("raftbook.gateway", NODE, "raftbook.replication.listening", "raftbook.security.tls"),
+        *(FEED, *CLIENT, *CORE),
+    ),
     "raftbook.offline": (REPLICATION, *CORE),
     "raftbook.simulation": (MEMBER, REPLICATION, *CLIENT, *CORE),
     "cli.bench.stock_node": (),

@@ -105,7 +105,7 @@ def parse_config(text: str, *, file: str, environ: Mapping[str, str], folder: Pa
         keys=tuple(key for key, _ in keys),
         limits=limits,
         raft=raft,
-        security=_with_paths_in(folder, security, security_table),
+        security=with_paths_in(folder, security, security_table),
     )
 
 
@@ -121,7 +121,8 @@ def dumps(config: Config) -> str:
     return "\n".join(lines)
 
 
-def _with_paths_in(folder: Path, security: SecurityConfig, table: Table) -> SecurityConfig:
+def with_paths_in(folder: Path, security: SecurityConfig, table: Table) -> SecurityConfig:
+    """`security` with its paths as the process needs them: relative to `folder`, unless variables gave them."""
     given = {key: getattr(security, key) for key in TLS_FILE_KEYS if key not in table.variables}
     return msgspec.structs.replace(
         security, **{key: str(folder / path) for key, path in given.items() if path is not None}

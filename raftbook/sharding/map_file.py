@@ -1,4 +1,4 @@
-"""The file that says which shards there are: TOML, as strictly read as a cluster's configuration.
+"""A gateway's file, which says which shards there are: TOML, as strictly read as a cluster's configuration.
 
     [gateway]
     name = "two-shards"
@@ -7,20 +7,24 @@
     nodes = ["http://127.0.0.1:8101", "http://127.0.0.1:8102"]     # some; the others are learned from them
     symbols = ["ACME"]
 
+The tables [limits] and [security] are as in a cluster's configuration, for the gateway's own clients; it has no keys.
+
 Every fault is a ConfigError of one sentence: which file, which key, what is wrong, and what to write.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
 from raftbook.engine.types import SYMBOL_PATTERN
 from raftbook.errors import ConfigError
-from raftbook.node.config_file import read_named, shipped_shard_maps
+from raftbook.node.config import LimitsConfig, SecurityConfig
+from raftbook.node.config_checks import check_limits, check_security
+from raftbook.node.config_file import read_named, shipped_shard_maps, with_paths_in
 from raftbook.node.toml_tables import parse_document, shortened
 from raftbook.sharding.shard_map import SHARD_NAME_PATTERN, Shard, ShardMap
 
@@ -63,18 +67,37 @@ class _Shard(Struct, frozen=True, kw_only=True):
 class _Tables(Struct):
     gateway: _Gateway
     shards: tuple[_Shard, ...]
+    limits: LimitsConfig
+    security: SecurityConfig
 
 
-def load_shard_map(path_or_name: str | Path) -> ShardMap:
-    """The map in that file, or the shipped one of that name ("two-shards")."""
+class GatewayFile(NamedTuple):
+    """`limits` and `security` are what a node has of that name, for the gateway's own clients."""
+
+    shard_map: ShardMap
+    limits: LimitsConfig
+    security: SecurityConfig
+
+
+def load_gateway_file(path_or_name: str | Path) -> GatewayFile:
+    """That file, or the shipped one of that name ("two-shards")."""
     text, folder = read_named(path_or_name, shipped_shard_maps(), kind="shard map")
-    return parse_shard_map(text, file=str(path_or_name), folder=folder)
+    return parse_gateway_file(text, file=str(path_or_name), folder=folder)
 
 
-def parse_shard_map(text: str, *, file: str, folder: Path = Path()) -> ShardMap:
-    """The map that `text` (TOML) is; `file` is what error messages call it. Paths in it are relative to `folder`."""
+def parse_gateway_file(text: str, *, file: str, folder: Path = Path()) -> GatewayFile:
+    """What `text` (TOML) says; `file` is what error messages call it. Paths in it are relative to `folder`."""
     document = parse_document(text, file=file, environ={}, known_tables=_Tables.__struct_fields__)
     gateway, _ = document.table("gateway", _Gateway)
+    limits, limits_table = document.table("limits", LimitsConfig)
+    check_limits(limits, limits_table)
+    security, security_table = document.table("security", SecurityConfig)
+    check_security(security, security_table, node_count=1)
+    if security.require_keys:
+        raise ConfigError(
+            f"{security_table.where('require_keys')}: a gateway has no keys of its own; leave it out, and write "
+            "require_client_certificates = true"
+        )
     shards = document.list_of_tables("shards", _Shard)
     if not shards:
         raise ConfigError(f"{file}: there are no shards; write [[shards]] with name, nodes and symbols for each")
@@ -88,7 +111,8 @@ def parse_shard_map(text: str, *, file: str, folder: Path = Path()) -> ShardMap:
             _check_url(url, shard, table)
         _claim(shard.symbols, shard.name, owners, table.where("symbols"))
         _claim([url.rstrip("/") for url in shard.nodes], shard.name, owners, table.where("nodes"))
-    return ShardMap(gateway.name, [_with_path_in(folder, shard) for shard, _ in shards])
+    shard_map = ShardMap(gateway.name, [_with_path_in(folder, shard) for shard, _ in shards])
+    return GatewayFile(shard_map, limits, with_paths_in(folder, security, security_table))
 
 
 def _check_url(url: str, shard: _Shard, table: Table) -> None:

@@ -6,8 +6,7 @@ import pytest
 
 from raftbook.client import RaftbookClient
 from raftbook.client.nodes import may_have_been_taken
-from raftbook.errors import BusyError, ConfigError, OutcomeUnknownError, ProblemError, UnreachableError
-from raftbook.sharding.process import checked_address
+from raftbook.errors import BusyError, OutcomeUnknownError, ProblemError, UnreachableError
 from raftbook.sharding.upstream import problem_from
 from tests.support.sample_orders import ACME, order, sell
 
@@ -297,11 +296,3 @@ def test_a_503_says_that_nothing_was_taken_and_a_504_that_nobody_knows(error, st
     problem = problem_from("south", error)
     assert (problem.status, problem.code, problem.members["shard"]) == (status, code, "south")
     assert may_have_been_taken(problem) == (status == 504)
-
-
-def test_the_gateway_listens_on_this_machine_alone():
-    assert checked_address("127.0.0.1:8100") == ("127.0.0.1", 8100)
-    with pytest.raises(ConfigError, match="put a server that has TLS in front of it"):
-        checked_address("0.0.0.0:8100")
-    with pytest.raises(ConfigError, match="no HOST:PORT"):
-        checked_address("8100")

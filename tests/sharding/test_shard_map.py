@@ -8,7 +8,7 @@ import pytest
 from raftbook.errors import ConfigError, InvalidCommandError, ProblemError
 from raftbook.json_format import fields_from_json
 from raftbook.node.config_file import load_config
-from raftbook.sharding.map_file import load_shard_map, parse_shard_map
+from raftbook.sharding.map_file import load_gateway_file, parse_gateway_file
 from raftbook.sharding.shard_map import OrderName, Shard, ShardMap
 
 MAP = ShardMap("test", [Shard("north", ("http://n:1",), ("ACME", "AJAX")), Shard("south", ("http://s:1",), ("BETA",))])
@@ -102,7 +102,7 @@ def shard(name='"a"', nodes='["http://127.0.0.1:8101"]', symbols='["ACME"]', mor
 
 
 def test_a_shipped_map_is_found_by_its_name_and_agrees_with_the_shipped_clusters():
-    shard_map = load_shard_map("two-shards")
+    shard_map = load_gateway_file("two-shards").shard_map
     assert shard_map.names == ("shard-1", "shard-2")
     for shard in shard_map.shards:
         config = load_config(shard.name, {})
@@ -114,7 +114,7 @@ def test_a_shipped_map_is_found_by_its_name_and_agrees_with_the_shipped_clusters
 def test_the_ca_of_a_shard_lies_beside_the_map(tmp_path):
     path = tmp_path / "map.toml"
     path.write_text(HEAD + shard(nodes='["https://10.0.0.1:8101/"]', more='ca_file = "certs/ca.pem"'))
-    (only,) = load_shard_map(path).shards
+    (only,) = load_gateway_file(path).shard_map.shards
     assert only == Shard("a", ("https://10.0.0.1:8101/",), ("ACME",), str(tmp_path / "certs/ca.pem"))
 
 
@@ -142,11 +142,11 @@ def test_the_ca_of_a_shard_lies_beside_the_map(tmp_path):
 )
 def test_a_map_that_cannot_be_meant_says_where_and_what_to_write(text, reason):
     with pytest.raises(ConfigError, match=reason):
-        parse_shard_map(text, file="m.toml")
+        parse_gateway_file(text, file="m.toml")
 
 
 def test_a_map_that_is_not_there_lists_the_shipped_ones(tmp_path):
     with pytest.raises(ConfigError, match=r"no shard map 'three-shards'.*\(two-shards\)"):
-        load_shard_map("three-shards")
+        load_gateway_file("three-shards")
     with pytest.raises(ConfigError, match="cannot be read"):
-        load_shard_map(tmp_path / "absent.toml")
+        load_gateway_file(tmp_path / "absent.toml")
