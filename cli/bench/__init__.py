@@ -8,7 +8,7 @@
 | adversarial, attack, attacks | what somebody would send who wants the engine to be slow, and the times of it |
 | doubling, pauses, collected_process | what an operation costs as the book doubles; pauses of the garbage collector |
 | cluster, node_probe | orders through three node processes, and what the nodes use for them |
-| recovery, under_load, catching_up, patient_clients, resting | failovers, restarts, replay, snapshots |
+| recovery, under_load, catching_up, restoring, patient_clients, resting | failovers, restarts, replay, snapshots |
 | feed, feed_subscribers | a thousand subscribers |
 | shards | two shards behind one gateway |
 | generator, load | the load generator, a process of its own, in closed and in open loop |

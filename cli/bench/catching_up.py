@@ -19,6 +19,7 @@ from cli.bench.measurement import (
 )
 from cli.bench.patient_clients import BATCH_COMMANDS as BATCH_COMMANDS_OF_CLIENTS
 from cli.bench.patient_clients import PatientClients
+from cli.bench.restoring import measure_restore
 from cli.bench.spread import spread_ms
 from cli.local_cluster import LocalCluster
 from raftbook.node.config import LimitsConfig
@@ -88,6 +89,7 @@ async def measure_snapshots(scale: Scale, folder: Path, announce: Announce) -> l
             for event in log_events(cluster.log_path(node_id), seen_bytes[node_id])
         )
         await cluster.terminate()
+        restore = await measure_restore(cluster, absent, scale, announce)
     if back.statuses[absent]["base_index"] <= 0:
         raise BenchmarkFailedError(f"{absent} caught up from the log, though a snapshot was to be measured")
     return [
@@ -103,6 +105,7 @@ async def measure_snapshots(scale: Scale, folder: Path, announce: Announce) -> l
                 "connections_lost": lost,
             },
         ),
+        restore,
     ]
 
 
@@ -147,10 +150,12 @@ async def _snapshot(cluster: LocalCluster, leader: str, absent: str, scale: Scal
         SNAPSHOT,
         f"{scale.backlog:,} resting orders, two node processes that write a snapshot of them while clients trade. "
         "Stall: for so long the node's loop did nothing at all, from before the fork until the log is compacted, as "
-        "the node itself says (`snapshot written` in its log); what other processes take of the processors is in it",
+        "the node itself says (`snapshot written` in its log); what other processes take of the processors is in it. "
+        "Fork: what the longest took of the processor, which is all that a snapshot takes of the loop",
         {
             "leader_longest_stall_ms": written[leader]["longest_stall_ms"],
             "follower_longest_stall_ms": written[follower]["longest_stall_ms"],
+            "fork_cpu_ms": max(event["fork_cpu_ms"] for event in written.values()),
             "child_took_s": max(event["took_s"] for event in written.values()),
             "size_bytes": written[leader]["size_bytes"],
             **spread_ms(batch_times_s, "clients_"),

@@ -54,6 +54,13 @@ def resident_bytes(process_id: int) -> int:
     return int(pages) * _PAGE_BYTES
 
 
+def peak_resident_bytes(process_id: int) -> int:
+    """The most memory that a process has had so far (`man 5 proc_pid_status`)."""
+    lines = Path(f"/proc/{process_id}/status").read_text().splitlines()
+    (peak,) = (line for line in lines if line.startswith("VmHWM:"))
+    return int(peak.split()[1]) * 1024
+
+
 def cpu_seconds(process_id: int) -> float:
     """Processor time that a process has used so far, in user and in system mode (`man 5 proc_pid_stat`)."""
     with open(f"/proc/{process_id}/stat", "rb") as file:  # noqa: PTH123 (called while it is measured)

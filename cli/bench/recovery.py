@@ -17,6 +17,7 @@ from cli.bench.catching_up import (
 )
 from cli.bench.cluster import EQUAL_STATE_DEADLINE_S, START_DEADLINE_S, all_ready, settled_leader
 from cli.bench.measurement import Announce, BenchmarkFailedError, Measurement, Scale, milliseconds
+from cli.bench.restoring import RESTORE
 from cli.bench.spread import spread_ms
 from cli.bench.under_load import KILLED_UNDER_LOAD, ROLLING_RESTART, measure_under_load
 from cli.local_cluster import LocalCluster
@@ -41,6 +42,7 @@ STEPS: Final = (
     RESTART,
     SNAPSHOT,
     BEHIND_BY_SNAPSHOT,
+    RESTORE,
 )
 
 WHOLE_LOG: Final = LimitsConfig(snapshot_entries=1 << 40, log_retain_entries=1 << 40)

@@ -85,6 +85,7 @@ class NodeSnapshots:
                 "snapshot written",
                 index=info.index,
                 size_bytes=info.size_bytes,
+                fork_cpu_ms=milliseconds(self.writer.fork_cpu_s),
                 took_s=round(self.writer.took_s, 3),
                 longest_stall_ms=milliseconds(self._stalls.take_recent_s()),
             )

@@ -225,6 +225,8 @@ class SnapshotWriter:
         self._child: _Child | None = None
         self._written: tuple[int, int] | None = None
         """(index, term) of a snapshot that is on disk, and not the store's newest yet."""
+        self.fork_cpu_s = 0.0
+        """Of the processor, on the loop, for the last fork: it grows with the memory that there is to share."""
         self.took_s = 0.0
         """How long the last child took that wrote one; as exactly as `poll` is called often."""
 
@@ -239,11 +241,12 @@ class SnapshotWriter:
             StorageError: the system has no room for another process.
         """
         assert not self.is_busy
-        started_at = self._clock()
+        started_at, cpu_began_at = self._clock(), time.thread_time()
         try:
             process_id = fork_child(lambda: self._write(index, term, encode))
         except StorageError as error:
             raise StorageError(f"the snapshot of entry {index} was not begun: {error}") from error
+        self.fork_cpu_s = time.thread_time() - cpu_began_at
         self._child = _Child(process_id, index, term, started_at)
 
     def _write(self, index: int, term: int, encode: Callable[[], bytes]) -> None:

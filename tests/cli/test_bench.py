@@ -247,8 +247,14 @@ class TestRecovery:
         snapshot = measured[recovery.SNAPSHOT]
         assert snapshot["size_bytes"] > 30 * scale.backlog
         assert snapshot["child_took_s"] > 0
+        assert snapshot["fork_cpu_ms"] > 0
         for figure in ("leader_longest_stall_ms", "follower_longest_stall_ms"):
             assert 0 < snapshot[figure] < 1e3 * MAX_GAP_S
+        restore = measured[recovery.RESTORE]
+        assert restore["orders"] == scale.backlog
+        assert restore["restore_ms"] > 0
+        assert restore["restore_cpu_s"] > 0
+        assert restore["peak_memory_mb"] > 20
 
 
 @pytest.mark.parametrize(
