@@ -27,12 +27,23 @@ def commands_from_cbor_array(
 
     Raises InvalidCommandError where the whole is no array, or has more than `max_commands` elements.
     """
+    return [
+        fields if isinstance(fields, InvalidCommandError) else _command_or_error(fields, generate_client_order_id)
+        for fields in fields_from_cbor_array(data, max_commands)
+    ]
+
+
+def fields_from_cbor_array(data: bytes, max_commands: int) -> list[dict[str, object] | InvalidCommandError]:
+    """The fields of each command of a CBOR array, as yet unread; see `commands_from_cbor_array`."""
     elements = _decoded(data, "array of maps")
     if not isinstance(elements, list):
         raise InvalidCommandError("the body must be one CBOR array of commands")
     if len(elements) > max_commands:
         raise InvalidCommandError(f"the array has {len(elements)} commands; send at most {max_commands} at a time")
-    return [_command_or_error(element, generate_client_order_id) for element in elements]
+    return [
+        element if _is_map_of_fields(element) else InvalidCommandError("a command is a map with text keys")
+        for element in elements
+    ]
 
 
 def fields_from_cbor(data: bytes) -> dict[str, object]:
@@ -66,9 +77,9 @@ def _is_map_of_fields(value: object) -> TypeGuard[dict[str, object]]:
     return isinstance(value, dict) and all(isinstance(name, str) for name in value)
 
 
-def _command_or_error(element: object, generate_client_order_id: Callable[[], str]) -> Command | InvalidCommandError:
-    if not _is_map_of_fields(element):
-        return InvalidCommandError("a command is a map with text keys")
+def _command_or_error(
+    element: dict[str, object], generate_client_order_id: Callable[[], str]
+) -> Command | InvalidCommandError:
     op = element.pop("op", None)
     if not isinstance(op, str):
         return InvalidCommandError("op: must name the command, such as new or cancel", field="op")

@@ -1,6 +1,6 @@
 """HTTP: commands. Each handler says what a node's would; `submissions` finds the shard.
 
-Bodies are JSON. `cancel` and `replace` may name `symbol` or `shard` (in the query, or in a command of /v1/commands).
+`cancel` and `replace` may name `symbol` or `shard` (in the query, or in a command of /v1/commands).
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from raftbook.engine.types import MAX_INTEGER
 from raftbook.gateway.body import read_body
+from raftbook.gateway.cbor import fields_from_cbor
 from raftbook.gateway.endpoint import Answer
 from raftbook.gateway.market import MarketHandlers
-from raftbook.gateway.media_types import JSON, body_media_type
+from raftbook.gateway.media_types import CBOR, body_media_type
 from raftbook.gateway.orders import OrderHandlers
 from raftbook.gateway.query import SYMBOL, malformed, read_identifier, read_integer, read_symbol
 from raftbook.json_format import fields_from_json
 from raftbook.sharding.routes import SHARD, as_on_nodes
 from raftbook.sharding.shard_map import read_value
-from raftbook.sharding.submissions import Submissions, commands_of_array
+from raftbook.sharding.submissions import Submissions, as_json, commands_of_array, commands_of_cbor_array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,14 +69,16 @@ class CommandHandlers:
         return as_on_nodes(original, answer, query)
 
     async def _fields(self, request: Request) -> dict[str, object]:
-        body_media_type(request, (JSON,))
-        return {**fields_from_json(await read_body(request, self._limits.max_body_bytes))}
+        media_type = body_media_type(request)
+        body = await read_body(request, self._limits.max_body_bytes)
+        return as_json(fields_from_cbor(body)) if media_type == CBOR else {**fields_from_json(body)}
 
     async def _commands(self, request: Request, query: Query) -> Answer:
         wait_s = query.submission_wait_s()
-        body_media_type(request, (JSON,))
+        media_type = body_media_type(request)
         body = await read_body(request, self._limits.max_body_bytes)
-        commands = commands_of_array(body, self._limits.max_commands_per_request)
+        read_array = commands_of_cbor_array if media_type == CBOR else commands_of_array
+        commands = read_array(body, self._limits.max_commands_per_request)
         reports = await self._submissions.submit(commands, wait_s)
         return Answer(reports, None, 202 if any(report["status"] == "pending" for report in reports) else 200)
 

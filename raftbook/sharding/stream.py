@@ -38,6 +38,7 @@ from raftbook.gateway.stream_requests import (
 from raftbook.gateway.websocket_frames import Encoding
 from raftbook.sharding.batches import join
 from raftbook.sharding.shard_map import read_value
+from raftbook.sharding.submissions import as_json
 from raftbook.sharding.upstream import problem_from
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class _Conversation:
         """Hand the command to its shard; its answer follows. Returns when the next one may be handed over."""
         if self._outstanding >= self._max_outstanding:
             raise BusyError(f"{self._outstanding} commands of this connection have no answer yet; wait for some")
-        fields = dict(request.fields)
+        fields = as_json(dict(request.fields)) if request.encoding is Encoding.CBOR else dict(request.fields)
         wait_s = _wait_s(fields)
         routed = await self._submissions.placed(self._map.route({**fields, "op": request.op}), self._new_orders)
         sessions = [await self._session(shard) for shard in routed.shards]

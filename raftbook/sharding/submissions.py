@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from raftbook.errors import InvalidCommandError, OutcomeUnknownError, ProblemError, RaftbookError
+from raftbook.gateway.cbor import fields_from_cbor_array
 from raftbook.gateway.submissions import answer_to_one
 from raftbook.json_format import fields_from_json
 from raftbook.sharding.batches import join, split
@@ -138,3 +140,24 @@ def commands_of_array(body: bytes, max_commands: int) -> list[dict[str, object] 
         except InvalidCommandError as error:
             commands.append(error)
     return commands
+
+
+def commands_of_cbor_array(body: bytes, max_commands: int) -> list[dict[str, object] | InvalidCommandError]:
+    """As `commands_of_array`, of CBOR."""
+    commands: list[dict[str, object] | InvalidCommandError] = []
+    for fields in fields_from_cbor_array(body, max_commands):
+        try:
+            commands.append(fields if isinstance(fields, InvalidCommandError) else as_json(fields))
+        except InvalidCommandError as error:
+            commands.append(error)
+    return commands
+
+
+def as_json(fields: dict[str, object]) -> dict[str, object]:
+    """Fields that came as CBOR, for a shard to get as JSON. Raises InvalidCommandError for what JSON cannot say."""
+    for name, value in fields.items():
+        for item in value if isinstance(value, list) else (value,):
+            is_plain = item is None or isinstance(item, str | bool | int | float)
+            if not is_plain or (isinstance(item, float) and not math.isfinite(item)):
+                raise InvalidCommandError(f"{name[:40]}: expected text, a number, true, false or null", name[:40])
+    return fields

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cbor2
 import pytest
 
 from raftbook.client import RaftbookClient
@@ -9,6 +10,8 @@ from raftbook.client.nodes import may_have_been_taken
 from raftbook.errors import BusyError, OutcomeUnknownError, ProblemError, UnreachableError
 from raftbook.sharding.upstream import problem_from
 from tests.support.sample_orders import ACME, order, sell
+
+IN_CBOR = {"Content-Type": "application/cbor"}
 
 
 def beta(client_order_id="b1", **fields):
@@ -53,6 +56,27 @@ class TestCommands:
         assert reports[4]["order"]["status"] == "filled"
         assert reports[5]["reason"] == "unknown_symbol"
 
+    async def test_commands_may_come_as_cbor_and_are_answered_so(self, market):
+        one = await market.http.post("/v1/orders", content=cbor2.dumps(beta(price=100.25, quantity=5)), headers=IN_CBOR)
+        assert one.headers["content-type"] == "application/cbor"
+        report = cbor2.loads(one.content)
+        assert (report["shard"], report["order"]["price"], report["order"]["quantity"]) == ("south", "100.25", "5")
+        batch = [
+            command("new", order("a1")),
+            "no command",
+            command("cancel", {"account": "alice", "client_order_id": "b1"}),
+            command("new", order("a2", price=float("nan"))),
+            command("new", order("a3", account=b"alice")),
+            command("new", order("a4", price={"mantissa": 1})),
+        ]
+        several = await market.http.post("/v1/commands", content=cbor2.dumps(batch), headers=IN_CBOR)
+        reports = cbor2.loads(several.content)
+        assert [report["status"] for report in reports] == ["accepted", "rejected", "accepted", *["rejected"] * 3]
+        assert [report["field"] for report in reports[3:]] == ["price", "account", "price"]
+        assert market.services["north"].state.exchange.registry.last_order_id == 1
+        fault = await market.http.post("/v1/orders", content=cbor2.dumps(beta(account=b"alice")), headers=IN_CBOR)
+        assert (fault.status_code, fault.json()["field"]) == (400, "account")
+
     async def test_the_same_order_again_is_executed_once(self, market):
         await placed(market, beta())
         again = (await market.http.post("/v1/orders", json=beta())).json()
@@ -83,7 +107,7 @@ class TestCommands:
         assert sum(service.taken for service in market.services.values()) == before
 
     async def test_bodies_are_json_and_bounded(self, market):
-        answer = await market.http.post("/v1/orders", content=b"\xa0", headers={"Content-Type": "application/cbor"})
+        answer = await market.http.post("/v1/orders", content=b"{}", headers={"Content-Type": "text/plain"})
         assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
         many = [{"op": "tick"}] * 10_001
         answer = await market.http.post("/v1/commands", json=many)

@@ -65,6 +65,8 @@ async def test_one_connection_enters_orders_for_all_shards(streams):
         answer = await client.ask("new", **sell("s1", quantity="2"), request_id="two", encoding="cbor")
         assert (answer["request_id"], answer["report"]["shard"]) == ("two", "north")
         assert client.encodings[-1] == "cbor"
+        answer = await client.ask("new", **beta("b0", account=b"alice"), request_id=7, encoding="cbor")
+        assert (answer["error"]["code"], answer["error"]["field"]) == ("malformed", "account")
 
         # Pipelined: what follows an order finds it, though no shard knows of it yet.
         south = streams.services["south"]
