@@ -33,7 +33,7 @@ async def measure_restore(cluster: LocalCluster, node_id: str, scale: Scale, ann
     await cluster.terminate(node_id)
     return Measurement(
         RESTORE,
-        f"one node, the others down, started from a snapshot of {scale.backlog:,} resting orders and the log behind it; "
+        f"one node, the others down, started from a snapshot of {scale.backlog:,} resting orders and the log after it; "
         "from starting the process until it answers, Python's own start, the check of the whole state and the "
         "market data included. Processor time is the system's word (/proc/PID/stat)",
         {
