@@ -629,10 +629,10 @@ class RaftNode:
             self._core.heard_from(peer)
         send_more = self._replicator.answered(peer, reply)
         self._core.set_match_index(peer, self._replicator.countable_match(peer))
-        if reply.success:
-            self._sender.acknowledged(peer, reply.match_index)
         if not self._replicator.progress(peer).needs_snapshot:
             self._sender.forget(peer)
+        elif reply.success:
+            self._sender.acknowledged(peer, reply.match_index)
         if send_more:
             self._replicate_to(peer)
 

@@ -90,10 +90,13 @@ class Replicator:
         self._progress: dict[str, Progress] = {}
         self._paused: set[str] = set()
         self._term = 0
+        self._newest: tuple[tuple[int, int, int], AppendEntries, int] | None = None
+        """(index, commit index, last index of the log), the append of that, and the bytes of its commands."""
 
     def lead(self, term: int, peers: tuple[str, ...], next_index: int) -> None:
         """Begin a term of leadership: nothing is known of anyone."""
         self._term = term
+        self._newest = None
         self._progress = {peer: Progress(next_index) for peer in peers}
 
     @property
@@ -163,13 +166,27 @@ class Replicator:
 
     def _send_from(self, peer: str, index: int, commit_index: int) -> tuple[int, int] | None:
         """Send one append with entries from `index` on; (last index, bytes) of it, None if it could not be sent."""
-        entries = self._journal.batch_from(index, self._append_limit_bytes)
-        previous_term = self._journal.term_at(index - 1)
-        assert previous_term is not None
-        body = tuple((entry.term, entry.command) for entry in entries)
-        if not self._send(peer, AppendEntries(self._term, index - 1, previous_term, commit_index, body)):
+        append, size_bytes = self._append_from(index, commit_index)
+        if not self._send(peer, append):
             return None
-        return index - 1 + len(entries), sum(len(command) for _term, command in body)
+        return index - 1 + len(append.entries), size_bytes
+
+    def _append_from(self, index: int, commit_index: int) -> tuple[AppendEntries, int]:
+        """An append and the bytes of its commands.
+
+        For all followers that are at the same place, as they nearly always are, it is the very same object: put together
+        once, and encoded once by the transport.
+        """
+        # A leader's own log only grows.
+        place = (index, commit_index, self._journal.last_index)
+        if self._newest is None or self._newest[0] != place:
+            entries = self._journal.batch_from(index, self._append_limit_bytes)
+            previous_term = self._journal.term_at(index - 1)
+            assert previous_term is not None
+            body = tuple([(entry.term, entry.command) for entry in entries])
+            append = AppendEntries(self._term, index - 1, previous_term, commit_index, body)
+            self._newest = (place, append, sum([len(entry.command) for entry in entries]))
+        return self._newest[1:]
 
     def answered(self, peer: str, reply: AppendReply) -> bool:
         """Take a follower's answer in; True if there is something to send to it now.

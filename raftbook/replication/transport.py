@@ -111,6 +111,8 @@ class TcpPeerTransport:
         self._established: dict[str, PeerConnection] = {}
         self._connected: tuple[str, ...] | None = ()
         """What `connected` says; None where that is to be found out anew."""
+        self._newest: tuple[Message | None, bytes] = (None, b"")
+        """What was encoded last."""
         self._last_fault: dict[str, str] = {}
         self._stranger_faults_unlogged = 0
         self._stranger_fault_logged_at_s = float("-inf")
@@ -149,7 +151,9 @@ class TcpPeerTransport:
 
     def send(self, peer: str, message: Message) -> bool:
         """Whether `message` was taken; False if `peer` is not connected or reads too slowly. Never blocks. O(size)."""
-        return bool(self.send_many((peer,), message))
+        assert peer in self._peers, "messages go to configured peers"
+        connection = self._established.get(peer)
+        return connection is not None and connection.send(self._encoded(message))
 
     def send_many(self, peers: Sequence[str], message: Message) -> tuple[str, ...]:
         """`send` to each of `peers`, encoding once. Returns those for which it was taken."""
@@ -157,8 +161,14 @@ class TcpPeerTransport:
         connections = [self._established[peer] for peer in peers if peer in self._established]
         if not connections:
             return ()
-        payload = encode(message)
+        payload = self._encoded(message)
         return tuple(connection.peer for connection in connections if connection.send(payload))
+
+    def _encoded(self, message: Message) -> bytes:
+        """Messages never change, so one that goes to several peers in turn is encoded for the first of them."""
+        if message is not self._newest[0]:
+            self._newest = (message, encode(message))
+        return self._newest[1]
 
     def flush(self) -> None:
         """Write what was sent in this turn of the loop."""

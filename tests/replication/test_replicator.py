@@ -110,3 +110,28 @@ def test_a_follower_that_is_resumed_while_it_is_probed_gets_on(leader):
     leader.replicator.resume("n2")
     assert leader.acknowledge(10), "the heartbeat was answered: there is something to send to it"
     assert leader.replicate() == [(10, 1)]
+
+
+def test_followers_at_the_same_place_are_sent_the_very_same_append():
+    sent = []
+    leader = Leader(0)
+    replicator = Replicator(
+        leader.journal,
+        lambda peer, append: sent.append((peer, append)) is None,
+        heartbeat_s=HEARTBEAT_S,
+        append_limit_bytes=100,
+        window_bytes=WINDOW_BYTES,
+    )
+    replicator.lead(1, ("n2", "n3"), 1)
+    for peer in ("n2", "n3"):
+        replicator.replicate(peer, 0, 0.0)
+        replicator.answered(peer, AppendReply(1, 0, 1, True, True))
+    for commit_index in (0, 1, 1):
+        leader.add()
+        sent.clear()
+        for peer in ("n2", "n3"):
+            replicator.replicate(peer, commit_index, 1.0)
+        (_, first), (_, second) = sent
+        assert first is second
+        entry = leader.journal.last_index
+        assert (first.previous_index, len(first.entries), first.commit_index) == (entry - 1, 1, commit_index)

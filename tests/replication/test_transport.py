@@ -13,6 +13,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from raftbook.errors import AddressInUseError, ConfigError, ProtocolError
+from raftbook.replication import transport as transport_module
 from raftbook.replication.frames import HANDSHAKE_EPOCH, KEEP_ALIVE, FrameDecoder, encode_frame
 from raftbook.replication.messages import (
     PROTOCOL_VERSION,
@@ -344,6 +345,23 @@ async def test_ten_thousand_messages_arrive_in_order(start_node) -> None:
         assert n2.transport.send("n1", TermNotice(number))
     await until(lambda: len(n1.messages) == len(n2.messages) == 10_000, "all messages")
     assert n1.messages == n2.messages == [TermNotice(number) for number in range(10_000)]
+
+
+async def test_a_message_for_several_peers_is_encoded_once_and_another_is_another(start_node, monkeypatch) -> None:
+    encoded: list[Message] = []
+
+    def encode_and_note(message: Message) -> bytes:
+        encoded.append(message)
+        return encode(message)
+
+    monkeypatch.setattr(transport_module, "encode", encode_and_note)
+    n1, n2 = await start_pair(start_node)
+    encoded.clear()
+    message, equal = TermNotice(1), TermNotice(2)
+    for each in (message, message, equal, message):
+        assert n1.transport.send("n2", each)
+    assert encoded == [message, equal, message]
+    await until(lambda: n2.messages == [message, message, equal, message], "all four")
 
 
 async def test_what_is_flushed_leaves_before_the_turn_of_the_loop_is_over(start_node) -> None:
