@@ -87,10 +87,9 @@ class StateMachine:
         self.index = index
 
     def _extend_chain(self, index: int, events: Sequence[Event]) -> None:
-        chain = blake2b(self.chain_digest, digest_size=_DIGEST_BYTES)
-        chain.update(index.to_bytes(8, "big"))
-        chain.update(encode_events(events))
-        self.chain_digest = chain.digest()
+        # One call for all three parts: for an entry of one order, two more took longer than to put them together.
+        content = b"".join((self.chain_digest, index.to_bytes(8, "big"), encode_events(events)))
+        self.chain_digest = blake2b(content, digest_size=_DIGEST_BYTES).digest()
         self.index = index
         self._digest_indexes.append(index)
         self._digests.append(self.chain_digest)

@@ -90,12 +90,12 @@ MAY_IMPORT = {
 
 THIRD_PARTY = {
     ERRORS: (),
-    ENGINE: ("sortedcontainers",),
+    ENGINE: ("msgspec", "sortedcontainers"),
     INTAKE: (),
-    MARKET_DATA: ("sortedcontainers",),
+    MARKET_DATA: ("msgspec", "sortedcontainers"),
     CODEC: ("cbor2", "msgspec"),
     JSON_FORMAT: ("msgspec",),
-    STATE_MACHINE: (),
+    STATE_MACHINE: ("msgspec",),
     FEED: (),
     SIGNING: ("cryptography",),
     SHARD_MAP: ("msgspec",),

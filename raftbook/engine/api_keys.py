@@ -80,7 +80,7 @@ class ApiKeys:
 def create_key(exchange: Exchange, command: CreateKey) -> None:
     """O(1), and O(keys) where there are as many as there may be."""
     keys, journal = exchange.api_keys, exchange.journal
-    if exchange.is_late(command):
+    if exchange.is_late(command.not_after):
         journal.rejected(_KEY_REJECTED, command, Reason.SUBMISSION_EXPIRED, None, None)
         return
     if command.key_id in keys.records or command.public_key in keys.key_ids:
@@ -117,7 +117,7 @@ def revoke_key(exchange: Exchange, command: RevokeKey) -> None:
     """To revoke a key again is no error, and changes nothing. O(1); O(keys) for an admin key."""
     keys, journal = exchange.api_keys, exchange.journal
     record = keys.records.get(command.key_id)
-    if exchange.is_late(command):
+    if exchange.is_late(command.not_after):
         journal.rejected(_KEY_REJECTED, command, Reason.SUBMISSION_EXPIRED, None, None)
     elif record is None:
         journal.rejected(_KEY_REJECTED, command, Reason.UNKNOWN_KEY, None, None)

@@ -133,7 +133,7 @@ class _Walk:
 
 
 def _steps(side: BookSide, farthest: int, end: int) -> Iterator[tuple[int, int]]:
-    levels = iter(side.levels.values())
+    levels = side.best_levels()
     if side.unpriced.head is not None:
         quantity = side.unpriced.quantity
         level = side.best

@@ -103,9 +103,12 @@ class Exchange:
             first_new = next_sequence - run.first_sequence
             if not 0 <= first_new < len(run.commands):
                 continue
-            for sequence, command in enumerate(run.commands[first_new:], next_sequence):
+            # Counted by hand: compiled, the iterator of `enumerate` would box every number and pair.
+            sequence = next_sequence
+            for command in run.commands[first_new:] if first_new else run.commands:
                 executions.append(self._execute(run.origin, sequence, command))
-            self.watermarks[run.origin] = run.first_sequence + len(run.commands) - 1
+                sequence += 1
+            self.watermarks[run.origin] = sequence - 1
         if journal.auctions:
             self._indicate(executions)
         return executions
@@ -169,14 +172,14 @@ class Exchange:
         return None
 
     def _tick(self, command: Tick) -> None:
-        if self.is_late(command):
+        if self.is_late(command.not_after):
             self.journal.rejected(EventKind.COMMAND_REJECTED, command, Reason.SUBMISSION_EXPIRED, None, None)
         else:
             self.journal.ticked()
 
-    def is_late(self, command: Command) -> bool:
-        """Has the time passed to which the command may be executed?"""
-        return command.not_after is not None and self.journal.time > command.not_after
+    def is_late(self, not_after: int | None) -> bool:
+        """Has the time passed to which a command may be executed?"""
+        return not_after is not None and self.journal.time > not_after
 
     # What reads it.
 

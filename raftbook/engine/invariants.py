@@ -356,7 +356,7 @@ def _check_book(book: OrderBook, registry: OrderRegistry) -> int:
     for side in (book.bids, book.asks):
         count += _check_ladder(book, side, f"{book.symbol} {side.side.label}", registry)
         count += _check_level(book, side.unpriced, f"{book.symbol} {side.side.label} unpriced", registry)
-        for level in side.levels.values():
+        for level in side.best_levels():
             gathered_ioc |= _check_resting(level, side.side, level.price)
         _check_resting(side.unpriced, side.side, None)
     for stops, side_name in ((book.buy_stops, Side.BUY), (book.sell_stops, Side.SELL)):
@@ -382,7 +382,7 @@ def _check_resting(level: PriceLevel, side: Side, price: int | None) -> dict[int
 
 
 def _check_stops(book: OrderBook, stops: Ladder, side: Side) -> None:
-    for level in stops.levels.values():
+    for level in stops.best_levels():
         arrivals = [order.arrival for order in level]
         _require(arrivals == sorted(arrivals), f"{book.symbol}: stops wait in the order of their arrival")
         _require(arrivals[-1] <= book.last_arrival, f"{book.symbol}: stops are counted as they arrive")
@@ -420,7 +420,9 @@ def _check_ladder(book: OrderBook, ladder: Ladder, name: str, registry: OrderReg
     """Returns how many orders wait in it."""
     count = 0
     previous_rank: int | None = None
-    for level in ladder.levels.values():
+    # First of all: where one is missing among the ranks, or too much, the levels cannot even be passed over.
+    _require(list(ladder.ranks) == sorted(ladder.levels), f"{name}: the ranks are those of the levels")
+    for level in ladder.best_levels():
         _require(previous_rank is None or previous_rank < level.rank, f"{name}: levels are sorted by rank")
         previous_rank = level.rank
         _require(level.rank == level.price * ladder.sign, f"{name} {level.price}: the rank is the signed price")
@@ -431,7 +433,7 @@ def _check_ladder(book: OrderBook, ladder: Ladder, name: str, registry: OrderReg
             f"{name} {level.price}: what rests at one price fits 64 bits",
         )
         count += _check_level(book, level, f"{name} {level.price}", registry)
-    first = next(iter(ladder.levels.values()), None)
+    first = next(ladder.best_levels(), None)
     _require(ladder.best is first, f"{name}: the best level is the first")
     return count
 

@@ -184,7 +184,8 @@ def _can_fill(taker: Order, makers: BookSide, reach: _Reach) -> bool:
     limit_rank, lowest, highest = reach
     prevents = taker.self_trade_prevention is not _NO_PREVENTION
     needed, notional = taker.leaves_quantity, taker.notional
-    for level in makers.levels.values():
+    for rank in makers.ranks:
+        level = makers.levels[rank]
         if level.rank > limit_rank:
             return False
         available, ends_here = level.quantity + level.hidden_quantity, False

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sortedcontainers import SortedDict
+from sortedcontainers import SortedList
 
 from raftbook.engine.events import NO_INDICATION
 from raftbook.engine.types import (
@@ -32,7 +32,7 @@ from raftbook.engine.types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, ValuesView
+    from collections.abc import Iterator
 
     from raftbook.engine.instrument import Instrument
     from raftbook.engine.order import Order
@@ -123,25 +123,28 @@ class PriceLevel:
             order = order.next
 
 
-class SortedLevels(Protocol):
-    """What a ladder uses of sortedcontainers.SortedDict, which ships no type information."""
+class SortedRanks(Protocol):
+    """What a ladder uses of sortedcontainers.SortedList, which ships no type information."""
 
-    def __len__(self) -> int: ...
-    def __setitem__(self, rank: int, level: PriceLevel, /) -> None: ...
-    def __delitem__(self, rank: int, /) -> None: ...
-    def get(self, rank: int, /) -> PriceLevel | None: ...
-    def peekitem(self, index: int, /) -> tuple[int, PriceLevel]: ...
-    def values(self) -> ValuesView[PriceLevel]: ...
+    def __getitem__(self, index: int, /) -> int: ...
+    def __iter__(self) -> Iterator[int]: ...
+    def add(self, rank: int, /) -> None: ...
+    def pop(self, index: int, /) -> int: ...
+    def remove(self, rank: int, /) -> None: ...
 
 
 class Ladder:
-    """Price levels sorted by rank = price * `sign`. `best` is the first of them, None when there is none."""
+    """Price levels by rank = price * `sign`, and their `ranks` sorted. `best` is the first level, None without any.
 
-    __slots__ = ("best", "levels", "sign")
+    A level is looked for several times as often as one comes or goes, so they stand in a plain dict.
+    """
+
+    __slots__ = ("best", "levels", "ranks", "sign")
 
     def __init__(self, sign: int) -> None:
         self.sign = sign
-        self.levels: SortedLevels = SortedDict()
+        self.levels: dict[int, PriceLevel] = {}
+        self.ranks: SortedRanks = SortedList()
         self.best: PriceLevel | None = None
 
     def level_at(self, price: int) -> PriceLevel | None:
@@ -154,10 +157,15 @@ class Ladder:
         level = self.levels.get(rank)
         if level is None:
             level = PriceLevel(price, rank)
-            self.levels[rank] = level
-            if self.best is None or rank < self.best.rank:
-                self.best = level
+            self.add_level(level)
         level.append(order)
+
+    def add_level(self, level: PriceLevel) -> None:
+        """A level at a price where there is none yet. O(log levels)."""
+        self.levels[level.rank] = level
+        self.ranks.add(level.rank)
+        if self.best is None or level.rank < self.best.rank:
+            self.best = level
 
     def remove(self, order: Order) -> None:
         """Take the order out, and its level when nobody is left there. O(1), O(log levels) for the last one."""
@@ -167,14 +175,17 @@ class Ladder:
         if level.head is None and level.rank != UNPRICED_RANK:
             del self.levels[level.rank]
             if level is self.best:
-                self.best = self.levels.peekitem(0)[1] if self.levels else None
+                self.ranks.pop(0)
+                self.best = self.levels[self.ranks[0]] if self.levels else None
+            else:
+                self.ranks.remove(level.rank)
 
     def best_levels(self, limit: int | None = None) -> Iterator[PriceLevel]:
         """The best `limit` levels, or all, best first."""
-        for position, level in enumerate(self.levels.values()):
+        for position, rank in enumerate(self.ranks):
             if position == limit:
                 return
-            yield level
+            yield self.levels[rank]
 
     def orders(self, limit: int | None = None) -> Iterator[Order]:
         """Every order of the best `limit` levels, or of all, in priority. O(orders returned)."""

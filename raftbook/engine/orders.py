@@ -79,7 +79,7 @@ def new_order(exchange: Exchange, command: NewOrder) -> OrderState | None:
 
 
 def _judge(exchange: Exchange, command: NewOrder, book: OrderBook | None) -> Terms | Refusal:
-    if exchange.is_late(command):
+    if exchange.is_late(command.not_after):
         return Refusal(_SUBMISSION_EXPIRED, None)
     if book is None:
         return Refusal(Reason.UNKNOWN_SYMBOL, None)
@@ -167,7 +167,7 @@ def _refuse_again(exchange: Exchange, command: NewOrder, refused: RefusedOrder, 
 def cancel_order(exchange: Exchange, command: CancelOrder) -> OrderState | None:
     """O(1), O(log levels) for the last order at its price."""
     known = exchange.registry.find_named(command.account, command.order_id, command.client_order_id)
-    if exchange.is_late(command):
+    if exchange.is_late(command.not_after):
         return _refuse_change(exchange, command, _SUBMISSION_EXPIRED, known)
     if known is None or not known.is_live:
         return _refuse_change(exchange, command, Reason.UNKNOWN_ORDER, known, _detail_of_unknown_order(known))
@@ -185,7 +185,7 @@ def cancel_all(exchange: Exchange, command: CancelAll) -> None:
     """
     journal, books = exchange.journal, exchange.books
     named = None if command.symbol is None else books.get(command.symbol)
-    if exchange.is_late(command):
+    if exchange.is_late(command.not_after):
         journal.rejected(_CANCEL_REJECTED, command, _SUBMISSION_EXPIRED, None, named)
         return
     if command.symbol is not None and named is None:
@@ -221,7 +221,7 @@ def replace_order(exchange: Exchange, command: ReplaceOrder) -> OrderState | Non
     trade more than its owner last asked for, whatever traded while the replace was under way.
     """
     known = exchange.registry.find_named(command.account, command.order_id, command.client_order_id)
-    if exchange.is_late(command):
+    if exchange.is_late(command.not_after):
         return _refuse_change(exchange, command, _SUBMISSION_EXPIRED, known)
     if known is None or not known.is_live:
         return _refuse_change(exchange, command, Reason.UNKNOWN_ORDER, known, _detail_of_unknown_order(known))

@@ -22,7 +22,7 @@ def add_instrument(exchange: Exchange, command: AddInstrument) -> None:
     """An instrument trades from its first moment. O(1)."""
     journal = exchange.journal
     book = exchange.books.get(command.symbol)
-    if exchange.is_late(command):
+    if exchange.is_late(command.not_after):
         journal.rejected(_INSTRUMENT_REJECTED, command, Reason.SUBMISSION_EXPIRED, None, book)
         return
     if book is not None:
@@ -46,7 +46,7 @@ def set_status(exchange: Exchange, command: SetStatus) -> None:
     Whatever has gathered trades before trading begins, wherever it comes from.
     """
     book = exchange.books.get(command.symbol)
-    if exchange.is_late(command):
+    if exchange.is_late(command.not_after):
         exchange.journal.rejected(_STATUS_REJECTED, command, Reason.SUBMISSION_EXPIRED, None, book)
     elif book is None:
         exchange.journal.rejected(_STATUS_REJECTED, command, Reason.UNKNOWN_SYMBOL, None, None)
@@ -58,7 +58,7 @@ def uncross_auction(exchange: Exchange, command: Uncross) -> None:
     """End an auction with its trades."""
     journal = exchange.journal
     book = exchange.books.get(command.symbol)
-    if exchange.is_late(command):
+    if exchange.is_late(command.not_after):
         journal.rejected(_STATUS_REJECTED, command, Reason.SUBMISSION_EXPIRED, None, book)
     elif book is None:
         journal.rejected(_STATUS_REJECTED, command, Reason.UNKNOWN_SYMBOL, None, None)

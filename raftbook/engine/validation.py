@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 # A NamedTuple's own constructor is a Python function that does just this, at twice the price.
 _new: Final = tuple.__new__
+_Terms: Final = Terms  # Compiled, it is found at once; an imported name is looked up each time.
 
 _DAY: Final = TimeInForce.DAY
 _FOK: Final = TimeInForce.FOK
@@ -82,7 +83,7 @@ def _plain_terms(command: NewOrder, book: OrderBook) -> Terms | None:
         return None
     if post_only and book.opposite_of(side).reaches(price_units):
         return None
-    return _new(Terms, (price_units, quantity_units, None, None, None))
+    return _new(_Terms, (price_units, quantity_units, None, None, None))
 
 
 def judge_new_order(command: NewOrder, book: OrderBook, registry: OrderRegistry, time: int) -> Terms | Refusal:
@@ -125,7 +126,7 @@ def _terms_in_units(command: NewOrder, instrument: Instrument, expire_time: int 
     display_quantity = None if tip is None else _quantity_in_units(tip, instrument, "display_quantity")
     if isinstance(display_quantity, Refusal):
         return display_quantity
-    return _new(Terms, (price, quantity, stop_price, display_quantity, expire_time))
+    return _new(_Terms, (price, quantity, stop_price, display_quantity, expire_time))
 
 
 def _end_of_day(time: int) -> int:

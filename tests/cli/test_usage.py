@@ -43,7 +43,7 @@ COMMANDS = [
 ]
 TALKING = [command for command in COMMANDS if command[0] not in {"demo", "node", "log", "match", "bench"}]
 BUY = ("submit", "--symbol", "ACME", "--side", "buy")
-HEAVY_MODULES = ("asyncio", "httpx", "msgspec", "pysyncobj", "rich", "structlog", "uvicorn", "raftbook.client")
+HEAVY_MODULES = ("asyncio", "httpx", "pysyncobj", "rich", "structlog", "uvicorn", "raftbook.client")
 
 
 def run(*arguments, **options):
