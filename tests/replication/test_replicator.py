@@ -135,3 +135,8 @@ def test_followers_at_the_same_place_are_sent_the_very_same_append():
         assert first is second
         entry = leader.journal.last_index
         assert (first.previous_index, len(first.entries), first.commit_index) == (entry - 1, 1, commit_index)
+    leader.add()
+    sent.clear()
+    for commit_index, peer in ((1, "n2"), (2, "n3")):
+        replicator.replicate(peer, commit_index, 1.0)
+    assert [append.commit_index for _peer, append in sent] == [1, 2]
