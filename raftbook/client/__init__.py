@@ -30,7 +30,8 @@ refusal).
 
 from __future__ import annotations
 
-from raftbook.client.client import DEFAULT_URL, DEFAULT_WAIT_S, RaftbookClient
+from raftbook.client.addresses import DEFAULT_URL
+from raftbook.client.client import DEFAULT_WAIT_S, RaftbookClient
 from raftbook.client.documents import (
     Book,
     BookOrder,

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final, Literal, NotRequired, TypedDict, cast, overload
+from typing import TYPE_CHECKING, Final, Literal, cast, overload
 from urllib.parse import quote
 
-import httpx
-import msgspec
-
+from raftbook.client.addresses import checked_urls_of, is_https, urls_of_members
 from raftbook.client.authentication import Authenticator
 from raftbook.client.delivery import Delivery, with_not_after
 from raftbook.client.feed import RECONNECT_TIMEOUT_S, Feed
-from raftbook.client.http import HttpExchange, LostAnswerError, unexpected_answer
+from raftbook.client.http import HttpExchange
 from raftbook.client.live_book import LiveBook
-from raftbook.client.nodes import Nodes, another_may_serve, failure_of_all
+from raftbook.client.nodes import Nodes
+from raftbook.client.reading import Reading, document_of, documents_of, given, read_parameters, read_wait_s, text
 from raftbook.client.session import MAX_OUTSTANDING, Session
 from raftbook.client.stream_connection import Encoding, OpenStreams, Streams
-from raftbook.client.submitting import Submitting, when_not_busy
-from raftbook.errors import ConfigError, ProblemError, RaftbookError, UnreachableError
+from raftbook.client.submitting import Submitting
+from raftbook.errors import ConfigError
 from raftbook.pipelining import CommandLike, as_document, pipeline
 from raftbook.security.tls import client_context
 from raftbook.verification import Verification, verify
@@ -30,9 +29,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self, Unpack
 
+    import httpx
+
     from raftbook.client.documents import (
         ApiKey,
         Book,
+        Changes,
         Cluster,
         Instrument,
         Node,
@@ -45,24 +47,9 @@ if TYPE_CHECKING:
     )
     from raftbook.client.http import Answer
 
-DEFAULT_URL: Final = "http://127.0.0.1:8101"
 DEFAULT_WAIT_S: Final = 6.0
 """How long a definite answer is waited for; a little longer than a command lives by default."""
-READ_WAIT_S: Final = 5.0
-"""Nodes let a read wait so long for what it asks them to have applied."""
-FAILOVER_TIMEOUT_S: Final = 3.0
-"""For an answer to a read, where there are other nodes to ask."""
 ORDERS_PER_PAGE: Final = 10_000
-
-
-class Changes(TypedDict):
-    """What `replace` may change; `display_quantity` "0" shows the whole order, `expire_time` is in nanoseconds."""
-
-    price: NotRequired[str]
-    quantity: NotRequired[str]
-    stop_price: NotRequired[str]
-    display_quantity: NotRequired[str]
-    expire_time: NotRequired[int]
 
 
 class RaftbookClient:
@@ -95,12 +82,12 @@ class RaftbookClient:
         encoding: Encoding = "json",
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        checked_urls = _checked_urls(urls)
+        checked_urls = checked_urls_of(urls)
         self._nodes = Nodes(checked_urls)
         self.log_index = 0
         self._timeout_s = timeout_s
         self._tls: ssl.SSLContext | None = None
-        if any(map(_is_https, checked_urls)) or any((ca_file, certificate_file, key_file)):
+        if any(map(is_https, checked_urls)) or any((ca_file, certificate_file, key_file)):
             self._tls = client_context(ca_file, certificate_file, key_file)
         self._encoding = encoding
         self._open_streams = OpenStreams()
@@ -132,8 +119,8 @@ class RaftbookClient:
 
     def at(self, url: str) -> Self:
         """A client of that node alone, which shares this one's connections and key; close only this one."""
-        checked_urls = _checked_urls([url])
-        if self._tls is None and any(map(_is_https, checked_urls)):
+        checked_urls = checked_urls_of([url])
+        if self._tls is None and any(map(is_https, checked_urls)):
             raise ConfigError(f"{url}: this client was made for http alone; make one with an https URL and its ca_file")
         other = object.__new__(type(self))
         other._nodes = Nodes(checked_urls)
@@ -195,7 +182,7 @@ class RaftbookClient:
         """
         path = f"/v1/submissions/{quote(origin, safe='')}/{first_sequence}"
         answer = await self._get(path, {"count": str(count), "wait_s": f"{wait_s:.3f}"}, wait_s=wait_s)
-        return cast("list[Report]", _documents(answer))
+        return cast("list[Report]", documents_of(answer))
 
     async def pipeline(
         self,
@@ -227,7 +214,7 @@ class RaftbookClient:
         return await self.submit({"op": "cancel", **_order_name(account, client_order_id, order_id)})
 
     async def cancel_all(self, account: str, *, symbol: str | None = None, side: str | None = None) -> Report:
-        return await self.submit({"op": "cancel_all", "account": account, **_given(symbol=symbol, side=side)})
+        return await self.submit({"op": "cancel_all", "account": account, **given(symbol=symbol, side=side)})
 
     async def replace(
         self,
@@ -268,7 +255,7 @@ class RaftbookClient:
     ) -> Order:
         """One order, by `order_id` or by `account` and `client_order_id`. ProblemError `unknown_order`."""
         if order_id is not None:
-            return cast("Order", await self._read(f"/v1/orders/{order_id}", _given(account=account), read))
+            return cast("Order", await self._read(f"/v1/orders/{order_id}", given(account=account), read))
         if account is None or client_order_id is None:
             raise ValueError("name the order by order_id, or by account and client_order_id")
         path = f"/v1/orders/by-client-id/{quote(account, safe='')}/{quote(client_order_id, safe='')}"
@@ -287,11 +274,11 @@ class RaftbookClient:
 
         Fetched in pages, so beyond 10,000 orders what is answered may span several log indexes.
         """
-        parameters = _given(account=account, symbol=symbol, side=side, status=status, limit=str(ORDERS_PER_PAGE))
+        parameters = given(account=account, symbol=symbol, side=side, status=status, limit=str(ORDERS_PER_PAGE))
         orders: list[Order] = []
         while True:
-            answer = await self._get("/v1/orders", {**parameters, **_read_parameters(read)}, wait_s=_wait_s(read))
-            orders += cast("list[Order]", _documents(answer))
+            answer = await self._get("/v1/orders", {**parameters, **read_parameters(read)}, wait_s=read_wait_s(read))
+            orders += cast("list[Order]", documents_of(answer))
             following = answer.headers.get("Raftbook-Next-Order-Id")
             if following is None:
                 return orders
@@ -311,7 +298,7 @@ class RaftbookClient:
         self, symbol: str, *, depth: int | None = None, level: Literal[2, 3] = 2, **read: Unpack[ReadOptions]
     ) -> Book | OrderBook:
         """The best `depth` levels of both sides, or all: sums by price (level 2), or orders in priority (level 3)."""
-        parameters = _given(depth=_text(depth), level=str(level))
+        parameters = given(depth=text(depth), level=str(level))
         document = await self._read(f"/v1/book/{quote(symbol, safe='')}", parameters, read)
         return cast("Book", document) if level == 2 else cast("OrderBook", document)
 
@@ -324,18 +311,18 @@ class RaftbookClient:
         **read: Unpack[ReadOptions],
     ) -> list[Trade]:
         """Trades by rising id: the latest ones, or those from `from_trade_id` on."""
-        parameters = {**_given(from_trade_id=_text(from_trade_id), limit=_text(limit)), **_read_parameters(read)}
-        answer = await self._get(f"/v1/trades/{quote(symbol, safe='')}", parameters, wait_s=_wait_s(read))
-        return cast("list[Trade]", _documents(answer))
+        parameters = {**given(from_trade_id=text(from_trade_id), limit=text(limit)), **read_parameters(read)}
+        answer = await self._get(f"/v1/trades/{quote(symbol, safe='')}", parameters, wait_s=read_wait_s(read))
+        return cast("list[Trade]", documents_of(answer))
 
     async def instruments(self, **read: Unpack[ReadOptions]) -> list[Instrument]:
-        answer = await self._get("/v1/instruments", _read_parameters(read), wait_s=_wait_s(read))
-        return cast("list[Instrument]", _documents(answer))
+        answer = await self._get("/v1/instruments", read_parameters(read), wait_s=read_wait_s(read))
+        return cast("list[Instrument]", documents_of(answer))
 
     async def keys(self, **read: Unpack[ReadOptions]) -> list[ApiKey]:
         """The API keys, in the order in which they were created, revoked ones too; for admin keys alone."""
-        answer = await self._get("/v1/keys", _read_parameters(read), wait_s=_wait_s(read))
-        return cast("list[ApiKey]", _documents(answer))
+        answer = await self._get("/v1/keys", read_parameters(read), wait_s=read_wait_s(read))
+        return cast("list[ApiKey]", documents_of(answer))
 
     async def tickers(self, **read: Unpack[ReadOptions]) -> Tickers:
         """All markets at a glance, and what the exchange has done altogether."""
@@ -343,23 +330,17 @@ class RaftbookClient:
 
     async def cluster(self) -> Cluster:
         """The cluster as the asked node sees it; from now on the client knows all of its nodes."""
-        answer = await self._anywhere("/v1/cluster", {}, wait_s=0.0)
-        try:
-            members = msgspec.convert(answer.document, _Members).nodes
-        except msgspec.ValidationError as error:
-            raise ProblemError(
-                200, "unexpected_answer", f"{answer.url} does not tell its cluster's nodes: {error}"
-            ) from error
+        answer = await self._reading().anywhere("/v1/cluster", {}, wait_s=0.0)
+        urls = urls_of_members(answer)
         if not self._knows_cluster:
-            scheme = answer.url.partition("://")[0]
-            self._nodes.learn(f"{scheme}://{member.api_address}" for member in members)
+            self._nodes.learn(urls)
             self._knows_cluster = True
         return cast("Cluster", answer.document)
 
     async def node(self, *, digest_at: int | None = None, state_digest: bool = False) -> Node:
         """The status of the node at `url`, with the digests that are asked for."""
-        parameters = _given(digest_at=_text(digest_at), state_digest="true" if state_digest else None)
-        return cast("Node", _document(await self._get("/v1/node", parameters)))
+        parameters = given(digest_at=text(digest_at), state_digest="true" if state_digest else None)
+        return cast("Node", document_of(await self._get("/v1/node", parameters)))
 
     async def verify(self) -> Verification:
         """Compares the digests of all nodes of the cluster at one index."""
@@ -398,7 +379,7 @@ class RaftbookClient:
 
         `from_sequence` is a log index.
         """
-        subscription = {"channel": "orders", "account": account, **_given(symbol=symbol)}
+        subscription = {"channel": "orders", "account": account, **given(symbol=symbol)}
         return Feed(self._streams(), subscription, from_sequence=from_sequence, reconnect_timeout_s=reconnect_timeout_s)
 
     def local_book(self, symbol: str, *, level: Literal[2, 3] = 2, interval_ms: int | None = None) -> LiveBook:
@@ -417,6 +398,9 @@ class RaftbookClient:
     def _submitting(self) -> Submitting:
         return Submitting(self._http, self._nodes, timeout_s=self._timeout_s, told=self._note)
 
+    def _reading(self) -> Reading:
+        return Reading(self._http, self._nodes, timeout_s=self._timeout_s, told=self._note)
+
     def _note(self, answer: Answer) -> None:
         self.log_index = max(self.log_index, answer.log_index)
 
@@ -425,7 +409,7 @@ class RaftbookClient:
             await self.cluster()
 
     async def _read(self, path: str, parameters: dict[str, str], read: ReadOptions) -> object:
-        return _document(await self._get(path, {**parameters, **_read_parameters(read)}, wait_s=_wait_s(read)))
+        return document_of(await self._get(path, {**parameters, **read_parameters(read)}, wait_s=read_wait_s(read)))
 
     async def get(self, path: str, parameters: Mapping[str, str] | None = None, *, wait_s: float = 0.0) -> Answer:
         """The answer to any GET ("/v1/candles/ACME") of the first node that gives one; `wait_s` is what it may take."""
@@ -433,77 +417,7 @@ class RaftbookClient:
 
     async def _get(self, path: str, parameters: dict[str, str], wait_s: float = 0.0) -> Answer:
         await self._learn_cluster()
-        return await self._anywhere(path, parameters, wait_s)
-
-    async def _anywhere(self, path: str, parameters: dict[str, str], wait_s: float) -> Answer:
-        """The answer of the first node that gives one. Raises what happened at all of them."""
-        nodes = self._nodes.round()
-        failures: list[RaftbookError] = []
-        for url in nodes:
-            patience_s = self._timeout_s if len(failures) == len(nodes) - 1 else self._failover_timeout_s
-            try:
-                answer = await when_not_busy(
-                    lambda url=url, patience_s=patience_s: self._http.request(  # type: ignore[misc]
-                        url, "GET", path, parameters, timeout_s=patience_s + wait_s
-                    ),
-                    self._timeout_s,
-                )
-            except (UnreachableError, ProblemError) as error:
-                if not another_may_serve(error):
-                    raise
-                failures.append(error)
-            except LostAnswerError as error:
-                failures.append(UnreachableError(f"{error}; is the node still running?", {url: str(error)}))
-            else:
-                self._note(answer)
-                return answer
-            self._nodes.move_on(url)
-        raise failure_of_all(failures)
-
-    @property
-    def _failover_timeout_s(self) -> float:
-        return min(self._timeout_s, FAILOVER_TIMEOUT_S)
-
-
-class _Member(msgspec.Struct):
-    api_address: str
-
-
-class _Members(msgspec.Struct):
-    nodes: list[_Member]
-
-
-def _document(answer: Answer) -> object:
-    if not isinstance(answer.document, dict):
-        raise unexpected_answer(answer.url, 200)
-    return answer.document
-
-
-def _documents(answer: Answer) -> object:
-    try:
-        return msgspec.convert(answer.document, list[dict[str, object]])
-    except msgspec.ValidationError:
-        raise unexpected_answer(answer.url, 200) from None
-
-
-def _checked_urls(urls: Iterable[str | Iterable[str]]) -> list[str]:
-    """What was given as one or several strings, commas between URLs or not; the default where nothing was given."""
-    texts = [text for given in urls for text in ([given] if isinstance(given, str) else given)]
-    return [_checked_url(url.strip()) for text in texts or [DEFAULT_URL] for url in text.split(",")]
-
-
-def _checked_url(url: str) -> str:
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ConfigError(f"{url!r} is no URL ({error}); write one such as {DEFAULT_URL}") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
-        raise ConfigError(f"{url!r} is no URL of a node; write one such as {DEFAULT_URL}")
-    return url.rstrip("/")
-
-
-def _is_https(url: str) -> bool:
-    return url.startswith("https:")
+        return await self._reading().anywhere(path, parameters, wait_s)
 
 
 def _order_name(account: str, client_order_id: str | None, order_id: int | None) -> dict[str, object]:
@@ -512,20 +426,3 @@ def _order_name(account: str, client_order_id: str | None, order_id: int | None)
     if order_id is not None:
         return {"account": account, "order_id": order_id}
     return {"account": account, "client_order_id": client_order_id}
-
-
-def _read_parameters(read: ReadOptions) -> dict[str, str]:
-    return _given(consistency=read.get("consistency"), at_least=_text(read.get("at_least")))
-
-
-def _wait_s(read: ReadOptions) -> float:
-    """How long a node may let such a read wait for its own state."""
-    return READ_WAIT_S if any(value is not None for value in read.values()) else 0.0
-
-
-def _given(**parameters: str | None) -> dict[str, str]:
-    return {name: value for name, value in parameters.items() if value is not None}
-
-
-def _text(number: int | None) -> str | None:
-    return None if number is None else str(number)

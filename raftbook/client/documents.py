@@ -358,3 +358,13 @@ class Tickers(TypedDict):
     orders_accepted: int
     trades_executed: int
     tickers: list[Ticker]
+
+
+class Changes(TypedDict):
+    """What `replace` may change; `display_quantity` "0" shows the whole order, `expire_time` is in nanoseconds."""
+
+    price: NotRequired[str]
+    quantity: NotRequired[str]
+    stop_price: NotRequired[str]
+    display_quantity: NotRequired[str]
+    expire_time: NotRequired[int]

@@ -17,7 +17,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING, Literal, TypeVar, overload
 
-from raftbook.client.client import DEFAULT_WAIT_S, Changes, RaftbookClient
+from raftbook.client.client import DEFAULT_WAIT_S, RaftbookClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from raftbook.client.documents import (
         Book,
+        Changes,
         Cluster,
         FeedMessage,
         Instrument,
