@@ -4,49 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from raftbook.engine.commands import AddInstrument
-from raftbook.engine.types import Number, SelfTradePrevention
+from raftbook.engine.types import Number
 from raftbook.errors import ConfigError
 from raftbook.node.config import (
     Address,
     ClusterConfig,
-    Config,
     Durability,
-    InstrumentConfig,
     LimitsConfig,
-    NodeConfig,
     RaftConfig,
     parse_address,
 )
-from raftbook.node.config_file import dumps, load_config, parse_config
-
-MINIMAL = """
-[cluster]
-name = "tiny"
-[[nodes]]
-id = "n1"
-peer_address = "127.0.0.1:7101"
-api_address = "127.0.0.1:8101"
-"""
+from raftbook.node.config_file import dumps, load_config
+from tests.support.config_texts import MINIMAL, error_of, parse
 
 SHIPPED = {"single": 1, "local-3": 3, "local-5": 5}
-
-
-def parse(text: str, **variables: str) -> Config:
-    return parse_config(text, file="tiny.toml", environ=variables)
-
-
-def error_of(text: str, **variables: str) -> str:
-    with pytest.raises(ConfigError) as caught:
-        parse(text, **variables)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 @pytest.mark.parametrize(("name", "node_count"), SHIPPED.items())
@@ -222,6 +196,20 @@ FAULTS = [
     ),
     pytest.param(
         "[cluster]",
+        "[limits]\nmax_held_body_bytes_per_address = 4096\n[cluster]",
+        "tiny.toml: [limits] max_body_bytes: 4194304 is more than max_held_body_bytes_per_address, 4096; "
+        "lower it, or raise max_held_body_bytes_per_address",
+        id="a body that nobody could ever send",
+    ),
+    pytest.param(
+        "[cluster]",
+        "[limits]\nmax_held_body_bytes = 8_000_000\n[cluster]",
+        "tiny.toml: [limits] max_held_body_bytes_per_address: 134217728 is more than max_held_body_bytes, 8000000; "
+        "lower it, or raise max_held_body_bytes",
+        id="an address that may hold more than all",
+    ),
+    pytest.param(
+        "[cluster]",
         "[limits]\nreports_kept = 9_999\n[cluster]",
         "tiny.toml: [limits] max_commands_per_request: 10000 is more than reports_kept, 9999; "
         "lower it, or raise reports_kept",
@@ -317,143 +305,6 @@ def test_more_nodes_than_a_cluster_can_use_are_refused():
     assert "it names 10 nodes; at most 9" in error_of('[cluster]\nname = "many"\n' + nodes)
 
 
-def with_instruments(*specifications: tuple[str, int, int, str, str]) -> str:
-    return MINIMAL + "".join(
-        f'[[instruments]]\nsymbol = "{symbol}"\nprice_decimals = {price_decimals}\n'
-        f'quantity_decimals = {quantity_decimals}\ntick_size = "{tick_size}"\nlot_size = "{lot_size}"\n'
-        for symbol, price_decimals, quantity_decimals, tick_size, lot_size in specifications
-    )
-
-
-def test_instruments_become_the_commands_that_add_them():
-    config = parse(with_instruments(("ETH-USD", 2, 18, "0.05", "0.000000000000000001"), ("B", 0, 0, "5", "100")))
-    assert [instrument.to_command() for instrument in config.instruments] == [
-        AddInstrument("ETH-USD", 2, 18, Number(5, 2), Number(1, 18)),
-        AddInstrument("B", 0, 0, Number(5, 0), Number(100, 0)),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("specification", "message"),
-    [
-        (("A B", 2, 0, "0.01", "1"), "symbol: 'A B' is no symbol; use 1 to 24 of A-Z a-z 0-9 . _ -"),
-        (("", 2, 0, "0.01", "1"), "symbol: '' is no symbol"),
-        (("A" * 25, 2, 0, "0.01", "1"), "is no symbol"),
-        (("A", 19, 0, "0.01", "1"), "price_decimals: expected int <= 18, not 19"),
-        (("A", 2, -1, "0.01", "1"), "quantity_decimals: expected int >= 0, not -1"),
-        (("A", 2, 0, "0.001", "1"), 'at most 2 decimals within 64 bits; the smallest is tick_size = "0.01"'),
-        (("A", 2, 0, "0.01", "0.5"), 'at most 0 decimals within 64 bits; the smallest is lot_size = "1"'),
-        (("A", 2, 0, "0", "1"), "tick_size: '0' is no positive number"),
-        (("A", 2, 0, "-0.01", "1"), "tick_size: '-0.01' is no positive number"),
-        (("A", 2, 0, "1e-2", "1"), "tick_size: '1e-2' is no positive number"),
-        (("A", 18, 0, "10", "1"), "tick_size: '10' is no positive number of at most 18 decimals within 64 bits"),
-        (("A", 2, 0, "9" * 5000, "1"), "is no positive number"),
-    ],
-)
-def test_an_instrument_that_the_engine_would_refuse_is_refused_here(specification, message: str):
-    assert message in error_of(with_instruments(specification))
-
-
-LIMITS = """
-min_quantity = "2"
-max_quantity = "1000"
-min_notional = "50"
-price_band = "5"
-market_protection = "2.25"
-max_open_orders = 200
-self_trade_prevention = "decrement_and_cancel"
-"""
-
-
-def with_limits(limits: str) -> str:
-    return with_instruments(("ACME", 2, 0, "0.01", "1")) + limits
-
-
-def test_an_instrument_may_have_limits():
-    config = parse(with_limits(LIMITS))
-    assert config.instruments[0].to_command() == AddInstrument(
-        "ACME",
-        2,
-        0,
-        Number(1, 2),
-        Number(1, 0),
-        min_quantity=Number(2, 0),
-        max_quantity=Number(1000, 0),
-        min_notional=Number(50, 0),
-        price_band=Number(5, 0),
-        market_protection=Number(225, 2),
-        max_open_orders=200,
-        self_trade_prevention=SelfTradePrevention.DECREMENT_AND_CANCEL,
-    )
-    assert parse(dumps(config)) == config
-
-
-@pytest.mark.parametrize("line", LIMITS.strip().splitlines())
-def test_each_limit_may_stand_alone(line: str):
-    config = parse(with_limits(line))
-    name = line.partition(" ")[0]
-    command = config.instruments[0].to_command()
-    unlimited = parse(with_limits("")).instruments[0].to_command()
-    assert getattr(command, name) is not None
-    assert command._replace(**{name: None}) == unlimited
-    assert parse(dumps(config)) == config
-
-
-@pytest.mark.parametrize("mode", SelfTradePrevention)
-def test_every_mode_of_prevention_has_its_word(mode: SelfTradePrevention):
-    config = parse(with_limits(f'self_trade_prevention = "{mode.label}"'))
-    assert config.instruments[0].to_command().self_trade_prevention is mode
-
-
-@pytest.mark.parametrize(
-    ("limits", "message"),
-    [
-        ('min_quantity = "0"', "min_quantity must be above zero, have at most 0 decimals and fit 64 bits; correct it"),
-        ('min_quantity = "1.5"', "min_quantity must be above zero, have at most 0 decimals"),
-        ('max_quantity = "9999999999999999999"', "max_quantity must be above zero"),
-        ('min_quantity = "5"\nmax_quantity = "4"', "min_quantity must not be above max_quantity; correct it there"),
-        ('min_notional = "0.001"', "min_notional must be above zero, have at most 2 decimals"),
-        ('price_band = "0.125"', "price_band must be above zero, have at most 2 decimals and be at most 10000"),
-        ('price_band = "10000.01"', "price_band must be above zero, have at most 2 decimals and be at most 10000"),
-        ('market_protection = "5%"', "market_protection: '5%' is no decimal number; write one such as \"5\""),
-        ('max_quantity = "many"', "max_quantity: 'many' is no decimal number"),
-        ('min_notional = "1e3"', "min_notional: '1e3' is no decimal number"),
-        (
-            "price_band = 5",
-            'price_band: expected percent as text, not 5; write for instance price_band = "5"',
-        ),
-        (
-            "min_quantity = 1",
-            'min_quantity: expected a decimal number as text, not 1; write for instance min_quantity = "1"',
-        ),
-        (
-            "max_open_orders = 0",
-            "max_open_orders: expected a whole number above zero, not 0; write for instance max_open_orders = 200",
-        ),
-        ('max_open_orders = "9"', "max_open_orders: expected a whole number above zero, not '9'"),
-        ("max_open_orders = 9223372036854775808", "not valid TOML|max_open_orders"),
-        (
-            'self_trade_prevention = "all"',
-            (
-                'self_trade_prevention: expected "none" or "cancel_newest" or "cancel_oldest" or "cancel_both" or '
-                '"decrement_and_cancel", not \'all\'; write for instance self_trade_prevention = "cancel_oldest"'
-            ),
-        ),
-        ('price_bnad = "5"', "price_bnad: there is no such key; do you mean price_band?"),
-        ('self_trade = "none"', "self_trade: there is no such key; do you mean self_trade_prevention?"),
-    ],
-)
-def test_a_limit_that_the_engine_would_refuse_is_refused_here(limits: str, message: str):
-    error = error_of(with_limits(limits))
-    assert error.startswith("tiny.toml: [[instruments]] no. 1: ")
-    assert any(words in error for words in message.split("|"))
-
-
-def test_symbols_occur_once():
-    twice = ("A", 2, 0, "0.01", "1")
-    assert "[[instruments]] no. 2: symbol: 'A' is there twice" in error_of(with_instruments(twice, twice))
-
-
 def test_variables_win_over_the_file():
     text = MINIMAL + "[limits]\nmax_body_bytes = 4096\n"
     variables = {
@@ -486,98 +337,3 @@ def test_a_fault_in_a_variable_names_the_variable(variable: str, value: str, mes
 def test_variables_of_the_clients_and_of_the_tests_are_left_alone():
     others = {"RAFTBOOK_URL": "x", "RAFTBOOK_API_KEY": "x", "RAFTBOOK_TEST_DATA": "x", "RAFTBOOK_LOG_LEVEL": "x"}
     assert parse(MINIMAL, **others) == parse(MINIMAL)
-
-
-decimals_of_a_price = st.integers(0, 18)
-percents = st.none() | st.integers(1, 1_000_000).map(lambda hundredths: f"{hundredths // 100}.{hundredths % 100:02}")
-
-
-@st.composite
-def configs(draw: st.DrawFn) -> Config:
-    ports = draw(
-        st.lists(st.integers(1, 65535), min_size=2, max_size=18, unique=True).filter(lambda p: len(p) % 2 == 0)
-    )
-    hosts = st.sampled_from(["localhost", "127.0.0.1", "[::1]"])
-    ids = draw(
-        st.lists(
-            st.from_regex(r"[a-z0-9][a-z0-9-]{0,31}", fullmatch=True),
-            min_size=len(ports) // 2,
-            max_size=len(ports) // 2,
-            unique=True,
-        )
-    )
-    nodes = tuple(
-        NodeConfig(
-            id=node_id, peer_address=f"{draw(hosts)}:{ports[2 * n]}", api_address=f"{draw(hosts)}:{ports[2 * n + 1]}"
-        )
-        for n, node_id in enumerate(ids)
-    )
-    symbols = draw(st.lists(st.from_regex(r"[A-Za-z0-9._\-]{1,24}", fullmatch=True), max_size=3, unique=True))
-    price_decimals = draw(decimals_of_a_price)
-    tick_size = f"0.{1:0>{price_decimals}}" if price_decimals else "1"
-    instruments = tuple(
-        InstrumentConfig(
-            symbol=symbol,
-            price_decimals=price_decimals,
-            quantity_decimals=0,
-            tick_size=tick_size,
-            lot_size="7",
-            min_quantity=draw(st.none() | st.just("7")),
-            max_quantity=draw(st.none() | st.just("700")),
-            min_notional=draw(st.none() | st.just("7")),
-            price_band=draw(percents),
-            market_protection=draw(percents),
-            max_open_orders=draw(st.none() | st.integers(1, 2**63 - 1)),
-            self_trade_prevention=draw(st.none() | st.sampled_from([mode.label for mode in SelfTradePrevention])),
-        )
-        for symbol in symbols
-    )
-    heartbeat_s = draw(st.floats(0.01, 1))
-    return Config(
-        cluster=ClusterConfig(
-            name=draw(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)),
-            # Any text that a path may be; lone surrogates cannot be written as UTF-8.
-            data_dir=draw(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)),
-            durability=draw(st.sampled_from(Durability)),
-        ),
-        nodes=nodes,
-        instruments=instruments,
-        limits=LimitsConfig(
-            max_entry_bytes=draw(st.integers(4096, 4 << 20)),
-            snapshot_entries=draw(st.integers(1, 99)),
-            storage_reserve_bytes=draw(st.integers(1 << 20, 1 << 40)),
-        ),
-        raft=RaftConfig(
-            heartbeat_s=heartbeat_s,
-            election_timeout_min_s=4 * heartbeat_s,
-            election_timeout_max_s=5 * heartbeat_s,
-            fallback_timeout_s=6 * heartbeat_s,
-        ),
-    )
-
-
-@given(configs())
-def test_what_dumps_writes_is_read_back_equal(config: Config):
-    assert parse(dumps(config)) == config
-
-
-@given(st.integers(0, 900), st.integers(0, 30), st.text(max_size=10) | st.sampled_from(["[", "[[x]]", "-1", '"', "{}"]))
-def test_a_damaged_file_is_read_or_refused_but_never_anything_else(start: int, length: int, instead: str):
-    text = dumps(parse(with_instruments(("ACME", 2, 0, "0.01", "1"))))
-    damaged = text[:start] + instead + text[start + length :]
-    try:
-        config = parse(damaged)
-    except ConfigError:
-        return
-    assert parse(dumps(config)) == config
-
-
-@pytest.mark.parametrize("text", ["a = " + "[" * 100_000, "a = " + "9" * 10_000])
-def test_text_that_exhausts_the_parser_is_a_config_error(text: str):
-    assert error_of(text).startswith("tiny.toml: ")
-
-
-@pytest.mark.parametrize("struct", [LimitsConfig, RaftConfig])
-def test_every_default_is_within_its_own_bounds(struct):
-    values = msgspec.structs.asdict(struct())
-    assert msgspec.convert(values, struct) == struct()
