@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from raftbook.engine import (
     CancelOrder,
     Entry,
     OrderStatus,
+    OrderType,
     Reason,
     Run,
     Side,
@@ -280,3 +282,43 @@ def test_every_invariant_is_seen_to_break():
     expected.append("a closed order hides nothing")
     unseen = [invariant for invariant in required if not any(re.search(words, invariant) for words in expected)]
     assert unseen == []
+
+
+def test_what_is_passed_over_as_plain_is_what_the_long_way_finds_sound():
+    """Of every order, and of each with one or two of its fields changed."""
+    exchange = rich_exchange()
+    numbers = [-1, 0, 1, 2, 3, 5, 6, 99, 100, 101, 2**62, 2**63 - 1, 2**63]
+    optional = [None, *numbers]
+    changes = [
+        *(("price", value) for value in optional),
+        *(("quantity", value) for value in numbers),
+        *(("leaves_quantity", value) for value in numbers),
+        *(("filled_quantity", value) for value in numbers),
+        *(("notional", value) for value in numbers),
+        *(("hidden_quantity", value) for value in numbers),
+        *(("stop_price", value) for value in optional),
+        *(("display_quantity", value) for value in optional),
+        *(("expire_time", value) for value in (None, 1, DAY_NS)),
+        *(("status", value) for value in OrderStatus),
+        *(("order_type", value) for value in OrderType),
+        *(("time_in_force", value) for value in TimeInForce),
+        ("level", None),
+    ]
+    plain = sound = 0
+    for order in exchange.registry.orders.values():
+        instrument = exchange.instruments[order.symbol]
+        for alterations in [(), *((change,) for change in changes), *product(changes[:27], changes[27:40])]:
+            kept = [(name, getattr(order, name)) for name, _ in alterations]
+            for name, value in alterations:
+                setattr(order, name, value)
+            is_plain, is_sound = invariants._is_plain_and_sound(order, instrument), True
+            try:
+                invariants._check_order(order)
+                invariants._check_steps(order, instrument)
+            except AssertionError:
+                is_sound = False
+            assert is_sound or not is_plain, (order.client_order_id, alterations)
+            plain, sound = plain + is_plain, sound + is_sound
+            for name, value in kept:
+                setattr(order, name, value)
+    assert 50 < plain < sound
