@@ -108,6 +108,16 @@ class TestSnapshot:
         assert all(orders == [] for _, orders in used[8])
         assert Exchange.from_snapshot(snapshot).to_snapshot() == snapshot
 
+    def test_however_far_apart_their_ids_are_orders_are_known_by_id(self):
+        snapshot = copy.deepcopy(rich_exchange().to_snapshot())
+        snapshot[3] *= 5_000
+        listed = [orders for book in snapshot[7] for orders in book[6:]] + [orders for _, orders in snapshot[8]]
+        for order in (order for orders in listed for order in orders):
+            order[0] *= 5_000
+        restored = Exchange.from_snapshot(snapshot)
+        assert restored.to_snapshot() == snapshot
+        assert list(restored.registry.orders) == sorted(order[0] for orders in listed for order in orders)
+
     def test_names_that_many_orders_share_are_one_object_each(self):
         snapshot = copy.deepcopy(rich_exchange().to_snapshot())
         fresh = json.loads(json.dumps(snapshot))
