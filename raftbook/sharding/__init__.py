@@ -11,6 +11,6 @@ with it. What it promises is what each shard promises; between shards there is n
     submissions     commands from HTTP and WebSocket: to their shards, and answers back
     orders          HTTP: handlers about orders; reads: HTTP: handlers that only read
     stream          the WebSocket /v1/stream
-    http_api        the Starlette application
+    http_api        the Starlette application; gateway: it, whose map may change while it runs
     process         the gateway as a process
 """
