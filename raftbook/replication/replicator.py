@@ -174,8 +174,8 @@ class Replicator:
     def _append_from(self, index: int, commit_index: int) -> tuple[AppendEntries, int]:
         """An append and the bytes of its commands.
 
-        All followers that are at the same place, as they nearly always are, get the very same object: put together once,
-        and encoded once by the transport.
+        All followers that are at the same place, as they nearly always are, get the very same object: it is put
+        together once, and encoded once by the transport.
         """
         # A leader's own log only grows.
         place = (index, commit_index, self._journal.last_index)
