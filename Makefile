@@ -72,10 +72,13 @@ interpreted:
 	rm -rf build
 	rm -f *.so raftbook/*.so raftbook/*/*.so
 
-# All that holds the engine, its log format and what is folded from its events, against the compiled modules.
+# All that holds the engine, its log format, an order's way in and out, and what is folded from the engine's events,
+# against the compiled modules.
 test-compiled: compiled
 	$(BIN)/python -m pytest --numprocesses 2 tests/engine tests/market_data tests/offline tests/simulation \
-		tests/test_codec.py tests/test_compiled.py tests/test_hot_commands.py tests/test_state_machine.py
+		tests/intake tests/gateway/test_stream_requests.py tests/node/test_client_frames.py tests/node/test_publisher.py \
+		tests/test_codec.py tests/test_compiled.py tests/test_hot_commands.py tests/test_hot_forms.py \
+		tests/test_report_text.py tests/test_state_machine.py
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .

@@ -26,9 +26,7 @@ CONSUMERS = {"all", "any", "dict", "list", "max", "min", "next", "set", "sorted"
 
 def test_the_engine_and_all_that_stands_between_it_and_the_log_is_compiled():
     modules = [*PROJECT_ROOT.glob("raftbook/engine/*.py"), *PROJECT_ROOT.glob("raftbook/codec/*.py")]
-    assert {str(module.relative_to(PROJECT_ROOT)) for module in modules} == {
-        source for source in (*SOURCES, *hatch_build.INTERPRETED) if source != "raftbook/state_machine.py"
-    }
+    assert {str(module.relative_to(PROJECT_ROOT)) for module in modules} <= {*SOURCES, *hatch_build.INTERPRETED}
     assert "raftbook/state_machine.py" in SOURCES
     assert all((PROJECT_ROOT / source).is_file() for source in SOURCES)
 

@@ -61,13 +61,21 @@ class Engine:
 
 
 def timed(apply: Callable[[int, EntryT], list[Execution]], entries: list[EntryT], first_index: int) -> Chunk:
-    began_at, cpu_began_at = time.perf_counter(), time.thread_time()
-    results = [apply(index, entry) for index, entry in enumerate(entries, first_index)]
-    cpu_s, elapsed_s = time.thread_time() - cpu_began_at, time.perf_counter() - began_at
-    executions = [execution for executions in results for execution in executions]
-    trades = sum(isinstance(event, Trade) for execution in executions for event in execution.events)
-    refused = sum(not execution.accepted for execution in executions)
-    return Chunk(elapsed_s, cpu_s, len(executions), refused, trades)
+    """The clock stands still while what an entry led to is counted and dropped, as a node drops it when it is told.
+
+    Kept, the executions of a chunk would push the book out of the processor's caches.
+    """
+    elapsed_s = cpu_s = 0.0
+    commands = refused = trades = 0
+    for index, entry in enumerate(entries, first_index):
+        began_at, cpu_began_at = time.perf_counter(), time.thread_time()
+        executions = apply(index, entry)
+        cpu_s += time.thread_time() - cpu_began_at
+        elapsed_s += time.perf_counter() - began_at
+        commands += len(executions)
+        refused += sum(not execution.accepted for execution in executions)
+        trades += sum(isinstance(event, Trade) for execution in executions for event in execution.events)
+    return Chunk(elapsed_s, cpu_s, commands, refused, trades)
 
 
 def timestamp(sequence: int) -> int:
