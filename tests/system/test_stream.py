@@ -45,10 +45,17 @@ class Subscriber:
             seen = {} if follower.sequence is None else {"from_sequence": follower.sequence}
             await stream.say("subscribe", channel=channel, **of, **seen)
 
-    async def hear_until(self, stream: StreamClient, log_index: int) -> None:
-        """Until the account's orders are told up to there: an order of the account is the entry's."""
-        orders = self.followers["orders"]
-        while (orders.sequence or 0) < log_index or len({f.sequence for f in self.books}) > 1:
+    async def hear_until(self, stream: StreamClient, log_index: int, trade_id: int) -> None:
+        """Until the account's orders are told up to there, for an order of the account is the entry's, and the trades:
+        each channel is told by itself.
+        """
+        orders, trades = self.followers["orders"], self.followers["trades"].trades
+        while (
+            (orders.sequence or 0) < log_index
+            or len({f.sequence for f in self.books}) > 1
+            or not trades
+            or trades[-1]["trade_id"] < trade_id
+        ):
             self.take(await stream.hear())
 
     @property
@@ -116,9 +123,15 @@ async def test_a_subscriber_whose_node_is_killed_goes_on_at_another_one_without_
     last_index = await enter_last_order(cluster, other)
     async with open_stream(cluster.url(leader)) as stream:
         await subscriber.subscribe(stream)
-        await subscriber.hear_until(stream, last_index)
+        await subscriber.hear_until(stream, last_index, await last_trade_id(cluster, leader, last_index))
     assert [follower.snapshots for follower in subscriber.followers.values()] == [1, 1, 1, 1]
     await check_against_reads(cluster, leader, subscriber, last_index)
+
+
+async def last_trade_id(cluster: SystemCluster, node_id: str, log_index: int) -> int:
+    async with httpx.AsyncClient(base_url=cluster.url(node_id), timeout=DEADLINE_S) as http:
+        trades = await http.get("/v1/trades/ACME", params={"limit": 1, "at_least": log_index})
+    return trades.json()[-1]["trade_id"]
 
 
 async def check_against_reads(cluster: SystemCluster, node_id: str, subscriber: Subscriber, log_index: int) -> None:
