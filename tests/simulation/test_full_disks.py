@@ -85,6 +85,7 @@ def test_a_full_follower_that_connects_again_is_sent_next_to_nothing():
         leader = cluster.settle()
         follower, other = cluster.others(leader)
         fill(cluster, follower)
+        cluster.wait(lambda: hears_that_full(leader, follower))
         held = follower.status.last_index
         for _ in range(3):
             follower.kill()
