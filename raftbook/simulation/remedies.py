@@ -212,13 +212,13 @@ def _no_contradiction(_reader: SegmentReader) -> int | None:
 _sync = WriteAheadLog._sync
 
 
-def _sync_that_forgives(wal: WriteAheadLog) -> None:
+def _sync_that_forgives(wal: WriteAheadLog, on_durable: Callable[[], None] = lambda: None) -> None:
     """A failed sync is tried again, and the second time it succeeds."""
     try:
-        _sync(wal)
+        _sync(wal, on_durable)
     except StorageError:
         with suppress(StorageError):
-            _sync(wal)
+            _sync(wal, on_durable)
 
 
 _write_snapshot = SimulatedWriters._write_snapshot
