@@ -5,7 +5,7 @@ There may be a million of them, so these lines decide about how long it takes to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from raftbook.engine.order import Order, Terms
 from raftbook.engine.snapshot_fields import read_integer, read_length, read_list, read_price, read_text, read_time
@@ -24,32 +24,6 @@ if TYPE_CHECKING:
 
     from raftbook.engine.exchange import Exchange
     from raftbook.engine.snapshot_fields import PlainValue
-
-    _Terms = list[object] | tuple[object, ...]
-    _Optional = int | None
-    _OrderFields = tuple[
-        int,
-        str,
-        str,
-        str,
-        int,
-        int,
-        int,
-        bool,
-        _Optional,
-        int,
-        int,
-        int,
-        int,
-        int,
-        _Optional,
-        _Optional,
-        int,
-        _Optional,
-        int,
-        _Terms | None,
-    ]
-    """The fields of _ORDER_FIELD_TYPES."""
 
 _is_identifier: Final = IDENTIFIER_PATTERN.fullmatch
 
@@ -163,7 +137,7 @@ class OrderReader:
             expire_time,
             self_trade_prevention,
             entered,
-        ) = cast("_OrderFields", tuple(fields))
+        ) = fields
         if not (
             type(order_id) is int
             and type(client_order_id) is str
