@@ -16,6 +16,7 @@ from raftbook.simulation.checkers import CHECKERS, check_all
 from raftbook.simulation.history import Decided, History
 from tests.simulation.honest_history import honest_history, run_log
 from tests.simulation.lies import LIES
+from tests.support.compiled import replaces_names
 
 SEED = 3
 
@@ -122,11 +123,13 @@ def run_again():
     return run
 
 
+@replaces_names
 def test_an_engine_that_executes_what_comes_late(run_again, monkeypatch):
     monkeypatch.setattr(Exchange, "is_late", lambda self, command: False)
     assert_reported(run_again(), {"check_never_late", "check_serial_replay"}, "after its not_after")
 
 
+@replaces_names
 def test_an_engine_that_executes_what_a_second_leader_repeats(run_again, monkeypatch):
     apply = Exchange.apply
 
@@ -145,11 +148,13 @@ def test_an_engine_that_executes_what_a_second_leader_repeats(run_again, monkeyp
     assert_reported(history, {"check_executed_once", "check_serial_replay"}, sentence)
 
 
+@replaces_names
 def test_an_engine_that_fills_in_part_what_must_be_filled_at_once(run_again, monkeypatch):
     monkeypatch.setattr(matching, "_can_fill", lambda *arguments: True)
     assert_reported(run_again(), {"check_serial_replay"}, "trades; serial execution makes 0")
 
 
+@replaces_names
 def test_an_engine_whose_levels_do_not_follow_their_orders(run_again, monkeypatch):
     remove = PriceLevel.remove
 
