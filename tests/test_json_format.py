@@ -462,6 +462,16 @@ def test_bytes_that_are_not_utf_8_are_refused():
         fields_from_json('{"op":"\ud800"}')
 
 
+def test_a_number_whose_bytes_are_not_utf_8_is_the_fault_of_its_own_element_alone():
+    sound = json.dumps(NEW).encode()
+    broken = new_with_quantity('"QUANTITY"').encode().replace(b"QUANTITY", b"5\xff")
+    with pytest.raises(InvalidCommandError, match=r"quantity: .* is no decimal number"):
+        command_from_json(broken)
+    first, second = commands_from_json_array(b"[%b,%b]" % (broken, sound), 2)
+    assert isinstance(first, InvalidCommandError)
+    assert second == command_from_json(sound)
+
+
 def test_a_missing_client_order_id_comes_from_the_caller():
     text = new_with(client_order_id=...)
     assert command_from_json(text, generate_client_order_id=lambda: "made-1").client_order_id == "made-1"

@@ -30,7 +30,8 @@ def parse_number(text: bytes, lowest: int) -> Number | str:
     """
     match = _NUMBER_PATTERN.fullmatch(text)
     if match is None:
-        return f"{shown(text.decode())} is no decimal number"
+        # What msgspec passes over as Raw it does not look at, so a string's bytes may be no UTF-8.
+        return f"{shown(text.decode(errors='replace'))} is no decimal number"
     _, sign, whole, fraction, exponent = match.groups()
     decimals = len(fraction) if fraction else 0
     mantissa = int(whole + fraction) if fraction else int(whole)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from raftbook.engine.types import SYMBOL_PATTERN
+from raftbook.engine.types import IDENTIFIER_PATTERN, SYMBOL_PATTERN
 from raftbook.errors import InvalidCommandError, ProblemError
 from raftbook.gateway.query import nearest
 from raftbook.json_format import DEFAULT_ACCOUNT, OPERATIONS
@@ -34,6 +34,8 @@ SHARD_NAME_PATTERN: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,23}", re.ASCII)
 _NAMING_AN_ORDER: Final = ("cancel", "replace")
 _OF_EVERY_SHARD: Final = ("cancel_all", "tick")
 _KEYS: Final = ("create_key", "revoke_key")
+_UNREADABLE: Final = ("unreadable",)
+"""A value that no field takes."""
 
 
 class Shard(NamedTuple):
@@ -139,6 +141,10 @@ class ShardMap:
         if order is None:
             detail = "order ids count in each shard by itself; add `symbol` or `shard`, or name it by client_order_id"
             raise InvalidCommandError(f"symbol: missing; {detail}", "symbol")
+        # The shards are asked for it, and what is no name may be no URL either.
+        for name, value in order._asdict().items():
+            if not IDENTIFIER_PATTERN.fullmatch(value):
+                raise InvalidCommandError(f"{name}: expected a string of 1 to 36 of A-Z a-z 0-9 . _ : -", name)
         return Routed(document, (), order)
 
 
@@ -162,5 +168,10 @@ def _text(document: dict[str, object], name: str) -> str | None:
 
 
 def read_value(value: object) -> object:
-    """The value of a field; Raw JSON is read only now."""
-    return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
+    """The value of a field; Raw JSON is read only now. What cannot be read, such as the number 1e999, fits nowhere."""
+    if not isinstance(value, msgspec.Raw):
+        return value
+    try:
+        return msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _UNREADABLE

@@ -70,6 +70,11 @@ def test_an_order_is_known_by_its_account_and_client_order_id():
         ({"op": "cancel", "order_id": 1}, "order ids count in each shard by itself; add `symbol`"),
         ({"op": "cancel", "client_order_id": 7}, "client_order_id: expected a string"),
         ({"op": "cancel", "order_id": 1, "symbol": "ACME", "shard": "south"}, "shard: ACME is in north"),
+        ({"op": "cancel", "client_order_id": "a\n"}, "client_order_id: expected a string of 1 to 36 of"),
+        ({"op": "replace", "client_order_id": "a", "account": "../b"}, "account: expected a string of 1 to 36 of"),
+        ({"op": "new", "symbol": msgspec.Raw(b"1e999")}, "symbol: expected a string"),
+        ({"op": "cancel", "client_order_id": msgspec.Raw(b'"\xff"')}, "client_order_id: expected a string"),
+        ({"op": msgspec.Raw(b'"\xff"')}, "op: must be one of"),
     ],
 )
 def test_what_cannot_be_routed_says_what_is_missing(command, reason):
