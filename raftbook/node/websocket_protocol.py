@@ -101,12 +101,15 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
         """As uvicorn's, but that what came already is taken before more is read."""
         message = await self.queue.get()
         if self.read_paused and self.queue.empty():
-            self.read_paused = False
-            if self._untaken:
-                self.loop.call_soon(self._take_on)
-            else:
-                self.transport.resume_reading()
+            self._read_on()
         return message
+
+    def _read_on(self) -> None:
+        self.read_paused = False
+        if self._untaken:
+            self.loop.call_soon(self._take_on)
+        else:
+            self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         if self._untaken:
@@ -300,8 +303,7 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
         self.writable.set()
         if self.read_paused:
             # The client's own close frame is to be read.
-            self.read_paused = False
-            self.transport.resume_reading()
+            self._read_on()
         timeout_s = LEAVING_CLOSE_TIMEOUT_S if self.is_leaving else CLOSE_TIMEOUT_S
         self.close_timer = self.loop.call_later(timeout_s, self.transport.abort)
 

@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 from websockets.frames import Frame, Opcode
 
 from raftbook.node.client_frames import frame_bytes, read_plain_frames
-from raftbook.node.websocket_protocol import UVICORN_SETTINGS, NodeWebSocketProtocol
+from raftbook.node.websocket_protocol import GOING_AWAY, SLICE_BYTES, UVICORN_SETTINGS, NodeWebSocketProtocol
 
 HANDSHAKE = (
     b"GET /v1/stream HTTP/1.1\r\nhost: node\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
@@ -108,19 +108,26 @@ class Told(NamedTuple):
     closed: bool
 
 
-async def told(kind, pieces, takes=()):
-    """What a protocol of that kind tells its application, and does to the connection; `takes` are how many text
-    messages the application takes at once, time after time, as long as they last.
-    """
+async def opened(kind):
+    """A protocol of that kind behind its handshake, its transport, and the state of the server that it is of."""
     config = uvicorn.Config(application, **UVICORN_SETTINGS, lifespan="off", log_config=None)
     config.load()
     state = ServerState()
-    protocol, transport, heard, queued = kind(config, state, {}), RecordedTransport(), [], []
+    protocol, transport = kind(config, state, {}), RecordedTransport()
     protocol.connection_made(transport)
     protocol.data_received(HANDSHAKE)
     while not transport.written:  # noqa: ASYNC110 (no event tells it)
         await asyncio.sleep(0)
     transport.written = b""
+    return protocol, transport, state
+
+
+async def told(kind, pieces, takes=()):
+    """What a protocol of that kind tells its application, and does to the connection; `takes` are how many text
+    messages the application takes at once, time after time, as long as they last.
+    """
+    protocol, transport, state = await opened(kind)
+    heard, queued = [], []
     remaining = iter(takes)
 
     def take(messages):
@@ -174,6 +181,23 @@ def test_what_a_busy_client_sends_is_taken_at_once_wherever_reads_begin():
         pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
         heard = asyncio.run(told(NodeWebSocketProtocol, pieces, [100] * len(stream)))
         assert heard == Told(orders, [], b"", False)
+
+
+def test_what_came_before_the_end_and_waits_is_read_for_the_close_frame_of_the_client():
+    async def end() -> bool:
+        protocol, transport, state = await opened(NodeWebSocketProtocol)
+        waits = frame(Opcode.TEXT, b"queued") + frame(Opcode.TEXT, b" " * SLICE_BYTES)
+        protocol.data_received(waits + frame(Opcode.CLOSE, b"\x03\xe8"))
+        assert not transport.closed, "a slice was read, and the application is to take its message first"
+        protocol.end(GOING_AWAY, "the node shuts down")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        for task in state.tasks:
+            task.cancel()
+        await asyncio.gather(*state.tasks)
+        return transport.closed
+
+    assert asyncio.run(end())
 
 
 @given(st.lists(plain, max_size=8), odd | wrong, st.integers(0, 200))
