@@ -33,8 +33,9 @@ COMPILED: Final = (
 )
 """Folders, whose modules are all compiled, and files. They become one library, in which calls are those of C."""
 
-INTERPRETED: Final = ("raftbook/engine/events.py",)
-"""What stays Python among them. Events are msgspec structs, C as they are, and mypyc drops a class's options."""
+INTERPRETED: Final = ("raftbook/engine/events.py", "raftbook/engine/turns.py")
+"""What stays Python among them. Events are msgspec structs, C as they are, and mypyc drops a class's options. What
+machine code calls to let other threads have their turn has to be Python."""
 
 SWITCH: Final = "RAFTBOOK_COMPILED"
 

@@ -8,6 +8,8 @@ from typing import IO, TYPE_CHECKING, Final, NoReturn, TypeGuard, cast
 
 import cbor2
 
+from raftbook.engine.turns import let_others_run
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -130,6 +132,7 @@ class _InPieces:
         self._position = 0
 
     def read(self, size: int) -> bytes:
+        let_others_run()
         piece = self._raw[self._position : self._position + size]
         self._position += len(piece)
         return piece

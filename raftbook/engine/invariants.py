@@ -17,6 +17,7 @@ from raftbook.engine.auction import indication
 from raftbook.engine.events import NO_INDICATION
 from raftbook.engine.order_book import Ladder
 from raftbook.engine.refused_orders import content_of
+from raftbook.engine.turns import let_others_run
 from raftbook.engine.types import (
     DAY_NS,
     MAX_INTEGER,
@@ -101,6 +102,7 @@ def _check_orders(exchange: Exchange) -> tuple[dict[str, int], list[Order]]:
     expiring: list[Order] = []
     previous_id = 0
     for order_id, order in registry.orders.items():
+        let_others_run()
         instrument = instruments.get(order.symbol)
         if instrument is None or not _is_plain_and_sound(order, instrument):
             _check_order(order)
@@ -269,6 +271,7 @@ def _check_registry(registry: OrderRegistry) -> None:
         )
         previous_id = 0
         for client_order_id, order in account.open_orders.items():
+            let_others_run()
             if order.status is not _OPEN and order.status is not _UNTRIGGERED:
                 raise _broken_by(order, "listed as open, is live")
             if previous_id >= order.order_id:
@@ -368,6 +371,7 @@ def _check_book(book: OrderBook, registry: OrderRegistry) -> int:
 
 def _check_resting(level: PriceLevel, side: Side, price: int | None) -> dict[int, Order]:
     """Returns those that are ioc, by order id."""
+    let_others_run()
     ioc: dict[int, Order] = {}
     order = level.head
     while order is not None:
@@ -446,6 +450,7 @@ def _check_level(book: OrderBook, level: PriceLevel, name: str, registry: OrderR
     # Without the level's iterator, which would be resumed a million times.
     order = level.head
     while order is not None:
+        let_others_run()
         if orders.get(order.order_id) is not order:
             raise _broken(f"{name}: a waiting order is registered")
         if order.symbol != symbol:

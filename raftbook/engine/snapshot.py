@@ -44,6 +44,7 @@ from raftbook.engine.snapshot_fields import (
 )
 from raftbook.engine.snapshot_orders import OrderReader, orders_to_list
 from raftbook.engine.triggers import await_trigger
+from raftbook.engine.turns import let_others_run
 from raftbook.engine.types import (
     IDENTIFIER_PATTERN,
     MAX_DECIMALS,
@@ -257,6 +258,7 @@ def _restore_waiting(book: OrderBook, reader: OrderReader, *, bids: object, asks
     for side, orders in ((book.bids, bids), (book.asks, asks)):
         level: PriceLevel | None = None
         for order in reader.read_orders(orders, "waiting orders"):
+            let_others_run()
             if order.status is not _OPEN or order.hidden_quantity >= order.leaves_quantity:
                 raise ValueError(f"snapshot: order {order.order_id} cannot rest")
             price = order.price
@@ -293,6 +295,7 @@ def _register(exchange: Exchange, waiting: list[Order], closed: list[Order]) -> 
     orders, accounts = registry.orders, registry.accounts
     previous_id: int | None = None
     for order in _by_order_id(waiting + closed):
+        let_others_run()
         if order.order_id == previous_id:
             raise ValueError(f"snapshot: order {order.order_id} occurs twice")
         previous_id = order.order_id
@@ -312,6 +315,7 @@ def _by_order_id(orders: list[Order]) -> Iterator[Order]:
     """
     ranges: dict[int, list[Order]] = {}
     for order in orders:
+        let_others_run()
         number = order.order_id >> _RANGE_BITS
         of_range = ranges.get(number)
         if of_range is None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from raftbook.engine.order import Order, Terms
 from raftbook.engine.snapshot_fields import read_integer, read_length, read_list, read_price, read_text, read_time
+from raftbook.engine.turns import let_others_run
 from raftbook.engine.types import (
     IDENTIFIER_PATTERN,
     MAX_INTEGER,
@@ -114,6 +115,7 @@ class OrderReader:
         return [read_order(read_list(take(), "order")) for _ in range(len(orders))]
 
     def _read_order(self, fields: list[object] | tuple[object, ...]) -> Order:
+        let_others_run()
         if len(fields) != _ORDER_FIELDS:
             raise _wrong_shape(fields)
         (
