@@ -39,11 +39,19 @@ async def test_it_sees_the_state_as_it_was_and_the_loop_goes_on():
     os.close(writing)
 
 
-async def test_one_that_takes_too_long_is_ended():
+async def test_one_that_takes_too_long_is_ended(monkeypatch):
+    forked, fork = [], os.fork
+
+    def remember() -> int:
+        forked.append(fork())
+        return forked[-1]
+
+    monkeypatch.setattr(os, "fork", remember)
     with pytest.raises(NotReadyError, match=r"not computed in 0\.1 s"):
         await computed_by_child(lambda: time.sleep(60) or b"", timeout_s=0.1)
+    (pid,) = forked
     with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)  # noqa: ASYNC222 (it does not wait)
+        os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 (it does not wait)
 
 
 async def test_one_that_fails_says_why(capfd):
