@@ -167,7 +167,7 @@ def refused_and_entered(timestamp: int, log_index: int = 4, node_id: str = "n2",
     [entry] = exchange.apply(4, Entry(ALLOWED_UNTIL + 1, (Run("n2.1", 1, (late,)),)))
     assert entry.accepted
     refused = ExecutedCommand(early, refusal)
-    entered = ExecutedCommand(late, entry._replace(log_index=log_index, timestamp=timestamp, origin=f"{node_id}.1"))
+    entered = ExecutedCommand(late, replace(entry, log_index=log_index, timestamp=timestamp, origin=f"{node_id}.1"))
     report = {"status": "rejected", "origin": "n1.1", "origin_sequence": 1}
     attempts = [Attempt("n1", 0.0, 1.0, "definite", report), Attempt("n2", 0.0, 1.0, outcome)]
     return Record({"op": "new"}, attempts), [entered], {("n1.1", 1): refused, (f"{node_id}.1", 1): entered}
