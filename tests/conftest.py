@@ -9,12 +9,19 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from cli import local_cluster
+
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 # A shared or busy machine makes single examples slow without making them wrong. In CI this keeps Hypothesis' own
 # profile, which draws the same examples on every run.
 settings.register_profile("raftbook", parent=settings.default, deadline=None)
 settings.load_profile("raftbook")
+
+# Each worker has ports of its own: what one has chosen and a node does not listen at yet, another would take.
+MOST_WORKERS = 8
+worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+local_cluster.LISTENING_PORTS = local_cluster.LISTENING_PORTS[int(worker) % MOST_WORKERS :: MOST_WORKERS]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

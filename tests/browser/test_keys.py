@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import httpx
@@ -18,7 +19,7 @@ from tests.support.prepared_processes import PreparedCluster
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, Page, Route
 
 KEYS = {
     "operator": ApiKey(Role.ADMIN, "adminkey", bytes(range(32))),
@@ -59,6 +60,33 @@ async def guarded(tmp_path) -> AsyncIterator[str]:
 async def use_key(page: Page, text: str) -> None:
     await page.fill("#key-text", text)
     await page.get_by_role("button", name="Use this key").click()
+
+
+async def test_a_late_refusal_of_what_was_asked_without_a_key_asks_for_none_again(guarded: str, browser: Browser):
+    context = await browser.new_context()
+    try:
+        page = await context.new_page()
+        may_arrive, has_arrived = asyncio.Event(), asyncio.Event()
+
+        async def hold_refusals(route: Route) -> None:
+            response = await route.fetch()
+            if response.status == HTTPStatus.UNAUTHORIZED:
+                await may_arrive.wait()
+            await route.fulfill(response=response)
+            if response.status == HTTPStatus.UNAUTHORIZED:
+                has_arrived.set()
+
+        await page.route("**/v1/instruments", hold_refusals)
+        await page.goto(guarded)
+        await expect(page.locator("#key-dialog")).to_be_visible()
+        await use_key(page, format_key(KEYS["trader"]))
+        may_arrive.set()
+        await asyncio.wait_for(has_arrived.wait(), timeout=20)
+        await expect(page.locator("#connection")).to_have_attribute("data-phase", "live")
+        await page.fill("#ticket-price", "10.00")
+        await expect(page.locator("#key-dialog")).to_be_hidden()
+    finally:
+        await context.close()
 
 
 async def test_the_page_asks_for_a_key_signs_with_it_and_says_what_it_may_not(guarded: str, browser: Browser):

@@ -2,10 +2,11 @@
 
 const TIMEOUT_MS = 3_000;
 
-/** What a node refused: `code` is stable, `message` says what to do. */
+/** What a node refused: `code` is stable, `message` says what to do, `key` is the one that it was asked with, or null. */
 export class Refused extends Error {
-  constructor(status, problem) {
+  constructor(status, problem, key) {
     super(problem.detail ?? problem.title ?? `the node answered ${status}`);
+    this.key = key;
     this.status = status;
     this.code = problem.code ?? "unknown";
   }
@@ -39,12 +40,13 @@ export class Api {
   /** The same from one node and no other. */
   async getFrom(node, target) {
     const signedFor = this.#credentials.key === null ? null : await this.idOf(node);
+    const { key } = this.#credentials;
     const response = await fetch(node.url + target, {
       headers: await this.#credentials.headers(signedFor, "GET", target),
       signal: AbortSignal.timeout(TIMEOUT_MS),
       cache: "no-store",
     });
-    if (!response.ok) throw new Refused(response.status, await problemOf(response));
+    if (!response.ok) throw new Refused(response.status, await problemOf(response), key);
     const logIndex = Number(response.headers.get("Raftbook-Log-Index"));
     return { document: await response.json(), node, logIndex };
   }

@@ -292,7 +292,9 @@ function feedFailed(code, detail) {
 }
 
 function showProblem(error) {
-  if (error instanceof Refused && (error.status === 401 || error.status === 403)) openKeyDialog(error.message);
+  if (!(error instanceof Refused) || (error.status !== 401 && error.status !== 403)) return;
+  // What was asked with another key is asked again with this one.
+  if (error.key === credentials.key) openKeyDialog(error.message);
 }
 
 const openKeyDialog = startKeyDialog(credentials, () => {
