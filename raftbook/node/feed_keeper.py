@@ -55,6 +55,8 @@ class FeedKeeper:
     def applied(self, index: int) -> None:
         self._waiting.append((index, self._executed))
         self._executed = ()
+        if self._prepared is not None and self._prepared[0].index <= index:
+            self._prepared = None  # The log has come as far by itself: that state is not taken in.
         self._schedule()
 
     def decoded(self, state: StateMachine) -> None:

@@ -129,9 +129,12 @@ class BoundedServer(uvicorn.Server):
             protocol.leave()
         deadline = loop.time() + DRAIN_S
         while connections and loop.time() < deadline:
+            slept_at = loop.time()
+            await asyncio.sleep(_LEAVE_INTERVAL_S)
+            if loop.time() - slept_at >= QUIET_S:
+                continue  # It was the node that was quiet: what came meanwhile is read in the next turn.
             for protocol in tuple(connections):
                 protocol.close_if_quiet()
-            await asyncio.sleep(_LEAVE_INTERVAL_S)
         await super().shutdown(sockets)
 
     # One connection.

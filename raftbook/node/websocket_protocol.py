@@ -318,7 +318,9 @@ class NodeWebSocketProtocol(WebSocketsSansIOProtocol):
         if not self.is_leaving:
             # It came while the server was leaving already.
             self.leave()
-        if self.is_open and (self.is_busy is None or not self.is_busy()):
+        # Who reads no answers is waited for no longer.
+        has_asked = self.writable.is_set() and (self._untaken or not self.queue.empty())
+        if self.is_open and not has_asked and (self.is_busy is None or not self.is_busy()):
             self.end(GOING_AWAY, "the node shuts down")
 
     def shutdown(self) -> None:

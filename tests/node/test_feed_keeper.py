@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 from raftbook.feed import Feed
 from raftbook.json_format import command_from_fields
@@ -70,6 +71,16 @@ class TestSnapshotFromPeer:
         keeper.decoded(await state_with_a_bid())
         keeper.restored({})
         assert "ACME" not in keeper.feed
+
+    async def test_what_was_prepared_of_a_state_that_the_log_overtakes_is_not_kept(self):
+        machine, coming = StateMachine(), await state_with_a_bid()
+        keeper = FeedKeeper(lambda: machine, events_kept=10, run=lambda action: action())
+        keeper.decoded(coming)
+        before = sys.getrefcount(coming)
+        keeper.applied(coming.index - 1)
+        assert sys.getrefcount(coming) == before
+        keeper.applied(coming.index)
+        assert sys.getrefcount(coming) == before - 1
 
 
 async def state_with_a_bid() -> StateMachine:

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
 
 from raftbook.json_format import command_from_fields
 from raftbook.node import http_server
@@ -74,6 +75,49 @@ async def test_a_request_on_a_connection_that_was_never_accepted_is_answered():
         client.close()
 
 
+def whole_answer(client: socket.socket) -> bytes:
+    """What came until the answer was whole, or the connection closed."""
+    heard = b""
+    while not heard.endswith(b'{"status":"alive"}') and (chunk := client.recv(65536)):
+        heard += chunk
+    return heard
+
+
+def test_a_node_that_stood_still_while_it_left_takes_nobody_for_quiet():
+    """As the node's own loop does it, which runs timers that are due before it reads."""
+
+    async def stand_still() -> bytes:
+        async with serving() as (server, listener):
+            loop = asyncio.get_running_loop()
+            client = socket.create_connection(listener.getsockname())
+            wakes, wake = socket.socketpair()
+            with client, wakes, wake:
+                client.sendall(REQUEST)
+                assert LAST_WORDS not in await asyncio.to_thread(whole_answer, client)
+
+                def stall() -> None:
+                    loop.remove_reader(wakes)
+                    client.sendall(REQUEST)
+                    time.sleep(http_server.QUIET_S + 0.1)
+
+                loop.add_reader(wakes, stall)
+                leaving = asyncio.create_task(server.shutdown([listener]))
+                await asyncio.sleep(0)
+                wake.send(b"x")
+                answer = await asyncio.to_thread(whole_answer, client)
+                await leaving
+            return answer
+
+    loop = uvloop.new_event_loop()
+    try:
+        answer = loop.run_until_complete(stand_still())
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert LAST_WORDS in answer
+
+
 async def test_connections_that_are_quiet_are_closed():
     async with serving() as (server, listener):
         idle = [await asyncio.open_connection(*listener.getsockname()) for _ in range(3)]
@@ -110,6 +154,18 @@ async def test_a_subscriber_is_told_that_the_node_leaves_and_gets_the_answers_th
         service.resume()
         messages, code, _ = await stream.closing()
         assert [message["report"]["status"] for message in messages] == ["accepted"]
+        assert code == 1001
+        assert await leaving < http_server.DRAIN_S
+
+
+async def test_what_a_client_had_sent_before_it_knew_is_answered():
+    service = DirectService()
+    async with serving(service) as (server, listener), open_stream(url_of(listener)) as stream:
+        for number in range(200):
+            await stream.say("cancel", account="alice", client_order_id=f"none-{number}", request_id=number)
+        leaving = asyncio.create_task(leave(server, listener))
+        messages, code, _ = await stream.closing()
+        assert {message["request_id"] for message in messages if "request_id" in message} == set(range(200))
         assert code == 1001
         assert await leaving < http_server.DRAIN_S
 
