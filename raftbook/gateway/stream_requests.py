@@ -18,7 +18,13 @@ from raftbook.feed import AccountOrders, MarketChannel, market_channel
 from raftbook.feed.channels import MARKET_CHANNELS
 from raftbook.gateway.query import MAX_WAIT_S, SUBMISSION_WAIT_S, nearest
 from raftbook.gateway.websocket_frames import Encoding
-from raftbook.json_format import MAX_COMMAND_JSON_BYTES, OPERATIONS, command_from_fields, fields_from_json
+from raftbook.json_format import (
+    MAX_COMMAND_JSON_BYTES,
+    OPERATIONS,
+    command_from_fields,
+    fields_from_json,
+    value_of_field,
+)
 from raftbook.json_format.forms import CancelOrderForm, NewOrderForm, ReplaceOrderForm
 from raftbook.json_format.hot_forms import command_of
 from raftbook.json_format.market import ORDERS
@@ -108,8 +114,6 @@ class _PlainReplace(ReplaceOrderForm, tag_field="op", tag="replace", forbid_unkn
 
 
 _plain_decoder: Final = msgspec.json.Decoder(_PlainNew | _PlainCancel | _PlainReplace)
-_UNREADABLE: Final = ("unreadable",)
-"""A value that no field takes."""
 
 
 def read_plain_command(data: bytes) -> CommandRequest | None:
@@ -144,7 +148,7 @@ def read_request(data: bytes, encoding: Encoding) -> Request:
     except InvalidCommandError as error:
         raise MalformedFrameError(str(error), error.field) from error
     request_id = _take_request_id(fields, encoding)
-    op = _plain(fields.pop("op", None))
+    op = value_of_field(fields.pop("op", None))
     if not isinstance(op, str):
         raise MalformedFrameError(f"op: missing; expected one of {', '.join(_ALL_OPERATIONS)}", "op", request_id)
     if op not in _ALL_OPERATIONS:
@@ -169,17 +173,17 @@ def read_subscribe(request: Request) -> SubscribeRequest:
 
 def read_channel(request: Request) -> MarketChannel | AccountOrders:
     """What a `subscribe` or `unsubscribe` is about."""
-    name = _plain(request.fields.get("channel"))
+    name = value_of_field(request.fields.get("channel"))
     if name not in CHANNELS:
         near = nearest(name, CHANNELS) if isinstance(name, str) else []
         hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(CHANNELS[:-1])} or {CHANNELS[-1]}"
         problem = "missing" if name is None else f"{_shown(name)} is no channel"
         raise _fault(request, "channel", f"{problem}; {hint}")
     assert isinstance(name, str)
-    symbol = _plain(request.fields.get("symbol"))
+    symbol = value_of_field(request.fields.get("symbol"))
     if symbol is not None and not (isinstance(symbol, str) and SYMBOL_PATTERN.fullmatch(symbol)):
         raise _fault(request, "symbol", f"{_shown(symbol)} is no symbol: write 1 to 24 of A-Z a-z 0-9 . _ -")
-    account = _plain(request.fields.get("account"))
+    account = value_of_field(request.fields.get("account"))
     if name == ORDERS:
         if not (isinstance(account, str) and IDENTIFIER_PATTERN.fullmatch(account)):
             raise _fault(request, "account", "name whose orders: a string of 1 to 36 of A-Z a-z 0-9 . _ : -")
@@ -193,8 +197,8 @@ def read_channel(request: Request) -> MarketChannel | AccountOrders:
 
 def read_command(request: Request) -> CommandRequest:
     fields = dict(request.fields)
-    wait = _plain(fields.pop("wait", None))
-    wait_s = _plain(fields.pop("wait_s", None))
+    wait = value_of_field(fields.pop("wait", None))
+    wait_s = value_of_field(fields.pop("wait_s", None))
     if wait not in (None, "committed", "pending"):
         raise _fault(request, "wait", f"{_shown(wait)} is neither committed nor pending")
     if wait_s is not None:
@@ -215,7 +219,7 @@ def read_command(request: Request) -> CommandRequest:
 
 def plain_fields(request: Request) -> dict[str, object]:
     """The fields with their values read."""
-    return {name: _plain(value) for name, value in request.fields.items()}
+    return {name: value_of_field(value) for name, value in request.fields.items()}
 
 
 def _from_cbor(data: bytes) -> dict[str, object]:
@@ -266,22 +270,12 @@ def _check_names(request: Request) -> None:
 
 
 def _optional_integer(request: Request, name: str, lowest: int, highest: int) -> int | None:
-    value = _plain(request.fields.get(name))
+    value = value_of_field(request.fields.get(name))
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= highest:
         raise _fault(request, name, f"{_shown(value)} is no integer from {lowest} to {highest}")
     return value
-
-
-def _plain(value: object) -> object:
-    """The value of a field; JSON's are read only now. What cannot be read, such as the number 1e999, fits nowhere."""
-    if not isinstance(value, msgspec.Raw):
-        return value
-    try:
-        return msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return _UNREADABLE
 
 
 def _fault(request: Request, field: str, problem: str) -> MalformedFrameError:

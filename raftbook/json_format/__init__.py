@@ -21,6 +21,7 @@ from raftbook.json_format.commands import (
     commands_from_json_array,
     fields_from_json,
     parse_instrument_spec,
+    value_of_field,
 )
 from raftbook.json_format.fields import DEFAULT_ACCOUNT
 from raftbook.json_format.forms import OPERATIONS
@@ -62,4 +63,5 @@ __all__ = [
     "report_text",
     "report_to_json",
     "trade_to_json",
+    "value_of_field",
 ]

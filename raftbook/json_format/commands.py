@@ -32,6 +32,7 @@ MAX_COMMAND_JSON_BYTES: Final = 16_384
 """A bound far above any command, so that nonsense is refused before it is parsed."""
 
 _PLAIN_TYPES: Final = (str, int, float, Decimal, msgspec.Raw, type(None))
+_UNREADABLE: Final = ("unreadable",)
 _COUNTS: Final = ("price_decimals", "quantity_decimals", "max_open_orders")
 """The fields of an instrument that JSON has as integers."""
 
@@ -134,6 +135,19 @@ def fields_from_json(data: bytes | str) -> dict[str, msgspec.Raw]:
         return _fields_decoder.decode(data)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise _explained(error, None, _ALL_FIELD_NAMES) from error
+
+
+def value_of_field(field: object) -> object:
+    """What stands in one of these fields; of what is no JSON, such as CBOR, the value is the field itself.
+
+    What cannot be read, such as the number 1e999 or bytes that are no UTF-8, is a value that no field takes.
+    """
+    if not isinstance(field, msgspec.Raw):
+        return field
+    try:
+        return msgspec.json.decode(field)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _UNREADABLE
 
 
 def commands_from_json_array(

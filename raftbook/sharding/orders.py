@@ -15,9 +15,8 @@ from raftbook.gateway.market import MarketHandlers
 from raftbook.gateway.media_types import CBOR, body_media_type
 from raftbook.gateway.orders import OrderHandlers
 from raftbook.gateway.query import SYMBOL, malformed, read_identifier, read_integer, read_symbol
-from raftbook.json_format import fields_from_json
+from raftbook.json_format import fields_from_json, value_of_field
 from raftbook.sharding.routes import SHARD, as_on_nodes
-from raftbook.sharding.shard_map import read_value
 from raftbook.sharding.submissions import Submissions, as_json, commands_of_array, commands_of_cbor_array
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class CommandHandlers:
         async def answer(request: Request, given: Query) -> Answer | Response:
             wait_s = given.submission_wait_s()
             fields = {} if request.method == "DELETE" else await self._fields(request)
-            if read_value(fields.pop("op", op)) != op:
+            if value_of_field(fields.pop("op", op)) != op:
                 malformed("op", f"only {op} can stand here; write that or leave it out")
             for name, value in _fields_outside(request).items():
                 if name in fields:

@@ -18,12 +18,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
 from raftbook.engine.types import IDENTIFIER_PATTERN, SYMBOL_PATTERN
 from raftbook.errors import InvalidCommandError, ProblemError
 from raftbook.gateway.query import nearest
-from raftbook.json_format import DEFAULT_ACCOUNT, OPERATIONS
+from raftbook.json_format import DEFAULT_ACCOUNT, OPERATIONS, value_of_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,8 +32,6 @@ SHARD_NAME_PATTERN: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,23}", re.ASCII)
 _NAMING_AN_ORDER: Final = ("cancel", "replace")
 _OF_EVERY_SHARD: Final = ("cancel_all", "tick")
 _KEYS: Final = ("create_key", "revoke_key")
-_UNREADABLE: Final = ("unreadable",)
-"""A value that no field takes."""
 
 
 class Shard(NamedTuple):
@@ -110,7 +106,7 @@ class ShardMap:
         Raises InvalidCommandError, or ProblemError where there is no such symbol or shard, or nowhere to go.
         """
         document = dict(fields)
-        op = document["op"] = read_value(document.get("op"))
+        op = document["op"] = value_of_field(document.get("op"))
         if op not in OPERATIONS:
             raise InvalidCommandError(f"op: must be one of {', '.join(OPERATIONS)}", "op")
         if op in _KEYS:
@@ -157,7 +153,7 @@ def _order_name(document: dict[str, object]) -> OrderName | None:
 
 def _text(document: dict[str, object], name: str) -> str | None:
     """The text of a field, which is then read in `document` as well; None where it is absent or null."""
-    value = read_value(document.get(name))
+    value = value_of_field(document.get(name))
     if value is None:
         document.pop(name, None)
         return None
@@ -165,13 +161,3 @@ def _text(document: dict[str, object], name: str) -> str | None:
         raise InvalidCommandError(f"{name}: expected a string", name)
     document[name] = value
     return value
-
-
-def read_value(value: object) -> object:
-    """The value of a field; Raw JSON is read only now. What cannot be read, such as the number 1e999, fits nowhere."""
-    if not isinstance(value, msgspec.Raw):
-        return value
-    try:
-        return msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return _UNREADABLE

@@ -36,8 +36,8 @@ from raftbook.gateway.stream_requests import (
     read_subscribe,
 )
 from raftbook.gateway.websocket_frames import Encoding
+from raftbook.json_format import value_of_field
 from raftbook.sharding.batches import join
-from raftbook.sharding.shard_map import read_value
 from raftbook.sharding.submissions import as_json
 from raftbook.sharding.upstream import problem_from
 
@@ -316,7 +316,7 @@ def _wait_s(fields: dict[str, object]) -> float:
 
     Who asks for "pending" gets its answer as soon as there is one, at the latest when others do.
     """
-    wait, wait_s = read_value(fields.pop("wait", None)), read_value(fields.pop("wait_s", None))
+    wait, wait_s = value_of_field(fields.pop("wait", None)), value_of_field(fields.pop("wait_s", None))
     if wait not in (None, "committed", "pending"):
         raise InvalidCommandError("wait: write committed or pending", "wait")
     if wait_s in (None, 0):
