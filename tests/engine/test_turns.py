@@ -41,20 +41,24 @@ def test_it_is_python_and_never_machine_code():
     assert type(let_others_run) is FunctionType
 
 
+def live_orders(exchange: Exchange) -> int:
+    return sum(order.is_live for order in exchange.registry.orders.values())
+
+
 def test_a_check_of_the_state_leaves_turns_for_every_order_and_for_every_one_that_waits():
     exchange = exchange_with_orders()
-    orders = exchange.registry.orders
-    live = sum(order.is_live for order in orders.values())
-    assert live > 50
-    # All orders; those that an account lists as open; those in a queue.
-    assert turns_of(exchange.check) >= len(orders) + live + live
+    sides = [side for book in exchange.books.values() for side in (book.bids, book.asks)]
+    levels = sum(len(list(side.best_levels())) + 1 for side in sides)  # And those without a price.
+    assert live_orders(exchange) > 50
+    # All orders; those that an account lists as open; those in a queue; each queue, where little is looked at.
+    assert turns_of(exchange.check) == len(exchange.registry.orders) + 2 * live_orders(exchange) + levels
 
 
-def test_a_restore_leaves_turns_for_every_order_as_it_is_read_sorted_and_taken_in():
+def test_a_restore_leaves_turns_for_every_order_as_it_is_read_sorted_taken_in_and_put_into_its_queue():
     exchange = exchange_with_orders()
     snapshot, orders = exchange.to_snapshot(), exchange.registry.orders
-    of_check = turns_of(exchange.check)
-    assert turns_of(lambda: Exchange.from_snapshot(snapshot)) >= of_check + 3 * len(orders)
+    of_check, of_restore = turns_of(exchange.check), turns_of(lambda: Exchange.from_snapshot(snapshot))
+    assert of_restore == of_check + 3 * len(orders) + live_orders(exchange)
 
 
 def test_the_decoding_of_a_snapshot_leaves_a_turn_for_every_piece():
