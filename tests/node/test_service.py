@@ -94,6 +94,27 @@ async def test_configured_instruments_come_before_orders_that_wait_already(tmp_p
     await service.stop()
 
 
+async def test_what_a_step_sends_leaves_before_the_disk_is_turned_to(tmp_path, monkeypatch):
+    service, peers, failures = make_service(tmp_path, 1)
+    done: list[str] = []
+    for owner, name in ((service._member, "step"), (peers, "flush"), (service._writer, "kick")):
+        work = getattr(owner, name)
+
+        def noted(name=name, work=work):
+            result = work()
+            done.append(name)
+            return result
+
+        monkeypatch.setattr(owner, name, noted)
+    service.start()
+    await service.submit([ORDER], wait_s=5.0)
+    await service.stop()
+    steps = [place for place, name in enumerate(done) if name == "step"]
+    assert steps
+    assert all(done[place : place + 3] == ["step", "flush", "kick"] for place in steps)
+    assert not failures
+
+
 async def test_a_full_intake_does_not_keep_a_new_leader_from_adding_them(tmp_path):
     service, _peers, failures = make_service(
         tmp_path, 1, intake_max_items=1, account_max_items=1, max_commands_per_request=1

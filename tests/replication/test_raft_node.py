@@ -268,6 +268,21 @@ class TestReplication:
                 assert recorder.of(CommitNotice, **between) == [CommitNotice(leader.raft.term, index)]
                 assert [reply.match_index for reply in recorder.of(AppendReply, **back)].count(index) == 1
 
+    def test_followers_are_told_of_a_commit_before_the_leader_applies_it(self, monkeypatch):
+        with make_cluster() as cluster:
+            leader = cluster.settle()
+            done: list[str] = []
+            for owner, name in ((leader.raft._transport, "flush"), (leader.raft._replica, "apply")):
+                work = getattr(owner, name)
+
+                def noted(*arguments, name=name, work=work):
+                    done.append(name)
+                    return work(*arguments)
+
+                monkeypatch.setattr(owner, name, noted)
+            cluster.wait_applied(leader.propose(b"entry"))
+            assert done[done.index("apply") - 1] == "flush"
+
     def test_a_commit_of_which_the_notice_is_lost_is_heard_of_with_the_next_heartbeat(self):
         with make_cluster() as cluster:
             leader = cluster.settle()
