@@ -14,6 +14,8 @@ from tests.support.keyed_venue import ADMIN, ALICE, BOB, Venue, config_with_keys
 from tests.support.openapi_check import OpenApiCheck
 from tests.support.sample_orders import ACME, sell
 from tests.support.single_node import single_node
+from tests.support.stream_client import StreamClient, open_stream
+from tests.support.stream_market import StreamMarket, open_stream_market
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -96,3 +98,16 @@ async def bobs_order(bob: httpx.AsyncClient) -> dict[str, Any]:
     report = (await bob.post("/v1/orders", json=sell())).json()
     assert report["status"] == "accepted"
     return report
+
+
+@pytest.fixture
+async def market() -> AsyncIterator[StreamMarket]:
+    """A node with an open market, behind a real socket."""
+    async with open_stream_market() as market:
+        yield market
+
+
+@pytest.fixture
+async def client(market: StreamMarket) -> AsyncIterator[StreamClient]:
+    async with open_stream(market.url) as client:
+        yield client
